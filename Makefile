@@ -1,0 +1,179 @@
+# libspool. `make help` lists the targets; everything is built under build/.
+#
+# One non-recursive makefile. Sources are found by folder, so that a new file needs no line here. SANITIZE=address,undefined
+# or thread builds the same tree into build/<name>/.
+
+VERSION   := 0.1.0
+SOVERSION := 0
+PREFIX    ?= /usr/local
+BUILD     := build$(if $(VARIANT),/$(VARIANT))
+
+CC        ?= gcc
+WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion -Wvla -Wundef
+OPT       ?= -O2 -g
+SANFLAGS  := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+CPPFLAGS  += -D_GNU_SOURCE -DSPOOL_BUILD_VERSION='"$(VERSION)"'
+ALLCFLAGS := -std=c11 $(OPT) $(WARN) $(if $(WERROR),-Werror) -fPIC -pthread $(SANFLAGS) $(CFLAGS)
+LIBS      := -llmdb -ljansson -lzstd -pthread
+
+LIB_SRC   := $(sort $(wildcard lib/*.c lib/base/*.c clock/*.c spool/*.c delivery/*.c delivery/sinks/*.c))
+TOOL_SRC  := $(sort $(wildcard tools/*.c))
+UNIT_SRC  := $(sort $(wildcard tests/unit/test_*.c))
+PROG_SRC  := $(sort $(wildcard tests/programs/*.c))
+EX_SRC    := $(sort $(wildcard examples/*.c))
+BENCH_SRC := $(sort $(wildcard bench/*.c))
+MAN       := $(sort $(wildcard man/*.[0-9]))
+
+obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+LIB_OBJ   := $(call obj,$(LIB_SRC))
+ALL_OBJ   := $(call obj,$(LIB_SRC) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC) $(BENCH_SRC))
+UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
+PROG      := $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(PROG_SRC))
+EXAMPLES  := $(patsubst examples/%.c,$(BUILD)/examples/%,$(EX_SRC))
+BENCHES   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all help deps demo check clean
+all: deps-quick $(BUILD)/libspool.a $(BUILD)/libspool.so.$(SOVERSION) $(if $(TOOL_SRC),$(BUILD)/spool) $(BUILD)/libspool.pc $(EXAMPLES) ## the library, the command, the examples
+
+help: ## this list
+	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+# ---------------------------------------------------------------------------------------------------- what it needs
+PACKAGES := gcc make pkg-config liblmdb-dev libjansson-dev libzstd-dev
+CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils
+.PHONY: deps deps-quick
+deps: ## install missing packages with apt (asks sudo when not root)
+	@tests/tools/install-packages $(CHECK_PACKAGES)
+deps-quick:
+	@tests/tools/install-packages $(PACKAGES)
+
+# ------------------------------------------------------------------------------------------------------- compiling
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLCFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+-include $(ALL_OBJ:.o=.d)
+
+# The static library is one object in which only spool_* is global, so that no name of ours meets one of the host's.
+$(BUILD)/libspool.a: $(LIB_OBJ)
+	ld -r -o $(BUILD)/libspool-whole.o $(LIB_OBJ)
+	objcopy --wildcard --keep-global-symbol='spool_*' $(BUILD)/libspool-whole.o
+	rm -f $@ && ar rcs $@ $(BUILD)/libspool-whole.o
+
+$(BUILD)/libspool.so.$(SOVERSION): $(LIB_OBJ) lib/libspool.map
+	$(CC) -shared -Wl,-soname,libspool.so.$(SOVERSION) -Wl,--version-script=lib/libspool.map -Wl,-z,defs $(SANFLAGS) -o $@ $(LIB_OBJ) $(LIBS) $(LDFLAGS)
+	ln -sf libspool.so.$(SOVERSION) $(BUILD)/libspool.so
+
+# Tests see the inside.
+$(BUILD)/libspool-inside.a: $(LIB_OBJ)
+	rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/libspool.pc: lib/libspool.pc.in Makefile
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
+
+$(BUILD)/spool: $(call obj,$(TOOL_SRC)) $(BUILD)/libspool.a
+	$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
+$(EXAMPLES): $(BUILD)/examples/%: $(BUILD)/obj/examples/%.o $(BUILD)/libspool.a
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
+$(UNIT): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libspool-inside.a
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lcheck -lsubunit -lm -lrt $(LDFLAGS)
+$(PROG): $(BUILD)/programs/%: $(BUILD)/obj/tests/programs/%.o $(BUILD)/libspool.a
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
+$(BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libspool.a
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lm $(LDFLAGS)
+
+.PHONY: units programs benches
+units: $(UNIT)
+programs: $(PROG) $(BUILD)/spool $(EXAMPLES)
+benches: $(BENCHES)
+
+# ------------------------------------------------------------------------------------------------------- main jobs
+demo: all ## the main job: an agent is killed again and again, and nothing is lost (SESSION=file.jsonl takes another session)
+	@BUILD=$(BUILD) tests/demo.sh $(SESSION)
+
+# What `make check` runs: unit tests, system tests, short crash runs, the documentation's examples, sanitizers, valgrind.
+CHECK_SCRIPTS := $(sort $(wildcard tests/cli/*.sh tests/system/*.py tests/crash/*.py tests/docs/*.sh tests/build/*.sh))
+check: ## all tests (installs what they need); ends with "N passed, 0 failed"
+	@tests/tools/install-packages $(CHECK_PACKAGES)
+	@$(MAKE) --no-print-directory all units programs benches $(BUILD)/libspool-inside.a WERROR=1
+	@$(MAKE) --no-print-directory units VARIANT=asan SANITIZE=address,undefined OPT='-O1 -g'
+	@$(MAKE) --no-print-directory units VARIANT=tsan SANITIZE=thread OPT='-O1 -g'
+	@BUILD=$(BUILD) tests/run $(UNIT) $(UNIT:$(BUILD)/%=build/asan/%) $(UNIT:$(BUILD)/%=build/tsan/%) $(CHECK_SCRIPTS)
+
+.PHONY: units-only asan ubsan tsan valgrind lint format coverage crash large fuzz bench bench-quick
+units-only: units ## the unit tests alone
+	@BUILD=$(BUILD) tests/run $(UNIT)
+asan: ## unit tests under AddressSanitizer
+	@$(MAKE) --no-print-directory units VARIANT=asan SANITIZE=address,undefined OPT='-O1 -g'
+	@tests/run $(UNIT:$(BUILD)/%=build/asan/%)
+ubsan: ## unit tests under UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory units VARIANT=ubsan SANITIZE=undefined OPT='-O1 -g'
+	@tests/run $(UNIT:$(BUILD)/%=build/ubsan/%)
+tsan: ## unit tests under ThreadSanitizer
+	@$(MAKE) --no-print-directory units VARIANT=tsan SANITIZE=thread OPT='-O1 -g'
+	@tests/run $(UNIT:$(BUILD)/%=build/tsan/%)
+valgrind: units ## unit tests under valgrind
+	@tests/run --wrap 'valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes' $(UNIT)
+
+C_FILES := $(sort $(wildcard lib/*.[ch] lib/base/*.[ch] clock/*.[ch] spool/*.[ch] delivery/*.[ch] delivery/sinks/*.[ch] \
+             tools/*.[ch] examples/*.[ch] tests/*.h tests/unit/*.[ch] tests/programs/*.[ch] tests/fuzz/*.[ch] bench/*.[ch]))
+lint: ## clang-tidy and cppcheck
+	@tests/tools/install-packages clang-tidy cppcheck $(PACKAGES)
+	cppcheck --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 --quiet -j2 \
+	    --suppress=missingIncludeSystem -D_GNU_SOURCE -D__linux__ lib clock spool delivery tools
+	clang-tidy --quiet $(LIB_SRC) $(TOOL_SRC) -- -std=c11 -D_GNU_SOURCE -DSPOOL_BUILD_VERSION='"$(VERSION)"'
+format: ## clang-format over all C files
+	@tests/tools/install-packages clang-format
+	clang-format -i $(C_FILES)
+coverage: ## branch coverage of the unit tests, as a table
+	@tests/tools/install-packages gcovr $(CHECK_PACKAGES)
+	@$(MAKE) --no-print-directory units VARIANT=coverage OPT='-O0 -g --coverage' LDFLAGS=--coverage
+	@tests/run $(UNIT:$(BUILD)/%=build/coverage/%)
+	gcovr --root . --object-directory build/coverage --filter 'lib/' --filter 'clock/' --filter 'spool/' --filter 'delivery/' --branches
+
+crash: programs ## 200 rounds of killing producers and deliverers at random moments
+	@BUILD=$(BUILD) ROUNDS=200 LIMIT=3600 tests/run tests/crash/kill.py
+large: programs ## a backlog of 4 GiB: opening time, memory while draining (needs 6 GiB of disk)
+	@BUILD=$(BUILD) LARGE=1 LIMIT=1800 tests/run tests/system/large.py
+bench: benches all ## figures of this machine, ours beside the raw disk's
+	@BUILD=$(BUILD) bench/run.sh
+bench-quick: benches all ## the same, shorter
+	@BUILD=$(BUILD) QUICK=1 bench/run.sh
+
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_SECONDS ?= 60
+fuzz: ## every fuzz target for FUZZ_SECONDS (default 60)
+	@tests/tools/install-packages clang libclang-rt-14-dev $(PACKAGES)
+	@mkdir -p build/fuzz
+	@for f in $(FUZZ); do echo "== $$f" && \
+	    clang -std=c11 -O1 -g -D_GNU_SOURCE -DSPOOL_BUILD_VERSION='"$(VERSION)"' -fsanitize=fuzzer,address,undefined -o build/fuzz/$$f tests/fuzz/$$f.c $(LIB_SRC) $(LIBS) && \
+	    mkdir -p build/fuzz/$$f.corpus && (cd build/fuzz && ./$$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 $$f.corpus) || exit 1; done
+
+# --------------------------------------------------------------------------------------------------------- install
+.PHONY: install uninstall
+SONAME := libspool.so.$(SOVERSION)
+install: all ## into PREFIX (default /usr/local), below DESTDIR
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -m 755 $(BUILD)/spool $(DESTDIR)$(PREFIX)/bin/spool
+	install -m 644 $(BUILD)/libspool.a $(DESTDIR)$(PREFIX)/lib/libspool.a
+	install -m 755 $(BUILD)/$(SONAME) $(DESTDIR)$(PREFIX)/lib/libspool.so.$(VERSION)
+	ln -sf libspool.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libspool.so
+	install -m 644 lib/spool.h $(DESTDIR)$(PREFIX)/include/spool.h
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' lib/libspool.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/libspool.pc
+	for page in $(MAN); do dir=$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; install -d $$dir && install -m 644 $$page $$dir/ || exit 1; done
+uninstall: ## what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/spool $(DESTDIR)$(PREFIX)/lib/libspool.a $(DESTDIR)$(PREFIX)/lib/libspool.so.$(VERSION) \
+	    $(DESTDIR)$(PREFIX)/lib/$(SONAME) $(DESTDIR)$(PREFIX)/lib/libspool.so $(DESTDIR)$(PREFIX)/include/spool.h \
+	    $(DESTDIR)$(PREFIX)/lib/pkgconfig/libspool.pc
+	for page in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
+
+clean: ## remove build/
+	rm -rf build

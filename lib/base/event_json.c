@@ -1,0 +1,220 @@
+/* event_json.c - the native JSON rendering of an event, as spool.h describes it. event_parse.c is the reverse. */
+#include <string.h>
+#include <strings.h>
+
+#include "base64.h"
+#include "error.h"
+#include "id.h"
+#include "json.h"
+#include "json_scan.h"
+
+#define PUT_LITERAL(out, text) buffer_put(out, text, sizeof(text) - 1)
+
+enum { NUMBER_SIZE = 20 }; /* digits of UINT64_MAX */
+
+bool json_is_media_type(const char *content_type)
+{
+    size_t size = strcspn(content_type, ";");
+    while (size > 0 && content_type[size - 1] == ' ')
+        size--;
+    if (size > 5 && strncasecmp(content_type + size - 5, "+json", 5) == 0)
+        return true;
+    return size == 16 && strncasecmp(content_type, "application/json", size) == 0;
+}
+
+void json_format_hlc(const struct spool_id *id, char ret_text[JSON_HLC_SIZE])
+{
+    static const char digits[] = "0123456789abcdef";
+    struct hlc_stamp stamp = id_stamp(id);
+    for (int i = 14; i >= 0; i--, stamp.ticks >>= 4)
+        ret_text[i] = digits[stamp.ticks & 15];
+    ret_text[15] = '.';
+    for (int i = 19; i >= 16; i--, stamp.counter >>= 4)
+        ret_text[i] = digits[stamp.counter & 15];
+    ret_text[20] = 0;
+}
+
+/* What every rendering begins with: id, time, hlc. */
+static int put_head(struct buffer *out, const struct spool_id *id)
+{
+    char id_text[SPOOL_ID_TEXT_SIZE], hlc_text[JSON_HLC_SIZE];
+    spool_id_format(id, id_text);
+    json_format_hlc(id, hlc_text);
+    int rc = PUT_LITERAL(out, "{\"id\":\"");
+    if (!rc)
+        rc = buffer_put(out, id_text, sizeof id_text - 1);
+    if (!rc)
+        rc = PUT_LITERAL(out, "\",\"time\":\"");
+    if (!rc)
+        rc = json_put_time(out, spool_id_time_ns(id));
+    if (!rc)
+        rc = PUT_LITERAL(out, "\",\"hlc\":\"");
+    if (!rc)
+        rc = buffer_put(out, hlc_text, sizeof hlc_text - 1);
+    return rc ? rc : PUT_LITERAL(out, "\"");
+}
+
+/* `key` is the member's name with all that stands around it; an empty text is left out. */
+static int put_text(struct buffer *out, const char *key, const char *text)
+{
+    if (!text || !*text)
+        return 0;
+    int rc = buffer_put_text(out, key);
+    return rc ? rc : json_put_string(out, text, strlen(text));
+}
+
+static int put_parent(struct buffer *out, const struct spool_id *parent)
+{
+    char text[SPOOL_ID_TEXT_SIZE];
+    return parent ? put_text(out, ",\"parent\":", spool_id_format(parent, text)) : 0;
+}
+
+static int put_tags(struct buffer *out, const char *const *tags)
+{
+    if (!tags || !tags[0])
+        return 0;
+    int rc = PUT_LITERAL(out, ",\"tags\":[");
+    for (size_t i = 0; !rc && tags[i]; i++) {
+        if (i > 0)
+            rc = PUT_LITERAL(out, ",");
+        if (!rc)
+            rc = json_put_string(out, tags[i], strlen(tags[i]));
+    }
+    return rc ? rc : PUT_LITERAL(out, "]");
+}
+
+static int put_occurred(struct buffer *out, uint64_t unix_ns)
+{
+    if (!unix_ns)
+        return 0;
+    int rc = PUT_LITERAL(out, ",\"occurred_at\":\"");
+    if (!rc)
+        rc = json_put_time(out, unix_ns);
+    return rc ? rc : PUT_LITERAL(out, "\"");
+}
+
+static int put_ttl(struct buffer *out, uint64_t ttl_ms)
+{
+    char digits[NUMBER_SIZE];
+    size_t at = sizeof digits;
+    if (!ttl_ms)
+        return 0;
+    for (; ttl_ms; ttl_ms /= 10)
+        digits[--at] = (char)('0' + ttl_ms % 10);
+    int rc = PUT_LITERAL(out, ",\"ttl_ms\":");
+    return rc ? rc : buffer_put(out, digits + at, sizeof digits - at);
+}
+
+static int put_envelope(struct buffer *out, const struct spool_event *event)
+{
+    const char *content_type = event->content_type;
+    int rc = put_text(out, ",\"type\":", event->type);
+    if (!rc)
+        rc = put_text(out, ",\"agent\":", event->agent);
+    if (!rc)
+        rc = put_text(out, ",\"session\":", event->session);
+    if (!rc)
+        rc = put_text(out, ",\"priority\":", spool_priority_name(event->priority));
+    if (!rc)
+        rc = put_parent(out, event->parent);
+    if (!rc)
+        rc = put_tags(out, event->tags);
+    if (!rc)
+        rc = put_text(out, ",\"content_type\":", content_type && *content_type ? content_type : "application/json");
+    if (!rc)
+        rc = put_text(out, ",\"traceparent\":", event->traceparent);
+    if (!rc)
+        rc = put_occurred(out, event->occurred_at_ns);
+    return rc ? rc : put_ttl(out, event->ttl_ms);
+}
+
+/* The body as it is, if it is one JSON value. *ret_is_json tells; if not, nothing is written, nor is that a failure. */
+static int put_inline(struct buffer *out, const void *body, size_t size, bool *ret_is_json)
+{
+    static const char key[] = ",\"data\":";
+    struct json_cursor c;
+    size_t compact = 0, key_size = sizeof key - 1;
+    int rc = buffer_reserve(out, key_size + size);
+    if (rc)
+        return rc;
+    uint8_t *dst = out->data + out->size;
+    json_begin(&c, body, size);
+    json_skip_space(&c);
+    *ret_is_json = json_scan_compact(&c, dst + key_size, &compact) && !json_skip_space(&c);
+    if (*ret_is_json) {
+        memcpy(dst, key, key_size);
+        out->size += key_size + compact;
+    }
+    return 0;
+}
+
+static int put_base64(struct buffer *out, const void *body, size_t size)
+{
+    int rc = PUT_LITERAL(out, ",\"data_base64\":\"");
+    if (!rc)
+        rc = buffer_reserve(out, base64_size(size));
+    if (rc)
+        return rc;
+    base64_encode((char *)out->data + out->size, body, size);
+    out->size += base64_size(size);
+    return PUT_LITERAL(out, "\"");
+}
+
+static int put_body(struct buffer *out, const struct spool_event *event)
+{
+    const char *type = event->content_type;
+    bool is_json = false;
+    int rc = 0;
+    if (event->body_size == 0)
+        return 0;
+    if (!type || !*type || json_is_media_type(type))
+        rc = put_inline(out, event->body, event->body_size, &is_json);
+    return rc || is_json ? rc : put_base64(out, event->body, event->body_size);
+}
+
+int json_put_event(struct buffer *out, const struct spool_event *event, const struct spool_id *id)
+{
+    size_t before = out->size;
+    int rc = put_head(out, id);
+    if (!rc)
+        rc = put_envelope(out, event);
+    if (!rc)
+        rc = put_body(out, event);
+    if (!rc)
+        rc = PUT_LITERAL(out, "}");
+    if (rc)
+        out->size = before;
+    return rc;
+}
+
+static int check_id(const struct spool_id *id)
+{
+    if (!id)
+        return err_set(SPOOL_EINVAL, "spool_event_to_json: the event has no id, and none was given");
+    if (!id_is_valid(id))
+        return err_set(SPOOL_EID, "spool_event_to_json: the id is not a UUIDv7");
+    return SPOOL_OK;
+}
+
+int spool_event_to_json(const struct spool_event *event, const struct spool_id *id, char **ret_json, size_t *ret_size)
+{
+    struct event_measure measure;
+    struct buffer out = {0};
+    if (!ret_json)
+        return err_set(SPOOL_EINVAL, "spool_event_to_json: ret_json is NULL");
+    int rc = event_measure(event, SIZE_MAX, &measure);
+    if (!rc)
+        rc = check_id(id ? id : event->id);
+    if (!rc)
+        rc = json_put_event(&out, event, id ? id : event->id);
+    if (!rc)
+        rc = buffer_put(&out, "", 1); /* the NUL */
+    if (rc) {
+        buffer_free(&out);
+        return rc;
+    }
+    *ret_json = (char *)out.data;
+    if (ret_size)
+        *ret_size = out.size - 1;
+    return SPOOL_OK;
+}

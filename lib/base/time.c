@@ -1,0 +1,178 @@
+/* time.c - RFC 3339 times: "2026-11-21T09:34:15.123456789Z".
+ *
+ * Written without the C library, whose gmtime() and strftime() cost more than the rest of an event's rendering. The
+ * calendar arithmetic counts days from 1 March of year 0, so that the leap day is the last of its year (Hinnant,
+ * "chrono- Compatible Low-Level Date Algorithms"). 64-bit nanoseconds reach from 1970 to 2554. */
+#include <string.h>
+
+#include "error.h"
+#include "json.h"
+
+#define NS_PER_S 1000000000ull
+#define S_PER_DAY 86400u
+
+enum {
+    TIME_SIZE = 30,
+    DAYS_PER_ERA = 146097, /* 400 years */
+    DAYS_TO_1970 = 719468, /* since 0000-03-01 */
+};
+
+static char *put_digits(char *p, uint32_t value, int digits)
+{
+    for (int i = digits - 1; i >= 0; i--, value /= 10)
+        p[i] = (char)('0' + value % 10);
+    return p + digits;
+}
+
+static char *put_date(char *p, uint32_t days_since_1970)
+{
+    uint32_t days = days_since_1970 + DAYS_TO_1970, era = days / DAYS_PER_ERA, day = days % DAYS_PER_ERA;
+    uint32_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+    uint32_t day_of_year = day - (365 * year + year / 4 - year / 100);
+    uint32_t shifted = (5 * day_of_year + 2) / 153; /* 0 is March */
+    uint32_t month = shifted < 10 ? shifted + 3 : shifted - 9;
+    p = put_digits(p, year + era * 400 + (month <= 2), 4);
+    *p++ = '-';
+    p = put_digits(p, month, 2);
+    *p++ = '-';
+    return put_digits(p, day_of_year - (153 * shifted + 2) / 5 + 1, 2);
+}
+
+static char *put_clock(char *p, uint32_t seconds)
+{
+    p = put_digits(p, seconds / 3600, 2);
+    *p++ = ':';
+    p = put_digits(p, seconds / 60 % 60, 2);
+    *p++ = ':';
+    return put_digits(p, seconds % 60, 2);
+}
+
+int json_put_time(struct buffer *out, uint64_t unix_ns)
+{
+    int rc = buffer_reserve(out, TIME_SIZE);
+    if (rc)
+        return rc;
+    uint64_t seconds = unix_ns / NS_PER_S;
+    char *p = put_date((char *)out->data + out->size, (uint32_t)(seconds / S_PER_DAY));
+    *p++ = 'T';
+    p = put_clock(p, (uint32_t)(seconds % S_PER_DAY));
+    *p++ = '.';
+    p = put_digits(p, (uint32_t)(unix_ns % NS_PER_S), 9);
+    *p = 'Z';
+    out->size += TIME_SIZE;
+    return 0;
+}
+
+/* -------------------------------------------------------------------------------------------------------- reading */
+
+struct time_cursor {
+    const char *at, *end;
+};
+
+static bool take(struct time_cursor *c, char wanted)
+{
+    if (c->at == c->end || *c->at != wanted)
+        return false;
+    c->at++;
+    return true;
+}
+
+/* Exactly `digits` digits, a number from `min` to `max`. */
+static bool take_number(struct time_cursor *c, int digits, uint32_t min, uint32_t max, uint32_t *ret)
+{
+    uint32_t value = 0;
+    for (int i = 0; i < digits; i++, c->at++) {
+        if (c->at == c->end || *c->at < '0' || *c->at > '9')
+            return false;
+        value = value * 10 + (uint32_t)(*c->at - '0');
+    }
+    *ret = value;
+    return value >= min && value <= max;
+}
+
+static uint32_t days_in_month(uint32_t year, uint32_t month)
+{
+    bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    return month == 2 ? 28u + leap : 30u + ((month + month / 8) & 1);
+}
+
+static int64_t days_since_1970(uint32_t year, uint32_t month, uint32_t day)
+{
+    year -= month <= 2;
+    uint32_t day_of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+    return (int64_t)year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - DAYS_TO_1970;
+}
+
+static bool take_date(struct time_cursor *c, int64_t *ret_days)
+{
+    uint32_t year, month, day;
+    if (!take_number(c, 4, 1, 9999, &year) || !take(c, '-') || !take_number(c, 2, 1, 12, &month) || !take(c, '-') ||
+        !take_number(c, 2, 1, days_in_month(year, month), &day))
+        return false;
+    *ret_days = days_since_1970(year, month, day);
+    return true;
+}
+
+/* 60 is a leap second, which POSIX time counts as the next second. */
+static bool take_clock(struct time_cursor *c, int64_t *ret_seconds)
+{
+    uint32_t hour, minute, second;
+    if (!take_number(c, 2, 0, 23, &hour) || !take(c, ':') || !take_number(c, 2, 0, 59, &minute) || !take(c, ':') ||
+        !take_number(c, 2, 0, 60, &second))
+        return false;
+    *ret_seconds = hour * 3600 + minute * 60 + second;
+    return true;
+}
+
+static bool take_decimals(struct time_cursor *c, uint32_t *ret_ns)
+{
+    *ret_ns = 0;
+    if (!take(c, '.'))
+        return true;
+    uint32_t weight = (uint32_t)NS_PER_S / 10, digit;
+    const char *first = c->at;
+    for (; weight > 0 && take_number(c, 1, 0, 9, &digit); weight /= 10)
+        *ret_ns += digit * weight;
+    return c->at > first;
+}
+
+static bool take_zone(struct time_cursor *c, int64_t *ret_seconds)
+{
+    uint32_t hour, minute;
+    *ret_seconds = 0;
+    if (take(c, 'Z') || take(c, 'z'))
+        return true;
+    bool west = take(c, '-');
+    if (!west && !take(c, '+'))
+        return false;
+    if (!take_number(c, 2, 0, 23, &hour) || !take(c, ':') || !take_number(c, 2, 0, 59, &minute))
+        return false;
+    *ret_seconds = (int64_t)(hour * 3600 + minute * 60) * (west ? -1 : 1);
+    return true;
+}
+
+static bool take_time(struct time_cursor *c, int64_t *ret_seconds, uint32_t *ret_ns)
+{
+    int64_t days, seconds, offset;
+    if (!take_date(c, &days) || (!take(c, 'T') && !take(c, 't')) || !take_clock(c, &seconds) ||
+        !take_decimals(c, ret_ns) || !take_zone(c, &offset) || c->at != c->end)
+        return false;
+    *ret_seconds = days * (int64_t)S_PER_DAY + seconds - offset;
+    return true;
+}
+
+int json_parse_time(const char *text, size_t size, uint64_t *ret_unix_ns)
+{
+    struct time_cursor c = {text, text + size};
+    int64_t seconds;
+    uint32_t ns;
+    int shown = size < 64 ? (int)size : 64;
+    if (!take_time(&c, &seconds, &ns))
+        return err_set(SPOOL_EINVAL,
+                       "\"%.*s\" is not an RFC 3339 time: it must look like 2026-11-21T09:34:15.123456789Z", shown,
+                       text);
+    if (seconds < 0 || (uint64_t)seconds > (UINT64_MAX - ns) / NS_PER_S)
+        return err_set(SPOOL_EINVAL, "\"%.*s\" is out of range: times from 1970 to 2554 can be kept", shown, text);
+    *ret_unix_ns = (uint64_t)seconds * NS_PER_S + ns;
+    return SPOOL_OK;
+}
