@@ -16,6 +16,10 @@ CPPFLAGS  += -D_GNU_SOURCE -DSPOOL_BUILD_VERSION='"$(VERSION)"'
 ALLCFLAGS := -std=c11 $(OPT) $(WARN) $(if $(WERROR),-Werror) -fPIC -pthread $(SANFLAGS) $(CFLAGS)
 LIBS      := -llmdb -ljansson -lzstd -pthread
 
+# One line a step; V=1 shows the commands.
+Q         := $(if $(V),,@)
+say        = $(if $(V),,@echo '  $(1) $(subst $(CURDIR)/,,$@)')
+
 LIB_SRC   := $(sort $(wildcard lib/*.c lib/base/*.c clock/*.c spool/*.c delivery/*.c delivery/sinks/*.c))
 TOOL_SRC  := $(sort $(wildcard tools/*.c))
 UNIT_SRC  := $(sort $(wildcard tests/unit/test_*.c))
@@ -53,45 +57,54 @@ deps-quick:
 # ------------------------------------------------------------------------------------------------------- compiling
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALLCFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC  )
+	$(Q)$(CC) $(ALLCFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
 -include $(ALL_OBJ:.o=.d)
 
 # The static library is one object in which only spool_* is global, so that no name of ours meets one of the host's.
 $(BUILD)/libspool.a: $(LIB_OBJ)
-	ld -r -o $(BUILD)/libspool-whole.o $(LIB_OBJ)
-	objcopy --wildcard --keep-global-symbol='spool_*' $(BUILD)/libspool-whole.o
-	rm -f $@ && ar rcs $@ $(BUILD)/libspool-whole.o
+	$(call say,AR  )
+	$(Q)ld -r -o $(BUILD)/libspool-whole.o $(LIB_OBJ)
+	$(Q)objcopy --wildcard --keep-global-symbol='spool_*' $(BUILD)/libspool-whole.o
+	$(Q)rm -f $@ && ar rcs $@ $(BUILD)/libspool-whole.o
 
 $(BUILD)/libspool.so.$(SOVERSION): $(LIB_OBJ) lib/libspool.map
-	$(CC) -shared -Wl,-soname,libspool.so.$(SOVERSION) -Wl,--version-script=lib/libspool.map -Wl,-z,defs $(SANFLAGS) -o $@ $(LIB_OBJ) $(LIBS) $(LDFLAGS)
-	ln -sf libspool.so.$(SOVERSION) $(BUILD)/libspool.so
+	$(call say,LINK)
+	$(Q)$(CC) -shared -Wl,-soname,libspool.so.$(SOVERSION) -Wl,--version-script=lib/libspool.map -Wl,-z,defs $(SANFLAGS) -o $@ $(LIB_OBJ) $(LIBS) $(LDFLAGS)
+	$(Q)ln -sf libspool.so.$(SOVERSION) $(BUILD)/libspool.so
 
 # Tests see the inside.
 $(BUILD)/libspool-inside.a: $(LIB_OBJ)
-	rm -f $@ && ar rcs $@ $^
+	$(call say,AR  )
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(BUILD)/libspool.pc: lib/libspool.pc.in Makefile
 	@mkdir -p $(@D)
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
 
 $(BUILD)/spool: $(call obj,$(TOOL_SRC)) $(BUILD)/libspool.a
-	$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
+	$(call say,LINK)
+	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
 $(EXAMPLES): $(BUILD)/examples/%: $(BUILD)/obj/examples/%.o $(BUILD)/libspool.a
 	@mkdir -p $(@D)
-	$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
+	$(call say,LINK)
+	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
 $(UNIT): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libspool-inside.a
 	@mkdir -p $(@D)
-	$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lcheck -lsubunit -lm -lrt $(LDFLAGS)
+	$(call say,LINK)
+	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lcheck -lsubunit -lm -lrt $(LDFLAGS)
 $(PROG): $(BUILD)/programs/%: $(BUILD)/obj/tests/programs/%.o $(BUILD)/libspool.a
 	@mkdir -p $(@D)
-	$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
+	$(call say,LINK)
+	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
 $(BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libspool.a
 	@mkdir -p $(@D)
-	$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lm $(LDFLAGS)
+	$(call say,LINK)
+	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lm $(LDFLAGS)
 
 .PHONY: units programs benches
 units: $(UNIT)
-programs: $(PROG) $(BUILD)/spool $(EXAMPLES)
+programs: $(PROG) $(if $(TOOL_SRC),$(BUILD)/spool) $(EXAMPLES)
 benches: $(BENCHES)
 
 # ------------------------------------------------------------------------------------------------------- main jobs
