@@ -3,6 +3,8 @@
 # One non-recursive makefile. Sources are found by folder, so that a new file needs no line here. SANITIZE=address,undefined
 # or thread builds the same tree into build/<name>/.
 
+# Builds in parallel where a target builds much, unless make was told otherwise.
+JOBS      := $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 VERSION   := 0.1.0
 SOVERSION := 0
 PREFIX    ?= /usr/local
@@ -115,22 +117,22 @@ demo: all ## the main job: an agent is killed again and again, and nothing is lo
 CHECK_SCRIPTS := $(sort $(wildcard tests/cli/*.sh tests/system/*.py tests/crash/*.py tests/docs/*.sh tests/build/*.sh))
 check: ## all tests (installs what they need); ends with "N passed, 0 failed"
 	@tests/tools/install-packages $(CHECK_PACKAGES)
-	@$(MAKE) --no-print-directory all units programs benches $(BUILD)/libspool-inside.a WERROR=1
-	@$(MAKE) --no-print-directory units VARIANT=asan SANITIZE=address,undefined OPT='-O1 -g'
-	@$(MAKE) --no-print-directory units VARIANT=tsan SANITIZE=thread OPT='-O1 -g'
+	@$(MAKE) $(JOBS) --no-print-directory all units programs benches $(BUILD)/libspool-inside.a WERROR=1
+	@$(MAKE) $(JOBS) --no-print-directory units VARIANT=asan SANITIZE=address,undefined OPT='-O1 -g'
+	@$(MAKE) $(JOBS) --no-print-directory units VARIANT=tsan SANITIZE=thread OPT='-O1 -g'
 	@BUILD=$(BUILD) tests/run $(UNIT) $(UNIT:$(BUILD)/%=build/asan/%) $(UNIT:$(BUILD)/%=build/tsan/%) $(CHECK_SCRIPTS)
 
 .PHONY: units-only asan ubsan tsan valgrind lint format coverage crash large fuzz bench bench-quick
 units-only: units ## the unit tests alone
 	@BUILD=$(BUILD) tests/run $(UNIT)
 asan: ## unit tests under AddressSanitizer
-	@$(MAKE) --no-print-directory units VARIANT=asan SANITIZE=address,undefined OPT='-O1 -g'
+	@$(MAKE) $(JOBS) --no-print-directory units VARIANT=asan SANITIZE=address,undefined OPT='-O1 -g'
 	@tests/run $(UNIT:$(BUILD)/%=build/asan/%)
 ubsan: ## unit tests under UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory units VARIANT=ubsan SANITIZE=undefined OPT='-O1 -g'
+	@$(MAKE) $(JOBS) --no-print-directory units VARIANT=ubsan SANITIZE=undefined OPT='-O1 -g'
 	@tests/run $(UNIT:$(BUILD)/%=build/ubsan/%)
 tsan: ## unit tests under ThreadSanitizer
-	@$(MAKE) --no-print-directory units VARIANT=tsan SANITIZE=thread OPT='-O1 -g'
+	@$(MAKE) $(JOBS) --no-print-directory units VARIANT=tsan SANITIZE=thread OPT='-O1 -g'
 	@tests/run $(UNIT:$(BUILD)/%=build/tsan/%)
 valgrind: units ## unit tests under valgrind
 	@tests/run --wrap 'valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes' $(UNIT)
@@ -147,7 +149,7 @@ format: ## clang-format over all C files
 	clang-format -i $(C_FILES)
 coverage: ## branch coverage of the unit tests, as a table
 	@tests/tools/install-packages gcovr $(CHECK_PACKAGES)
-	@$(MAKE) --no-print-directory units VARIANT=coverage OPT='-O0 -g --coverage' LDFLAGS=--coverage
+	@$(MAKE) $(JOBS) --no-print-directory units VARIANT=coverage OPT='-O0 -g --coverage' LDFLAGS=--coverage
 	@tests/run $(UNIT:$(BUILD)/%=build/coverage/%)
 	gcovr --root . --object-directory build/coverage --filter 'lib/' --filter 'clock/' --filter 'spool/' --filter 'delivery/' --branches
 

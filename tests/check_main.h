@@ -36,6 +36,12 @@ static inline int test_remove_one(const char *path, const struct stat *st, int f
 /* Removes a directory tree. */
 static inline void test_rmdir(const char *path) { nftw(path, test_remove_one, 16, FTW_DEPTH | FTW_PHYS); }
 
+#ifdef __SANITIZE_THREAD__
+/* Check runs each test in a forked child, and some of those fork again beside threads. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) { return "die_after_fork=0"; }
+#endif
+
 /* A fresh directory under $TMPDIR or /tmp; release with test_rmdir() and free(). */
 static inline char *test_dir(void)
 {

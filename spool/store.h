@@ -1,0 +1,249 @@
+/* store.h - persistence: the whole contract of this folder.
+ *
+ * A store is one open directory:
+ *
+ *   DIR/ spool.json            what this is and which version: the first file looked at, the last one made
+ *        log.lock state.lock   our locks (lock.h)           sink-<name>.lock   who delivers to a sink
+ *        wake                  mapped futex words (wake.h)
+ *        journal/<uuid>.jnl    one ring per process (journal.h)
+ *        segments/<n>.mdb      the log: LMDB environments with blocks of packed events, a B-tree per lane (log.h)
+ *        state.mdb             sinks, cursors, checkpoints, retries, dead letters (state.h)
+ *        quarantine/           what was damaged
+ *
+ * Events go producer -> journal -> committer -> segment. Every event has a lane (its priority) and in it a sequence number
+ * without gaps, given at commit. A sink's place in a lane is a cursor: the sequence number of the first event it has not
+ * finished with. Threads: everything here may be called from any thread unless it says otherwise. */
+#ifndef SPOOL_STORE_H
+#define SPOOL_STORE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../clock/clock.h"
+#include "../lib/base/event.h"
+#include "../lib/base/log.h"
+
+/* Lanes are in the order of importance: unlike enum spool_priority, 0 is the most important. */
+enum { LANE_CRITICAL, LANE_HIGH, LANE_MEDIUM, LANE_LOW, LANES };
+int lane_of(enum spool_priority priority);
+enum spool_priority lane_priority(int lane);
+const char *lane_name(int lane);
+
+enum { SINK_NAME_MAX = 64, SINK_KIND_MAX = 31, REASON_MAX = 255 };
+
+/* ------------------------------------------------------------------------------------------------ open and close */
+
+struct store_options {              /* as in struct spool_options, with the defaults filled in */
+    uint64_t max_bytes, segment_bytes, retention_ms;
+    uint32_t journal_bytes, flush_interval_ms, full_timeout_ms, file_mode, flags;
+    enum spool_full_policy full_policy[LANES]; /* by lane */
+    struct reporter reporter;
+    /* Called after every commit and change of control, from any of the store's threads; must not block. */
+    void (*on_change)(void *user);
+    void *change_user;
+};
+
+struct store;
+
+/* Opens or makes the directory, applies the journals of dead processes and starts the store's threads (none when read
+ * only). `clock` is raised above every id found and must live longer than the store. */
+int store_open(const char *dir, const struct store_options *options, struct hlc *clock, struct store **ret);
+
+/* Commits or at least flushes what is in the journal and frees everything. Returns by the deadline. */
+int store_close(struct store *store, uint64_t deadline_ns);
+
+/* From now on waits for the locks of other processes, also those under way, end at that time. For stopping in time although
+ * a peer is stopped. DEADLINE_NEVER lifts it. */
+void store_hurry(struct store *store, uint64_t deadline_ns);
+
+/* After fork, in the child: frees memory and descriptors, touches no file and no lock. */
+void store_abandon(struct store *store);
+
+bool store_is_read_only(const struct store *store);
+
+/* ----------------------------------------------------------------------------------------------------- producing */
+
+/* Appends `n` measured events as one journal frame, all or none, stamping ids in order (an event with an id of its own
+ * keeps it). `events` steps by events[0].size. With `power` returns after the flush. SPOOL_EFULL, SPOOL_EUNCERTAIN (ids
+ * are written), SPOOL_EREADONLY, SPOOL_ESTOPPED. Waits by policy unless thread_is_ours(). `ret_ids` may be NULL. */
+int store_append(struct store *store, const struct spool_event *events, const struct event_measure *measures, size_t n,
+                 bool power, struct spool_id *ret_ids);
+
+/* The largest frame, in packed bytes. */
+size_t store_frame_max(const struct store *store);
+
+/* Waits until all appended by this process before is power-safe / is in segments, hence visible to readers; the latter also
+ * for journals of dead processes that could not be applied yet. */
+int store_flush(struct store *store, uint64_t deadline_ns);
+int store_commit(struct store *store, uint64_t deadline_ns);
+
+/* ------------------------------------------------------------------------------------------------------- reading */
+
+/* One block, copied out of the log: packed events, one after the other. Shared by reference count. */
+struct store_block {
+    atomic_uint refs;
+    int lane;
+    uint32_t count;
+    uint64_t first_seq;          /* of the first event */
+    struct spool_id min_id, max_id;
+    size_t size;                 /* of events, bytes */
+    uint8_t *events;             /* allocated behind the struct */
+};
+void store_block_ref(struct store_block *block);
+void store_block_unref(struct store_block *block); /* NULL is fine */
+
+/* The block that holds event `seq` of the lane, or else the first one after. SPOOL_ENOTFOUND: nothing at or after `seq`
+ * yet. SPOOL_EDAMAGED: the block there is damaged; it has been counted and set aside, *ret_skip_to (may not be NULL) is the
+ * sequence number to go on with. *ret is released with store_block_unref(). SPOOL_ETIMEOUT if a peer holds the lock. */
+int store_read(struct store *store, int lane, uint64_t seq, uint64_t deadline_ns, struct store_block **ret,
+               uint64_t *ret_skip_to);
+
+/* First sequence number there is, and the one the next committed event will get, of each lane. Cheap (memory, refreshed
+ * on commits of other processes). */
+int store_bounds(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES]);
+
+/* A sequence number of the lane at or before the first event whose id is >= `id` (block granularity); next if none. */
+int store_seek(struct store *store, int lane, const struct spool_id *id, uint64_t *ret_seq);
+
+/* Deletes what every sink is done with, now instead of within a second. */
+void store_reclaim(struct store *store);
+
+/* A counter that moves with every commit or change of control of any process, and waiting for it to differ from `seen`.
+ * SPOOL_ETIMEOUT. */
+uint32_t store_change(const struct store *store);
+int store_wait_change(struct store *store, uint32_t seen, uint64_t deadline_ns);
+/* A counter that moves when sinks, pauses, retries or dead letters were changed from outside of their delivery. */
+uint32_t store_control(const struct store *store);
+
+/* --------------------------------------------------------------------------------------------------------- sinks */
+
+/* Events finished out of order: [first, first + count) of a lane, beyond the cursor. */
+struct store_range {
+    uint64_t first, count;
+};
+enum { STORE_RANGES_MAX = 128 }; /* a sink's, per lane, that are stored; later ones are delivered again after a crash */
+
+struct store_sink {
+    char name[SINK_NAME_MAX + 1], kind[SINK_KIND_MAX + 1];
+    uint32_t id;                 /* never used again */
+    uint64_t generation;         /* changes with rewind and removal; acknowledgements carry it */
+    uint32_t order;              /* enum spool_order */
+    bool paused;
+    uint64_t cursor[LANES];
+    struct store_range ranges[LANES][STORE_RANGES_MAX]; /* ascending, disjoint, beyond the cursor */
+    uint32_t range_count[LANES];
+    uint64_t delivered, dropped; /* events, since registered */
+    uint64_t retry_rows, dead_rows; /* filled by store_sink_get and store_sink_each */
+};
+
+/* Registers the sink, or finds it: then kind, order and config are brought up to date. from_now: a new one begins behind
+ * all that is committed. */
+int store_sink_register(struct store *store, const char *name, const char *kind, uint32_t order, const char *config,
+                        bool from_now, struct store_sink *ret);
+int store_sink_get(struct store *store, const char *name, struct store_sink *ret);   /* SPOOL_ENOTFOUND */
+/* The JSON configuration; malloc'd, free(). */
+int store_sink_config(struct store *store, const char *name, char **ret);
+int store_sink_remove(struct store *store, const char *name);  /* also takes its lock: SPOOL_EBUSY if another has it */
+int store_sink_pause(struct store *store, const char *name, bool paused);
+/* Calls back with a copy; no lock is held. Non-zero from `each` ends it and is returned. */
+int store_sink_each(struct store *store, int (*each)(void *user, const struct store_sink *sink), void *user);
+
+/* Becomes the one process that delivers to the sink, until released or dead. SPOOL_EBUSY. */
+int store_sink_elect(struct store *store, const char *name);
+void store_sink_release(struct store *store, const char *name);
+/* Somebody (this or another process) holds that lock. */
+bool store_sink_is_served(struct store *store, const char *name);
+
+/* ----------------------------------------------------------------------------------- acknowledgement and retries */
+
+/* A row of the retry table: an event on its own, because it failed or waits behind one of its key that failed. */
+struct store_retry {
+    int lane;
+    uint64_t seq;                /* with the lane: which one */
+    struct spool_id id;
+    uint32_t attempts;           /* failed so far; 0 for a parked one */
+    uint64_t first_ns, due_ns;   /* wall clock, since 1970: enqueued (the id's time), not before */
+    uint32_t size;               /* packed bytes */
+    uint64_t key_hash;           /* of the ordering key; 0 without order */
+    char reason[REASON_MAX + 1]; /* of the last failure */
+};
+
+struct store_retry_put {
+    struct store_retry row;
+    const uint8_t *packed;       /* the event; NULL: the row is there already, only its fields change */
+};
+struct store_dead_put {
+    struct store_retry row;      /* attempts and reason at death */
+    uint64_t died_ns;
+    const uint8_t *packed;       /* NULL: taken from the retry row, which is deleted in the same transaction */
+};
+struct store_row_key {
+    int lane;
+    uint64_t seq;
+};
+
+/* Everything that one round of deliveries changes for one sink, applied in one transaction (more than about 1,000 rows:
+ * in several, in an order in which a crash in between can only repeat deliveries). */
+struct store_ack {
+    uint32_t sink_id;
+    uint64_t generation;         /* SPOOL_ESTALE and no change if it is no longer this */
+    uint64_t cursor[LANES];      /* merged by maximum */
+    const struct store_range *ranges[LANES]; /* replaces what is stored; NULL when range_count is 0 */
+    uint32_t range_count[LANES];
+    uint64_t delivered, dropped; /* added */
+    const void *checkpoint;      /* stored when checkpoint_size > 0 */
+    size_t checkpoint_size;
+    const struct store_retry_put *retries;
+    size_t retry_count;
+    const struct store_row_key *done; /* retry rows that are finished with */
+    size_t done_count;
+    const struct store_dead_put *dead;
+    size_t dead_count;
+};
+int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadline_ns);
+
+/* The checkpoint stored last. *ret_size is 0 if none. SPOOL_ETOOBIG if it does not fit. */
+int store_checkpoint(struct store *store, uint32_t sink_id, void *buf, size_t cap, size_t *ret_size);
+
+/* All retry rows of a sink, ascending by lane and sequence number. */
+int store_retry_each(struct store *store, uint32_t sink_id, int (*each)(void *user, const struct store_retry *row),
+                     void *user);
+/* The packed event of one: malloc'd, free(). SPOOL_ENOTFOUND, SPOOL_EDAMAGED. */
+int store_retry_event(struct store *store, uint32_t sink_id, int lane, uint64_t seq, uint8_t **ret, size_t *ret_size);
+
+struct store_dead {
+    char sink[SINK_NAME_MAX + 1];
+    struct store_retry row;
+    uint64_t died_ns;
+    const uint8_t *packed;
+    size_t packed_size;
+};
+/* Dead letters of a sink (NULL: of all), also of removed ones, by id. Valid during the callback; no lock is held. */
+int store_dead_each(struct store *store, const char *sink, int (*each)(void *user, const struct store_dead *dead),
+                    void *user);
+/* As spool_dead_requeue and spool_dead_purge. */
+int store_dead_requeue(struct store *store, const char *sink, const struct spool_id *id, uint64_t *ret_n);
+int store_dead_purge(struct store *store, const char *sink, const struct spool_id *id, uint64_t *ret_n);
+
+/* Promises on disk that stamps up to a second beyond this one may be handed out without an event, so that they are not
+ * repeated after a crash. Cheap when promised already. */
+int store_clock_lease(struct store *store, const struct spool_id *stamp);
+
+/* --------------------------------------------------------------------------------------------------- inspection */
+
+struct store_stats {
+    uint64_t enqueued_events, enqueued_bytes, rejected_full, recovered_events; /* this handle */
+    uint64_t stored_events, unapplied_bytes, used_bytes, max_bytes, segments, journals;
+    uint64_t dropped_events, damaged_blocks, damaged_events, dead_letters;     /* of the spool */
+    uint32_t dead_journals;
+    bool disk_full;
+};
+int store_stats(struct store *store, struct store_stats *ret);
+
+int store_verify(struct store *store, void (*each)(void *user, const struct spool_finding *finding),
+                 void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,
+                 struct spool_verify_report *ret);
+
+#endif
