@@ -1,0 +1,169 @@
+/* log.c - opening and closing the log, and the way every operation on its current end goes. */
+#include "log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../lib/base/error.h"
+#include "../lib/base/sync.h"
+#include "log_inside.h"
+
+/* ------------------------------------------------------------------------------------------------- an operation */
+
+int log_recover(struct log *log, int code, unsigned *tries, uint64_t deadline_ns)
+{
+    if (code != LOG_AGAIN && code != LOG_BROKEN && code != LOG_SEALED)
+        return code;
+    if (++*tries > LOG_TRIES_MAX)
+        return err_set(SPOOL_EINTERNAL, "%s/segments: the list of segments does not come to rest", log->options.dir->path);
+    if (code != LOG_BROKEN)
+        return SPOOL_OK;
+    code = log_repair(log, deadline_ns);
+    log_tell(log);
+    return code;
+}
+
+static int run_locked(struct log *log, int (*op)(struct log *log, void *user), void *user)
+{
+    pthread_mutex_lock(&log->mutex);
+    int code = log_refresh(log);
+    if (!code)
+        code = op(log, user);
+    pthread_mutex_unlock(&log->mutex);
+    return code;
+}
+
+int log_with_lock(struct log *log, enum lock_mode mode, uint64_t deadline_ns, int (*op)(struct log *log, void *user),
+                  void *user)
+{
+    for (unsigned tries = 0;;) {
+        int code = lock_take(log->options.lock, mode, deadline_ns);
+        if (code)
+            return err_prefix(code, "log.lock");
+        code = run_locked(log, op, user);
+        lock_drop(log->options.lock, mode);
+        if (code != LOG_AGAIN && code != LOG_BROKEN)
+            return code;
+        code = log_recover(log, code, &tries, deadline_ns);
+        if (code)
+            return code;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------- opening */
+
+static int remove_leftover(void *user, const char *name)
+{
+    struct log *log = user;
+    if (unlinkat(log->options.dir->segments_fd, name, 0) && errno != ENOENT)
+        return err_errno(errno, "segments/%s: cannot be removed", name);
+    return SPOOL_OK;
+}
+
+/* A damaged file whose replacement stands already, but which a crash kept from going to quarantine/. */
+static int keep_damaged(void *user, const char *name)
+{
+    struct log *log = user;
+    return dir_quarantine(log->options.dir, log->options.dir->segments_fd, name);
+}
+
+static int clean_up(struct log *log)
+{
+    int code = dir_each(log->options.dir->segments_fd, ".mdb.tmp", remove_leftover, log);
+    return code ? code : dir_each(log->options.dir->segments_fd, ".mdb.damaged", keep_damaged, log);
+}
+
+/* log.lock held exclusively. */
+static int begin_log(struct log *log)
+{
+    pthread_mutex_lock(&log->mutex);
+    int code = clean_up(log);
+    if (!code)
+        code = log_list(log);
+    bool fresh = log->count == 0;
+    pthread_mutex_unlock(&log->mutex);
+    if (!code && fresh)
+        code = log_begin_segment(log, NULL, NULL);
+    return code;
+}
+
+static int look(struct log *log, void *user)
+{
+    (void)log, (void)user;
+    return SPOOL_OK;
+}
+
+static int open_list(struct log *log, uint64_t deadline_ns)
+{
+    if (!log->options.dir->read_only) {
+        int code = lock_take(log->options.lock, LOCK_EXCLUSIVE, deadline_ns);
+        if (code)
+            return err_prefix(code, "log.lock");
+        code = begin_log(log);
+        lock_drop(log->options.lock, LOCK_EXCLUSIVE);
+        if (code)
+            return code;
+    }
+    return log_with_lock(log, LOCK_SHARED, deadline_ns, look, NULL);
+}
+
+int log_open(const struct log_options *options, uint64_t deadline_ns, struct log **ret)
+{
+    struct log *log = calloc(1, sizeof *log);
+    if (!log)
+        return err_errno(ENOMEM, "opening the log");
+    log->options = *options;
+    int rc = pthread_mutex_init(&log->mutex, NULL);
+    if (rc) {
+        free(log);
+        return err_errno(rc, "opening the log");
+    }
+    int code = open_list(log, deadline_ns);
+    if (code) {
+        log_close(log);
+        return code;
+    }
+    *ret = log;
+    return SPOOL_OK;
+}
+
+static void free_notes(struct log *log)
+{
+    while (log->notes) {
+        struct log_note *next = log->notes->next;
+        free(log->notes);
+        log->notes = next;
+    }
+    free(log->flaws);
+}
+
+void log_close(struct log *log)
+{
+    if (!log)
+        return;
+    log_free_list(log);
+    free_notes(log);
+    pthread_mutex_destroy(&log->mutex);
+    free(log);
+}
+
+/* Nobody in this process uses the segments any more. If a thread of the parent was changing the list just then, its memory is
+ * left alone: a leak is better than a crash. */
+void log_abandon(struct log *log)
+{
+    if (!log || pthread_mutex_trylock(&log->mutex))
+        return;
+    for (size_t i = 0; i < log->count; i++)
+        segment_close(log->entries[i].segment);
+    free(log->entries);
+    free_notes(log);
+    free(log);
+}
+
+void log_set_journal_filter(struct log *log, bool (*alive)(void *user, const uint8_t uuid[JOURNAL_UUID_SIZE]), void *user)
+{
+    log->alive = alive;
+    log->alive_user = user;
+}

@@ -1,0 +1,67 @@
+/* log_stats.c - how much the log holds. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "../lib/base/error.h"
+#include "../lib/base/sync.h"
+#include "log_inside.h"
+
+enum { LOCK_WAIT_MS = 5000 };
+
+static int look(struct log *log, void *user)
+{
+    (void)log, (void)user;
+    return SPOOL_OK;
+}
+
+static uint64_t allocated_bytes(const struct log *log, uint64_t number)
+{
+    struct stat st;
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(number, name);
+    return fstatat(log->options.dir->segments_fd, name, &st, AT_SYMLINK_NOFOLLOW) ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
+static uint64_t events_in(const struct segment_tally *tally)
+{
+    uint64_t events = 0;
+    for (int lane = 0; lane < LANES; lane++)
+        events += tally->lane[lane].events;
+    return events;
+}
+
+/* Mutex held. What is sealed need not be opened again once it is known; a damaged segment counts when it is rebuilt. */
+static int add_up(struct log *log, struct log_stats *ret)
+{
+    for (size_t i = 0; i < log->count; i++) {
+        const bool newest = i + 1 == log->count;
+        int code = newest ? SPOOL_OK : log_load(log, i, false);
+        if (code == LOG_AGAIN || (code && code != LOG_BROKEN))
+            return code;
+        ret->segments++;
+        ret->bytes += allocated_bytes(log, log->entries[i].number);
+        ret->events += log->entries[i].known ? events_in(&log->entries[i].tally) : 0;
+    }
+    return SPOOL_OK;
+}
+
+int log_stats(struct log *log, struct log_stats *ret)
+{
+    for (unsigned tries = 0;;) {
+        struct log_stats stats = {0};
+        int code = log_with_lock(log, LOCK_SHARED, deadline_in_ms(LOCK_WAIT_MS), look, NULL);
+        if (code)
+            return code;
+        pthread_mutex_lock(&log->mutex);
+        code = add_up(log, &stats);
+        pthread_mutex_unlock(&log->mutex);
+        if (code == SPOOL_OK)
+            *ret = stats;
+        if (code != LOG_AGAIN)
+            return code;
+        code = log_recover(log, code, &tries, 0);
+        if (code)
+            return code;
+    }
+}

@@ -1,0 +1,161 @@
+/* test_block.c - the format of blocks: what is written is read, and nothing else is. */
+#include "../../lib/base/bytes.h"
+#include "../../lib/base/crc32c.h"
+#include "../../lib/base/id.h"
+#include "../../spool/block.h"
+#include "../check_main.h"
+
+enum { EVENTS_SIZE = 4 * EVENT_PACKED_MIN, VALUE_SIZE = BLOCK_HEADER + EVENTS_SIZE };
+
+static uint8_t events[EVENTS_SIZE], value[VALUE_SIZE + 8];
+
+static struct block_info sample(void)
+{
+    struct block_info info = {.lane = LANE_LOW, .count = 4, .first_seq = 1ull << 40, .commit = 77, .size = EVENTS_SIZE};
+    id_make((struct hlc_stamp){.ticks = 5}, 1, &info.min_id);
+    id_make((struct hlc_stamp){.ticks = 9}, 1, &info.max_id);
+    for (size_t i = 0; i < sizeof events; i++)
+        events[i] = (uint8_t)(i * 7);
+    return info;
+}
+
+static void write_sample(void)
+{
+    struct block_info info = sample();
+    block_write(value, &info, events);
+}
+
+/* After a change of a field: makes the header's checksum right again, so that the field itself is looked at. */
+static void sign_header(void)
+{
+    put_u32(value + BLOCK_HEADER - 4, crc32c(0, value, BLOCK_HEADER - 4));
+}
+
+START_TEST(what_is_written_is_read)
+{
+    struct block_info info = sample(), got, peeked;
+    struct store_block *block;
+    write_sample();
+    ck_ok(block_check(value, VALUE_SIZE, &got));
+    ck_ok(block_peek(value, VALUE_SIZE, &peeked));
+    ck_assert_int_eq(got.lane, info.lane);
+    ck_assert_uint_eq(got.count, info.count);
+    ck_assert_uint_eq(got.first_seq, info.first_seq);
+    ck_assert_uint_eq(got.commit, info.commit);
+    ck_assert_uint_eq(got.size, info.size);
+    ck_assert_mem_eq(&got.min_id, &info.min_id, sizeof got.min_id);
+    ck_assert_mem_eq(&got.max_id, &info.max_id, sizeof got.max_id);
+    ck_assert_uint_eq(peeked.first_seq, info.first_seq);
+    ck_ok(block_copy(value, VALUE_SIZE, &block));
+    ck_assert_uint_eq(block->size, sizeof events);
+    ck_assert_mem_eq(block->events, events, sizeof events);
+    ck_assert_uint_eq(block->first_seq, info.first_seq);
+    store_block_unref(block);
+    ck_assert_uint_eq(block_size(value), VALUE_SIZE);
+}
+END_TEST
+
+START_TEST(layout_is_the_documented_one)
+{
+    write_sample();
+    ck_assert_mem_eq(value, "SPLblk1\n", 8);
+    ck_assert_uint_eq(get_u16(value + 8), 1);
+    ck_assert_uint_eq(value[10], LANE_LOW);
+    ck_assert_uint_eq(value[11], 0);
+    ck_assert_uint_eq(get_u32(value + 12), 4);
+    ck_assert_uint_eq(get_u64(value + 16), 1ull << 40);
+    ck_assert_uint_eq(get_u64(value + 24), 77);
+    ck_assert_uint_eq(get_u32(value + 32), EVENTS_SIZE);
+    ck_assert_uint_eq(get_u32(value + 36), crc32c(0, events, sizeof events));
+    ck_assert_uint_eq(get_u32(value + 84), crc32c(0, value, 84));
+}
+END_TEST
+
+START_TEST(every_damaged_bit_is_found)
+{
+    struct block_info info;
+    struct store_block *block = NULL;
+    write_sample();
+    for (size_t bit = 0; bit < VALUE_SIZE * 8; bit++) {
+        value[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        ck_code(block_check(value, VALUE_SIZE, &info), SPOOL_EDAMAGED);
+        ck_code(block_copy(value, VALUE_SIZE, &block), SPOOL_EDAMAGED);
+        ck_code(block_peek(value, VALUE_SIZE, &info), bit / 8 < BLOCK_HEADER ? SPOOL_EDAMAGED : SPOOL_OK);
+        value[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    ck_assert_ptr_null(block);
+}
+END_TEST
+
+START_TEST(every_other_size_is_refused)
+{
+    struct block_info info;
+    write_sample();
+    for (size_t size = 0; size < sizeof value; size++) {
+        if (size != VALUE_SIZE)
+            ck_code(block_check(value, size, &info), SPOOL_EDAMAGED);
+    }
+}
+END_TEST
+
+START_TEST(newer_version_and_codec_are_named)
+{
+    struct block_info info = {.count = 99};
+    write_sample();
+    put_u16(value + 8, 2);
+    sign_header();
+    ck_code(block_check(value, VALUE_SIZE, &info), SPOOL_EVERSION);
+    ck_assert_ptr_nonnull(strstr(err_last(), "format 2"));
+    write_sample();
+    value[11] = 1;
+    sign_header();
+    ck_code(block_peek(value, VALUE_SIZE, &info), SPOOL_EVERSION);
+    ck_assert_uint_eq(info.count, 99);
+}
+END_TEST
+
+/* Fields that cannot be, under a right checksum. */
+START_TEST(impossible_fields_are_refused)
+{
+    struct block_info info;
+    write_sample();
+    value[10] = LANES;
+    sign_header();
+    ck_code(block_peek(value, VALUE_SIZE, &info), SPOOL_EDAMAGED);
+    write_sample();
+    put_u32(value + 12, 0);
+    sign_header();
+    ck_code(block_peek(value, VALUE_SIZE, &info), SPOOL_EDAMAGED);
+    put_u32(value + 12, 5); /* more than fit */
+    sign_header();
+    ck_code(block_peek(value, VALUE_SIZE, &info), SPOOL_EDAMAGED);
+    write_sample();
+    put_u64(value + 16, UINT64_MAX - 2);
+    sign_header();
+    ck_code(block_peek(value, VALUE_SIZE, &info), SPOOL_EDAMAGED);
+    write_sample();
+    memset(value + 40, 0xff, 16); /* smallest id above the largest */
+    sign_header();
+    ck_code(block_peek(value, VALUE_SIZE, &info), SPOOL_EDAMAGED);
+    write_sample();
+    put_u32(value + 32, EVENTS_SIZE + 4);
+    sign_header();
+    ck_code(block_peek(value, VALUE_SIZE + 4, &info), SPOOL_EDAMAGED);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("block");
+    TCase *c = tcase_create("block");
+    tcase_add_test(c, what_is_written_is_read);
+    tcase_add_test(c, layout_is_the_documented_one);
+    tcase_add_test(c, every_damaged_bit_is_found);
+    tcase_add_test(c, every_other_size_is_refused);
+    tcase_add_test(c, newer_version_and_codec_are_named);
+    tcase_add_test(c, impossible_fields_are_refused);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+CHECK_MAIN(suite)
