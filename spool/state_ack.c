@@ -1,0 +1,364 @@
+/* state_ack.c - what one round of deliveries changes for a sink, made durable.
+ *
+ * Normally all of it is one transaction. One of more than STATE_TXN_ROWS rows is cut, in this order: retries and dead
+ * letters (their copies are safe from then on), then cursor, ranges, checkpoint and counters together with the first
+ * deletions, then the other deletions. A crash in between therefore only repeats deliveries: an event is in the log
+ * behind the cursor, or in a retry row, until what makes it superfluous is durable.
+ *
+ * The last part may use the whole reserve. Should even that be short, because the deleted rows lie scattered over many
+ * pages, it is done in smaller and smaller transactions: each frees pages for the one after the next. */
+#include "state_inside.h"
+
+enum { DELETE_ROWS_MIN = 4 };
+
+struct ack_round {
+    struct state *state;
+    const struct store_ack *ack;
+    uint64_t deadline_ns;
+    size_t retries, dead, done; /* handled so far, of each list */
+    bool moved;                 /* cursor and all that goes with it are durable */
+};
+
+/* What one transaction works with. */
+struct ack_part {
+    struct state_txn txn;
+    struct sink_row sink;
+    int64_t dead_added;
+};
+
+/* -------------------------------------------------------------------------------------------------------- retries */
+
+static void change_fields(struct copy_row *copy, const struct store_retry *row)
+{
+    copy->row.attempts = row->attempts;
+    copy->row.first_ns = row->first_ns;
+    copy->row.due_ns = row->due_ns;
+    copy->row.key_hash = row->key_hash;
+    memcpy(copy->row.reason, row->reason, sizeof copy->row.reason);
+}
+
+static void note_missing(struct ack_part *part, const struct store_retry *row, const char *what)
+{
+    state_txn_note(&part->txn, 1, "sink %s: %s, lane %d, event %llu, is missing", part->sink.name, what, row->lane,
+                   (unsigned long long)row->seq);
+}
+
+static void new_copy(const struct ack_part *part, const struct store_retry *row, struct copy_row *ret)
+{
+    memset(ret, 0, offsetof(struct copy_row, inlined));
+    ret->row = *row;
+    ret->sink_id = part->sink.id;
+}
+
+static int put_new_retry(struct ack_part *part, const struct store_retry_put *put, const struct state_key *key,
+                         int found, const struct copy_row *old)
+{
+    struct copy_row copy;
+    int code = found == SPOOL_OK ? copy_drop(&part->txn, old) : SPOOL_OK;
+    if (code)
+        return code;
+    part->sink.retry_rows += found == SPOOL_ENOTFOUND;
+    new_copy(part, &put->row, &copy);
+    code = copy_store(&part->txn, put->packed, &copy);
+    return code ? code : copy_row_put(&part->txn, key, &copy);
+}
+
+static int put_retry(struct ack_part *part, const struct store_retry_put *put)
+{
+    struct copy_row old;
+    struct state_key key = copy_retry_key(part->sink.id, put->row.lane, put->row.seq);
+    int found = copy_row_get(&part->txn, &key, &old);
+    if (found && found != SPOOL_ENOTFOUND && found != SPOOL_EDAMAGED)
+        return found;
+    if (put->packed)
+        return put_new_retry(part, put, &key, found, &old);
+    if (found) {
+        note_missing(part, &put->row, "the copy of a retried event");
+        return SPOOL_OK;
+    }
+    change_fields(&old, &put->row);
+    return copy_row_put(&part->txn, &key, &old);
+}
+
+static int delete_retry(struct ack_part *part, const struct store_row_key *done)
+{
+    struct copy_row old;
+    struct state_key key = copy_retry_key(part->sink.id, done->lane, done->seq);
+    int code = copy_row_get(&part->txn, &key, &old);
+    if (code == SPOOL_ENOTFOUND)
+        return SPOOL_OK;
+    if (code && code != SPOOL_EDAMAGED)
+        return code;
+    if (!code)
+        code = copy_drop(&part->txn, &old);
+    else
+        code = SPOOL_OK; /* its pieces, if it had any, go with the next recount */
+    if (!code)
+        code = state_table_delete(&part->txn, &key);
+    part->sink.retry_rows -= !code && part->sink.retry_rows > 0;
+    return code;
+}
+
+/* --------------------------------------------------------------------------------------------------- dead letters */
+
+/* Takes the event from its retry row. SPOOL_ENOTFOUND when that is gone or damaged. */
+static int take_from_retry(struct ack_part *part, const struct store_dead_put *put, struct copy_row *ret)
+{
+    struct state_key key = copy_retry_key(part->sink.id, put->row.lane, put->row.seq);
+    int code = copy_row_get(&part->txn, &key, ret);
+    if (code == SPOOL_EDAMAGED) {
+        const struct store_row_key done = {.lane = put->row.lane, .seq = put->row.seq};
+        code = delete_retry(part, &done);
+        return code ? code : err_set(SPOOL_ENOTFOUND, STATE_FILE ": the retry row is damaged");
+    }
+    if (code)
+        return code;
+    change_fields(ret, &put->row);
+    part->sink.retry_rows -= part->sink.retry_rows > 0;
+    return state_table_delete(&part->txn, &key);
+}
+
+static int make_dead_copy(struct ack_part *part, const struct store_dead_put *put, struct copy_row *ret)
+{
+    if (!put->packed)
+        return take_from_retry(part, put, ret);
+    new_copy(part, &put->row, ret);
+    return copy_store(&part->txn, put->packed, ret);
+}
+
+/* The same letter again, after an acknowledgement that was done in part: the newer copy stays. */
+static int replace_dead(struct ack_part *part, const struct state_key *key)
+{
+    struct copy_row old;
+    int code = copy_row_get(&part->txn, key, &old);
+    if (code == SPOOL_OK)
+        return copy_drop(&part->txn, &old);
+    if (code == SPOOL_ENOTFOUND) {
+        part->dead_added++;
+        part->sink.dead_rows++;
+    }
+    return code == SPOOL_ENOTFOUND || code == SPOOL_EDAMAGED ? SPOOL_OK : code;
+}
+
+static int put_dead(struct ack_part *part, const struct store_dead_put *put)
+{
+    struct copy_row copy;
+    int code = make_dead_copy(part, put, &copy);
+    struct state_key key = copy_dead_key(code ? &put->row.id : &copy.row.id, part->sink.id);
+    if (code == SPOOL_ENOTFOUND) {
+        struct state_row view;
+        if (state_table_get(&part->txn, &key, &view) == SPOOL_ENOTFOUND) /* not moved before either */
+            note_missing(part, &put->row, "the copy of a dying event");
+        return SPOOL_OK;
+    }
+    if (!code)
+        code = replace_dead(part, &key);
+    if (code)
+        return code;
+    copy.died_ns = put->died_ns;
+    memcpy(copy.sink, part->sink.name, sizeof copy.sink);
+    return copy_row_put(&part->txn, &key, &copy);
+}
+
+/* -------------------------------------------------------------------------------------- cursor and what goes with it
+ */
+
+static int merge_lane(struct ack_part *part, const struct store_ack *ack, int lane)
+{
+    struct store_range ranges[STORE_RANGES_MAX];
+    uint32_t count = ack->range_count[lane] < STORE_RANGES_MAX ? ack->range_count[lane] : STORE_RANGES_MAX;
+    if (count)
+        memcpy(ranges, ack->ranges[lane], count * sizeof *ranges);
+    if (part->sink.cursor[lane] < ack->cursor[lane])
+        part->sink.cursor[lane] = ack->cursor[lane];
+    sink_ranges_settle(&part->sink.cursor[lane], ranges, &count);
+    return sink_ranges_put(&part->txn, &part->sink, lane, ranges, count);
+}
+
+static int move_cursor(struct ack_part *part, const struct store_ack *ack)
+{
+    int code = SPOOL_OK;
+    for (int lane = 0; lane < LANES && !code; lane++)
+        code = merge_lane(part, ack, lane);
+    if (!code && ack->checkpoint_size) {
+        struct state_key key = state_key(TABLE_CHECKPOINT);
+        state_key_u32(&key, part->sink.id);
+        code = state_blob_put(&part->txn, &key, ack->checkpoint, ack->checkpoint_size);
+    }
+    part->sink.delivered += ack->delivered;
+    part->sink.dropped += ack->dropped;
+    return code;
+}
+
+/* --------------------------------------------------------------------------------------------- parts of the whole */
+
+static int begin_part(const struct ack_round *round, struct ack_part *part)
+{
+    const struct store_ack *ack = round->ack;
+    int code = state_txn_write(round->state, round->deadline_ns, &part->txn);
+    if (code)
+        return code;
+    part->dead_added = 0;
+    code = sink_row_get(&part->txn, ack->sink_id, &part->sink);
+    if (code == SPOOL_ENOTFOUND || (!code && part->sink.removed))
+        code = err_set(SPOOL_ESTALE, "sink %u is not registered any more", ack->sink_id);
+    else if (!code && part->sink.generation != ack->generation)
+        code = err_set(SPOOL_ESTALE, "sink %s was rewound or registered anew since", part->sink.name);
+    if (code)
+        state_txn_abort(&part->txn);
+    return code;
+}
+
+static int end_part(struct ack_part *part, int code)
+{
+    if (!code)
+        code = state_totals_add_dead(&part->txn, part->dead_added);
+    if (!code)
+        code = sink_row_put(&part->txn, &part->sink);
+    return state_txn_end(&part->txn, code);
+}
+
+/* How many puts, from where the round stands, fit one transaction: at least one. */
+struct ack_budget {
+    size_t retries, dead; /* ends of the slices */
+    uint64_t rows, bytes; /* written by them */
+    bool grows;           /* new copies, not only changes */
+};
+
+static bool budget_add(struct ack_budget *budget, const uint8_t *packed, size_t size)
+{
+    uint64_t rows = packed ? copy_rows(size) : 1;
+    if (budget->rows && budget->rows + rows > STATE_TXN_ROWS)
+        return false;
+    budget->rows += rows;
+    budget->bytes += packed ? copy_bytes(size) : 64 + REASON_MAX;
+    budget->grows |= packed != NULL;
+    return true;
+}
+
+static struct ack_budget plan_puts(const struct ack_round *round)
+{
+    const struct store_ack *ack = round->ack;
+    struct ack_budget budget = {.retries = round->retries, .dead = round->dead};
+    while (budget.retries < ack->retry_count &&
+           budget_add(&budget, ack->retries[budget.retries].packed, ack->retries[budget.retries].row.size))
+        budget.retries++;
+    while (budget.retries == ack->retry_count && budget.dead < ack->dead_count &&
+           budget_add(&budget, ack->dead[budget.dead].packed, ack->dead[budget.dead].row.size))
+        budget.dead++;
+    return budget;
+}
+
+static int put_copies(struct ack_round *round, struct ack_part *part, const struct ack_budget *budget)
+{
+    const struct store_ack *ack = round->ack;
+    int code = SPOOL_OK;
+    if (budget->rows)
+        code = state_reserve_check(&part->txn, budget->grows ? ROOM_NEW : ROOM_UPDATE, budget->rows, budget->bytes);
+    for (size_t i = round->retries; i < budget->retries && !code; i++)
+        code = put_retry(part, &ack->retries[i]);
+    for (size_t i = round->dead; i < budget->dead && !code; i++)
+        code = put_dead(part, &ack->dead[i]);
+    return code;
+}
+
+static int delete_some(struct ack_round *round, struct ack_part *part, size_t upto)
+{
+    int code = SPOOL_OK;
+    for (size_t i = round->done; i < upto && !code; i++)
+        code = delete_retry(part, &round->ack->done[i]);
+    return code;
+}
+
+/* One transaction: some of the puts; when those are all done, also the cursor; then up to `deletes` deletions. */
+static int run_part(struct ack_round *round, size_t deletes)
+{
+    const struct store_ack *ack = round->ack;
+    struct ack_part part;
+    int code = begin_part(round, &part);
+    if (code)
+        return code;
+    struct ack_budget budget = plan_puts(round);
+    bool last_puts = budget.retries == ack->retry_count && budget.dead == ack->dead_count;
+    size_t room = budget.rows < deletes ? deletes - (size_t)budget.rows : 0, left = ack->done_count - round->done;
+    size_t done = round->done + (!last_puts ? 0 : left < room ? left : room);
+    code = put_copies(round, &part, &budget);
+    if (!code && last_puts && !round->moved)
+        code = move_cursor(&part, ack);
+    if (!code)
+        code = delete_some(round, &part, done);
+    code = end_part(&part, code);
+    if (code)
+        return code;
+    round->retries = budget.retries;
+    round->dead = budget.dead;
+    round->done = done;
+    round->moved |= last_puts;
+    return SPOOL_OK;
+}
+
+static int check_ack(const struct store_ack *ack)
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        const struct store_range *ranges = ack->ranges[lane];
+        for (uint32_t i = 0; i < ack->range_count[lane]; i++) {
+            if (!ranges[i].count || ranges[i].first + ranges[i].count < ranges[i].first ||
+                (i && ranges[i].first < ranges[i - 1].first + ranges[i - 1].count))
+                return err_set(SPOOL_EINVAL, "an acknowledgement whose ranges are not ascending");
+        }
+    }
+    if (ack->checkpoint_size > SPOOL_CHECKPOINT_MAX)
+        return err_set(SPOOL_ETOOBIG, "a checkpoint of %zu bytes, at most %d are kept", ack->checkpoint_size,
+                       SPOOL_CHECKPOINT_MAX);
+    return SPOOL_OK;
+}
+
+int state_ack(struct state *state, const struct store_ack *ack, uint64_t deadline_ns)
+{
+    struct ack_round round = {.state = state, .ack = ack, .deadline_ns = deadline_ns};
+    size_t deletes = STATE_TXN_ROWS;
+    int code = check_ack(ack);
+    while (!code && (!round.moved || round.done < ack->done_count)) {
+        code = run_part(&round, deletes);
+        if (code == SPOOL_EFULL && round.done < ack->done_count && deletes > DELETE_ROWS_MIN) {
+            deletes /= 4;
+            code = SPOOL_OK;
+        }
+    }
+    return code;
+}
+
+/* ----------------------------------------------------------------------------------------------------- checkpoint */
+
+static int read_checkpoint(struct state *state, uint32_t sink_id, uint64_t deadline_ns, uint8_t **ret, size_t *ret_size)
+{
+    struct state_txn txn;
+    struct state_key key = state_key(TABLE_CHECKPOINT);
+    state_key_u32(&key, sink_id);
+    int code = state_txn_read(state, deadline_ns, &txn);
+    if (code)
+        return code;
+    code = state_blob_get(&txn, &key, ret, ret_size);
+    state_txn_abort(&txn);
+    return code;
+}
+
+int state_checkpoint(struct state *state, uint32_t sink_id, uint64_t deadline_ns, void *buf, size_t cap,
+                     size_t *ret_size)
+{
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    int code = read_checkpoint(state, sink_id, deadline_ns, &bytes, &size);
+    if (code && code != SPOOL_ENOTFOUND && code != SPOOL_EDAMAGED)
+        return code; /* a damaged one was reported, and is none */
+    if (size > cap)
+        code = err_set(SPOOL_ETOOBIG, "the checkpoint has %zu bytes, there is room for %zu", size, cap);
+    else
+        code = SPOOL_OK;
+    if (!code && size)
+        memcpy(buf, bytes, size);
+    if (!code)
+        *ret_size = size;
+    free(bytes);
+    return code;
+}
