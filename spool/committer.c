@@ -1,0 +1,263 @@
+/* committer.c - the thread that moves journal records into the log.
+ *
+ * A cycle takes what has gathered, packs it by lane into blocks and commits them together with the journal's new position, so
+ * that the hand-over is exactly once; only then may the room in the ring be used again. Under load groups grow by
+ * themselves; a lone event waits a moment for company (COMMIT_LINGER_MS with a sink, else the flush interval: the commit is
+ * also what makes process-level events power-safe); with nothing in the journal the thread sleeps.
+ *
+ * When the disk is full nothing is lost: the records stay in the journal, and the cycle is tried again with growing pauses. When
+ * a flush of the journal failed, the kernel may have dropped pages behind our back: then every checksum is verified in memory,
+ * all goes to the log, and the journal is replaced. */
+#include "store_inside.h"
+
+enum { RETRY_MIN_MS = 50, RETRY_MAX_MS = 1000 };
+
+void committer_kick(struct store *store)
+{
+    store->commit_at = UINT64_MAX;
+    pthread_cond_signal(&store->committer_cond);
+}
+
+/* ------------------------------------------------------------------------------------------------------ a cycle */
+
+struct cycle {
+    struct store *store;
+    struct packer *packer;
+    uint64_t to;         /* the journal's position behind what was gathered */
+    uint64_t damaged;    /* records whose checksum is wrong in memory */
+};
+
+static int gather_one(void *user, const uint8_t *payload, size_t size) { return packer_add_frame(user, payload, size); }
+
+static int gather_scanned(void *user, const uint8_t *payload, size_t size, uint64_t position)
+{
+    (void)position;
+    return packer_add_frame(user, payload, size);
+}
+
+/* A record in the ring is broken, so there is no walking past it: takes every whole one there is. */
+static int gather_by_scan(struct cycle *cycle, struct journal *journal)
+{
+    struct journal_scan scan;
+    uint64_t head = journal_head(journal);
+    packer_reset(cycle->packer);
+    int code = journal_scan(journal, journal_applied(journal), true, gather_scanned, cycle->packer, &scan);
+    cycle->damaged = scan.gaps;
+    cycle->to = head;
+    return code;
+}
+
+static size_t cycle_bytes_max(const struct store *store)
+{
+    size_t by_segment = store->dir.segment_bytes / 4, by_ring = store->options.journal_bytes / 4;
+    return by_segment < by_ring ? by_segment : by_ring;
+}
+
+static int gather(struct cycle *cycle, struct journal *journal)
+{
+    bool verify = journal_is_failed(journal);
+    packer_reset(cycle->packer);
+    int code = journal_walk(journal, journal_applied(journal), cycle_bytes_max(cycle->store), verify, gather_one,
+                            cycle->packer, &cycle->to);
+    return code == SPOOL_EDAMAGED ? gather_by_scan(cycle, journal) : code;
+}
+
+static int commit_gathered(struct cycle *cycle, struct journal *journal)
+{
+    struct log_run *runs;
+    size_t n;
+    packer_runs(cycle->packer, &runs, &n);
+    struct log_position position = {.applied = cycle->to};
+    memcpy(position.uuid, journal_uuid(journal), sizeof position.uuid);
+    return log_commit(cycle->store->log, runs, n, &position, 1, lock_slice());
+}
+
+static int run_cycle(struct cycle *cycle, struct journal *journal)
+{
+    cycle->damaged = 0;
+    int code = gather(cycle, journal);
+    if (!code)
+        code = commit_gathered(cycle, journal);
+    if (code)
+        return code;
+    journal_set_applied(journal, cycle->to);
+    if (cycle->damaged)
+        store_damaged(cycle->store, journal_name(journal), "records that the failed disk did not keep", cycle->damaged);
+    return SPOOL_OK;
+}
+
+/* -------------------------------------------------------------------------------------------- its consequences */
+
+static void note_success(struct store *store, struct cycle *cycle)
+{
+    atomic_fetch_add(&store->used_bytes, packer_bytes(cycle->packer));
+    if (atomic_exchange(&store->disk_full, false))
+        notify(&store->options.reporter, SPOOL_NOTICE_DISK_OK, NULL, NULL, 0, "%s: the disk takes writes again",
+               store->dir.path);
+    store_tell_change(store, false);
+    pthread_mutex_lock(&store->append_mutex);
+    store->commit_error = 0;
+    store->commit_message[0] = '\0';
+    pthread_cond_broadcast(&store->room_cond);
+    pthread_mutex_unlock(&store->append_mutex);
+}
+
+static void note_failure(struct store *store, int code)
+{
+    if (code == SPOOL_ETIMEOUT || code == SPOOL_ESTOPPED)
+        return; /* a peer holds the lock: only time passed */
+    if (!atomic_exchange(&store->disk_full, true))
+        notify(&store->options.reporter, SPOOL_NOTICE_DISK_FULL, NULL, NULL, 0,
+               "%s: cannot commit, events wait in the journal: %s", store->dir.path, err_last());
+    pthread_mutex_lock(&store->append_mutex);
+    store->commit_error = code;
+    store->commit_failures++;
+    snprintf(store->commit_message, sizeof store->commit_message, "%s", err_last());
+    pthread_cond_broadcast(&store->room_cond);
+    pthread_mutex_unlock(&store->append_mutex);
+}
+
+static void free_retired(struct store *store)
+{
+    for (struct ring **at = &store->retired; *at;) {
+        struct ring *ring = *at;
+        if (ring->users) {
+            at = &ring->next;
+            continue;
+        }
+        *at = ring->next;
+        if (journal_remove(ring->journal))
+            report(&store->options.reporter, SPOOL_LOG_WARNING, "%s", err_last());
+        free(ring);
+    }
+}
+
+/* The failed journal is empty now: a new one takes its place. append_mutex held, and dropped while the file is made. */
+static void replace_journal(struct store *store)
+{
+    struct ring *fresh = calloc(1, sizeof *fresh);
+    if (!fresh)
+        return; /* the next turn tries again; producers wait or get SPOOL_EFULL */
+    pthread_mutex_unlock(&store->append_mutex);
+    int code = recovery_own_journal(store, &fresh->journal);
+    pthread_mutex_lock(&store->append_mutex);
+    if (code) {
+        free(fresh);
+        return;
+    }
+    store->ring->next = store->retired;
+    store->retired = store->ring;
+    store->ring = fresh;
+    free_retired(store);
+    pthread_cond_broadcast(&store->room_cond);
+}
+
+/* ------------------------------------------------------------------------------------------------- when to work */
+
+static uint64_t linger_ns(const struct store *store)
+{
+    if (atomic_load(&store->sink_count) > 0)
+        return COMMIT_LINGER_MS * NS_PER_MS;
+    uint32_t flush = store->options.flush_interval_ms;
+    return flush == SPOOL_FLUSH_NEVER ? DEADLINE_NEVER : flush * NS_PER_MS;
+}
+
+static uint64_t enough_bytes(const struct store *store)
+{
+    return COMMIT_BYTES < store->options.journal_bytes / 4 ? COMMIT_BYTES : store->options.journal_bytes / 4;
+}
+
+/* append_mutex held. */
+static bool is_urgent(const struct store *store, const struct journal *journal)
+{
+    uint64_t applied = journal_applied(journal), head = journal_head(journal);
+    return store->stopping || journal_is_failed(journal) || head - applied >= enough_bytes(store) ||
+           (store->commit_through > applied && head > applied) || !journal_has_room(journal, store->frame_max);
+}
+
+/* append_mutex held: sleeps until there is a cycle to run; false when it is time to end. */
+static bool wait_for_work(struct store *store)
+{
+    uint64_t since = 0; /* when the oldest uncommitted record was first seen; 0: none was */
+    for (;;) {
+        struct journal *journal = store->ring ? store->ring->journal : NULL;
+        bool pending = journal && (journal_head(journal) > journal_applied(journal) || journal_is_failed(journal));
+        if (!pending) {
+            if (store->stopping)
+                return false;
+            since = 0;
+            store->commit_at = 0;
+            cond_wait_until(&store->committer_cond, &store->append_mutex, DEADLINE_NEVER);
+            continue;
+        }
+        uint64_t now = mono_ns(), linger = linger_ns(store);
+        since = since ? since : now;
+        if (is_urgent(store, journal) || (linger != DEADLINE_NEVER && now - since >= linger))
+            return true;
+        store->commit_at = journal_applied(journal) + enough_bytes(store);
+        cond_wait_until(&store->committer_cond, &store->append_mutex, linger == DEADLINE_NEVER ? linger : since + linger);
+    }
+}
+
+/* append_mutex held: pauses after a failure; false when stopping and out of time. */
+static bool pause_after_failure(struct store *store, uint32_t *pause_ms)
+{
+    if (store->stopping && mono_ns() >= store->close_deadline_ns)
+        return false;
+    uint64_t deadline = deadline_in_ms(*pause_ms);
+    if (store->stopping && deadline > store->close_deadline_ns)
+        deadline = store->close_deadline_ns;
+    *pause_ms = *pause_ms * 2 < RETRY_MAX_MS ? *pause_ms * 2 : RETRY_MAX_MS;
+    bool stopping = store->stopping; /* only that cuts the pause short: producers that wait for room kick all the time */
+    while (store->stopping == stopping && mono_ns() < deadline)
+        cond_wait_until(&store->committer_cond, &store->append_mutex, deadline);
+    return true;
+}
+
+/* One turn; append_mutex held, and dropped while working. False: out of time. */
+static bool turn(struct cycle *cycle, uint32_t *pause_ms)
+{
+    struct store *store = cycle->store;
+    struct journal *journal = store->ring->journal;
+    store->commit_at = UINT64_MAX;
+    pthread_mutex_unlock(&store->append_mutex);
+    int code = run_cycle(cycle, journal);
+    if (code)
+        note_failure(store, code);
+    else
+        note_success(store, cycle);
+    pthread_mutex_lock(&store->append_mutex);
+    if (code && store->stopping && code != SPOOL_ETIMEOUT && code != SPOOL_ESTOPPED)
+        return false; /* trying again will not help, and the journal keeps it for the next one to open */
+    if (code)
+        return pause_after_failure(store, pause_ms);
+    *pause_ms = RETRY_MIN_MS;
+    if (journal_is_failed(journal) && journal_applied(journal) == journal_head(journal)) {
+        replace_journal(store);
+        if (store->ring->journal == journal) /* no new one could be made */
+            return pause_after_failure(store, pause_ms);
+    }
+    return true;
+}
+
+void *committer_run(void *arg)
+{
+    struct store *store = arg;
+    struct cycle cycle = {.store = store};
+    uint32_t pause_ms = RETRY_MIN_MS;
+    while (packer_new(&cycle.packer)) { /* out of memory at the very start: wait, or there would be no committer */
+        pthread_mutex_lock(&store->append_mutex);
+        bool go_on = pause_after_failure(store, &pause_ms);
+        pthread_mutex_unlock(&store->append_mutex);
+        if (!go_on)
+            return NULL;
+    }
+    pthread_mutex_lock(&store->append_mutex);
+    while (wait_for_work(store)) {
+        if (!turn(&cycle, &pause_ms))
+            break;
+    }
+    pthread_mutex_unlock(&store->append_mutex);
+    packer_free(cycle.packer);
+    return NULL;
+}

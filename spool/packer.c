@@ -1,0 +1,158 @@
+/* packer.c - sorts the events of journal frames by lane into runs of about one block each.
+ *
+ * A run is a stretch of one lane's buffer. Buffers move while they grow, so runs keep offsets until packer_runs(). */
+
+#include "../lib/base/buffer.h"
+#include "store_inside.h"
+
+struct open_run {
+    size_t offset;
+    struct log_run run; /* events is set by packer_runs() */
+};
+
+struct packer {
+    struct buffer lane[LANES];
+    struct open_run *open;  /* in the order in which they began */
+    size_t open_count, open_cap;
+    size_t last[LANES];     /* index + 1 of a lane's latest run; 0: none */
+    struct log_run *runs;   /* as handed out */
+    size_t bytes;
+    uint64_t events;
+    struct spool_id max_id;
+};
+
+int packer_new(struct packer **ret)
+{
+    struct packer *packer = calloc(1, sizeof *packer);
+    if (!packer)
+        return err_errno(ENOMEM, "committer");
+    *ret = packer;
+    return SPOOL_OK;
+}
+
+void packer_free(struct packer *packer)
+{
+    if (!packer)
+        return;
+    for (int lane = 0; lane < LANES; lane++)
+        buffer_free(&packer->lane[lane]);
+    free(packer->open);
+    free(packer->runs);
+    free(packer);
+}
+
+void packer_reset(struct packer *packer)
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        packer->lane[lane].size = 0;
+        packer->last[lane] = 0;
+    }
+    packer->open_count = 0;
+    packer->bytes = 0;
+    packer->events = 0;
+}
+
+static int grow_runs(struct packer *packer)
+{
+    size_t cap = packer->open_cap ? packer->open_cap * 2 : 64;
+    struct open_run *open = realloc(packer->open, cap * sizeof *open);
+    if (!open)
+        return err_errno(ENOMEM, "committer: %zu runs", cap);
+    packer->open = open;
+    struct log_run *runs = realloc(packer->runs, cap * sizeof *runs);
+    if (!runs)
+        return err_errno(ENOMEM, "committer: %zu runs", cap);
+    packer->runs = runs;
+    packer->open_cap = cap;
+    return SPOOL_OK;
+}
+
+static int begin_run(struct packer *packer, int lane)
+{
+    if (packer->open_count == packer->open_cap) {
+        int code = grow_runs(packer);
+        if (code)
+            return code;
+    }
+    struct open_run *open = &packer->open[packer->open_count++];
+    *open = (struct open_run){.offset = packer->lane[lane].size, .run = {.lane = lane}};
+    packer->last[lane] = packer->open_count;
+    return SPOOL_OK;
+}
+
+/* The lane's latest run, or a new one if the event would not fit into its block. */
+static int run_for(struct packer *packer, int lane, size_t size, struct log_run **ret)
+{
+    struct log_run *run = packer->last[lane] ? &packer->open[packer->last[lane] - 1].run : NULL;
+    if (!run || (run->size > 0 && run->size + size > BLOCK_TARGET_BYTES)) {
+        int code = begin_run(packer, lane);
+        if (code)
+            return code;
+        run = &packer->open[packer->last[lane] - 1].run;
+    }
+    *ret = run;
+    return SPOOL_OK;
+}
+
+/* Ids mostly rise, but an event enqueued again brings its old one. */
+static void note_id(struct packer *packer, struct log_run *run, const uint8_t *event)
+{
+    struct spool_id id;
+    event_packed_id(event, &id);
+    if (run->count == 0)
+        run->min_id = run->max_id = id;
+    else if (memcmp(&id, &run->max_id, sizeof id) > 0)
+        run->max_id = id;
+    else if (memcmp(&id, &run->min_id, sizeof id) < 0)
+        run->min_id = id;
+    if (memcmp(&run->max_id, &packer->max_id, sizeof id) > 0)
+        packer->max_id = run->max_id;
+}
+
+static int add_event(struct packer *packer, const uint8_t *event, size_t size)
+{
+    int lane = lane_of(event_packed_priority(event));
+    struct log_run *run;
+    int code = run_for(packer, lane, size, &run);
+    if (!code)
+        code = buffer_put(&packer->lane[lane], event, size);
+    if (code)
+        return code;
+    note_id(packer, run, event);
+    run->size += size;
+    run->count++;
+    packer->bytes += size;
+    packer->events++;
+    return SPOOL_OK;
+}
+
+int packer_add_frame(struct packer *packer, const uint8_t *payload, size_t size)
+{
+    for (size_t at = 0; at < size;) {
+        size_t left = size - at, event = left >= EVENT_PACKED_MIN ? event_packed_size(payload + at) : 0;
+        if (event < EVENT_PACKED_MIN || event > left)
+            return err_set(SPOOL_EDAMAGED, "a journal frame of %zu bytes holds an event of %zu bytes at %zu", size, event, at);
+        int code = add_event(packer, payload + at, event);
+        if (code)
+            return code;
+        at += event;
+    }
+    return SPOOL_OK;
+}
+
+size_t packer_bytes(const struct packer *packer) { return packer->bytes; }
+
+uint64_t packer_events(const struct packer *packer) { return packer->events; }
+
+const struct spool_id *packer_max_id(const struct packer *packer) { return &packer->max_id; }
+
+void packer_runs(struct packer *packer, struct log_run **ret, size_t *ret_n)
+{
+    for (size_t i = 0; i < packer->open_count; i++) {
+        const struct open_run *open = &packer->open[i];
+        packer->runs[i] = open->run;
+        packer->runs[i].events = packer->lane[open->run.lane].data + open->offset;
+    }
+    *ret = packer->runs;
+    *ret_n = packer->open_count;
+}

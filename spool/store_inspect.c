@@ -1,0 +1,163 @@
+/* store_inspect.c - reading the log, statistics, verification: what passes through to the stages, with its deadlines. */
+#include "store_inside.h"
+
+enum { READ_DEADLINE_MS = 5000, LOOK_DEADLINE_MS = 1000 };
+
+static uint64_t read_deadline(void) { return deadline_in_ms(READ_DEADLINE_MS); }
+
+static uint64_t look_deadline(void) { return deadline_in_ms(LOOK_DEADLINE_MS); }
+
+void store_block_ref(struct store_block *block) { atomic_fetch_add_explicit(&block->refs, 1, memory_order_relaxed); }
+
+void store_block_unref(struct store_block *block)
+{
+    if (block && atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) == 1)
+        free(block);
+}
+
+int store_read(struct store *store, int lane, uint64_t seq, uint64_t deadline_ns, struct store_block **ret,
+               uint64_t *ret_skip_to)
+{
+    return log_read(store->log, lane, seq, deadline_ns, ret, ret_skip_to);
+}
+
+/* Beside a stopped peer that holds the lock, the last answer is better than none: it can only be too small. */
+int store_bounds(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES])
+{
+    uint64_t first[LANES], next[LANES];
+    int code = log_bounds(store->log, look_deadline(), first, next);
+    pthread_mutex_lock(&store->look_mutex);
+    if (!code) {
+        memcpy(store->last_first, first, sizeof first);
+        memcpy(store->last_next, next, sizeof next);
+        store->have_bounds = true;
+    }
+    if (code == SPOOL_ETIMEOUT && store->have_bounds)
+        code = SPOOL_OK;
+    if (!code) {
+        memcpy(ret_first, store->last_first, sizeof first);
+        memcpy(ret_next, store->last_next, sizeof next);
+    }
+    pthread_mutex_unlock(&store->look_mutex);
+    return code;
+}
+
+static int look_at_log(struct store *store, struct log_stats *ret)
+{
+    struct log_stats stats;
+    int code = log_stats(store->log, &stats);
+    pthread_mutex_lock(&store->look_mutex);
+    if (!code) {
+        store->last_stats = stats;
+        store->have_stats = true;
+    }
+    if (code == SPOOL_ETIMEOUT && store->have_stats)
+        code = SPOOL_OK;
+    if (!code)
+        *ret = store->last_stats;
+    pthread_mutex_unlock(&store->look_mutex);
+    return code;
+}
+
+int store_seek(struct store *store, int lane, const struct spool_id *id, uint64_t *ret_seq)
+{
+    return log_seek(store->log, lane, id, read_deadline(), ret_seq);
+}
+
+uint32_t store_change(const struct store *store) { return wake_change(store->wake); }
+
+uint32_t store_control(const struct store *store) { return wake_control(store->wake); }
+
+int store_wait_change(struct store *store, uint32_t seen, uint64_t deadline_ns)
+{
+    return wake_wait(store->wake, seen, deadline_ns);
+}
+
+void store_reclaim(struct store *store)
+{
+    if (!store->dir.read_only)
+        limits_reclaim(store);
+}
+
+int store_clock_lease(struct store *store, const struct spool_id *stamp)
+{
+    enum { LEASE_MS = 1000 };
+    int code = SPOOL_OK;
+    pthread_mutex_lock(&store->clock_mutex);
+    if (!store->dir.read_only && memcmp(stamp, &store->clock_lease, sizeof *stamp) > 0) {
+        struct spool_id lease;
+        id_max_at_ns(spool_id_time_ns(stamp) + LEASE_MS * NS_PER_MS, &lease);
+        code = state_clock_raise(store->state, &lease, read_deadline());
+        if (!code)
+            store->clock_lease = lease;
+    }
+    pthread_mutex_unlock(&store->clock_mutex);
+    return code;
+}
+
+/* ---------------------------------------------------------------------------------------------------- statistics */
+
+static void stats_of_state(struct store_stats *stats, const struct state_stats *state)
+{
+    stats->dropped_events = state->counters[STATE_DROPPED_EVENTS];
+    stats->damaged_blocks = state->counters[STATE_DAMAGED_BLOCKS];
+    stats->damaged_events = state->counters[STATE_DAMAGED_EVENTS];
+    stats->dead_letters = state->dead_letters;
+}
+
+static void stats_of_handle(struct store *store, struct store_stats *stats)
+{
+    pthread_mutex_lock(&store->append_mutex);
+    stats->enqueued_events = store->enqueued_events;
+    stats->enqueued_bytes = store->enqueued_bytes;
+    stats->rejected_full = store->rejected_full;
+    if (store->ring)
+        stats->unapplied_bytes = journal_head(store->ring->journal) - journal_applied(store->ring->journal);
+    pthread_mutex_unlock(&store->append_mutex);
+    stats->recovered_events = atomic_load(&store->recovered_events);
+    stats->max_bytes = store->options.max_bytes;
+    stats->disk_full = atomic_load(&store->disk_full);
+}
+
+int store_stats(struct store *store, struct store_stats *ret)
+{
+    struct store_stats stats = {0};
+    struct log_stats log;
+    struct state_stats state;
+    int code = look_at_log(store, &log);
+    if (!code)
+        code = state_stats(store->state, read_deadline(), &state);
+    if (code)
+        return code;
+    stats_of_handle(store, &stats);
+    stats_of_state(&stats, &state);
+    stats.stored_events = log.events;
+    stats.segments = log.segments;
+    keeper_measure(store);
+    stats.used_bytes = atomic_load(&store->used_bytes);
+    stats.journals = atomic_load(&store->journal_count);
+    if (store->dir.read_only)
+        recovery_inspect(store, &stats.dead_journals, &stats.journals);
+    *ret = stats;
+    return SPOOL_OK;
+}
+
+int store_verify(struct store *store, void (*each)(void *user, const struct spool_finding *finding),
+                 void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,
+                 struct spool_verify_report *ret)
+{
+    struct spool_verify_report found = {.size = sizeof found};
+    struct store_stats stats;
+    int code = store_stats(store, &stats);
+    if (!code)
+        code = log_verify(store->log, each, progress, user, &found);
+    if (!code || code == SPOOL_EDAMAGED)
+        code = state_verify(store->state, read_deadline(), each, user, &found);
+    if (code && code != SPOOL_EDAMAGED)
+        return code;
+    found.journals = stats.journals;
+    *ret = found;
+    if (!found.findings)
+        return SPOOL_OK;
+    return err_set(SPOOL_EDAMAGED, "%s: %llu finding(s)", store->dir.path, (unsigned long long)found.findings);
+}

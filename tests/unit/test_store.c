@@ -1,0 +1,399 @@
+/* test_store.c - the store as a whole: journal to log, failing flushes, limits and policies, dead peers. */
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+
+#include "../../spool/journal.h"
+#include "../../spool/store_inside.h"
+#include "../check_main.h"
+
+static char *dir, *path;
+static struct hlc *hlc;
+
+static int good_fdatasync(int fd) { return fdatasync(fd); }
+
+static void set_up(void)
+{
+    dir = test_dir();
+    ck_assert(asprintf(&path, "%s/spool", dir) > 0);
+    ck_ok(fork_watch());
+    ck_ok(hlc_new(&(struct hlc_options){0}, &hlc));
+}
+
+static void tear_down(void)
+{
+    journal_fdatasync = good_fdatasync;
+    hlc_free(hlc);
+    test_rmdir(dir);
+    free(dir);
+    free(path);
+}
+
+static struct store_options small(void)
+{
+    return (struct store_options){
+        .max_bytes = 16 << 20,
+        .segment_bytes = 1 << 20,
+        .journal_bytes = 256 << 10,
+        .flush_interval_ms = 20,
+        .full_timeout_ms = 2000,
+        .file_mode = 0600,
+    };
+}
+
+static struct store *open_store(const struct store_options *options)
+{
+    struct store *store = NULL;
+    ck_ok(store_open(path, options, hlc, &store));
+    return store;
+}
+
+static int append(struct store *store, enum spool_priority priority, const char *body, size_t size, bool power,
+                  struct spool_id *ret_id)
+{
+    struct spool_event event = SPOOL_EVENT(.type = "t", .priority = priority, .body = body, .body_size = size);
+    struct event_measure measure;
+    int code = event_measure(&event, store_frame_max(store), &measure);
+    return code ? code : store_append(store, &event, &measure, 1, power, ret_id);
+}
+
+/* Counts the events in the log, and those that are `id`. */
+static unsigned count(struct store *store, const struct spool_id *id, unsigned *ret_same)
+{
+    unsigned all = 0, same = 0;
+    uint64_t first[LANES], next[LANES];
+    ck_ok(store_bounds(store, first, next));
+    for (int lane = 0; lane < LANES; lane++) {
+        struct store_block *block;
+        uint64_t skip_to;
+        for (uint64_t seq = first[lane]; store_read(store, lane, seq, deadline_in_ms(5000), &block, &skip_to) == SPOOL_OK;) {
+            for (size_t at = 0; at < block->size; at += event_packed_size(block->events + at)) {
+                struct spool_id found;
+                event_packed_id(block->events + at, &found);
+                same += id && spool_id_compare(id, &found) == 0;
+            }
+            all += block->count;
+            seq = block->first_seq + block->count;
+            store_block_unref(block);
+        }
+    }
+    if (ret_same)
+        *ret_same = same;
+    return all;
+}
+
+/* ------------------------------------------------------------------------------------------------------- the line */
+
+START_TEST(what_is_appended_comes_out_in_its_lane)
+{
+    struct store_options options = small();
+    struct store *store = open_store(&options);
+    for (int i = 0; i < 100; i++)
+        ck_ok(append(store, (enum spool_priority)(i % 4), "body", 4, i % 10 == 0, NULL));
+    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    uint64_t first[LANES], next[LANES];
+    ck_ok(store_bounds(store, first, next));
+    for (int lane = 0; lane < LANES; lane++)
+        ck_assert_uint_eq(next[lane] - first[lane], 25);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+    store = open_store(&options);
+    ck_assert_uint_eq(count(store, NULL, NULL), 100);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+START_TEST(many_laps_round_a_small_ring)
+{
+    struct store_options options = small();
+    struct store *store = open_store(&options);
+    static char body[3000];
+    for (int i = 0; i < 1000; i++)
+        ck_ok(append(store, SPOOL_MEDIUM, body, sizeof body, false, NULL));
+    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_assert_uint_eq(count(store, NULL, NULL), 1000);
+    struct store_stats stats;
+    ck_ok(store_stats(store, &stats));
+    ck_assert_uint_ge(stats.segments, 3);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+/* -------------------------------------------------------------------------------------------------- failing flushes */
+
+static atomic_int flush_failures;
+
+static int fail_some(int fd)
+{
+    if (atomic_fetch_sub(&flush_failures, 1) > 0) {
+        errno = EIO;
+        return -1;
+    }
+    return fdatasync(fd);
+}
+
+START_TEST(a_failed_flush_is_answered_by_the_log)
+{
+    struct store_options options = small();
+    options.flush_interval_ms = 60000; /* so that nothing is committed before the flush is asked for */
+    struct store *store = open_store(&options);
+    struct spool_id id;
+    ck_ok(append(store, SPOOL_MEDIUM, "before", 6, false, NULL));
+    char *name = strdup(journal_name(store->ring->journal));
+    flush_failures = 1;
+    journal_fdatasync = fail_some;
+    ck_ok(append(store, SPOOL_MEDIUM, "during", 6, true, &id));
+    ck_ok(append(store, SPOOL_MEDIUM, "after", 5, true, NULL));
+    unsigned same;
+    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_assert_uint_eq(count(store, &id, &same), 3);
+    ck_assert_uint_eq(same, 1);
+    pthread_mutex_lock(&store->append_mutex);
+    ck_assert_str_ne(journal_name(store->ring->journal), name); /* the failed one was retired */
+    pthread_mutex_unlock(&store->append_mutex);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+    store = open_store(&options);
+    ck_assert_uint_eq(count(store, &id, &same), 3);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+    free(name);
+}
+END_TEST
+
+START_TEST(when_the_log_fails_too_the_answer_is_uncertain)
+{
+    struct store_options options = small();
+    options.flush_interval_ms = 60000;
+    options.full_timeout_ms = 300;
+    struct store *store = open_store(&options);
+    struct spool_id id = {{0}};
+    flush_failures = 1000;
+    journal_fdatasync = fail_some;
+    ck_ok(lock_take(store->log_lock, LOCK_EXCLUSIVE, deadline_in_ms(5000))); /* nobody can commit */
+    ck_code(append(store, SPOOL_MEDIUM, "x", 1, true, &id), SPOOL_EUNCERTAIN);
+    ck_assert(id_is_valid(&id));
+    lock_drop(store->log_lock, LOCK_EXCLUSIVE);
+    flush_failures = 0;
+    /* The promise of the man page: enqueue it again under its id; readers can tell that it is the same. */
+    struct spool_event event = SPOOL_EVENT(.type = "t", .id = &id, .body = "x", .body_size = 1);
+    struct event_measure measure;
+    ck_ok(event_measure(&event, 1000, &measure));
+    ck_ok(store_append(store, &event, &measure, 1, true, NULL));
+    unsigned same;
+    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    count(store, &id, &same);
+    ck_assert_uint_ge(same, 1);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+/* ------------------------------------------------------------------------------------------------- limits, policies */
+
+static unsigned fill(struct store *store, enum spool_priority priority, int want)
+{
+    static char body[50000];
+    unsigned n = 0;
+    int code;
+    while ((code = append(store, priority, body, sizeof body, false, NULL)) == SPOOL_OK && n < 2000)
+        n++;
+    ck_code(code, want);
+    return n;
+}
+
+START_TEST(lower_priorities_meet_the_limit_first)
+{
+    struct store_options options = small();
+    for (int lane = 0; lane < LANES; lane++)
+        options.full_policy[lane] = SPOOL_FULL_REJECT;
+    struct store *store = open_store(&options);
+    ck_assert_uint_gt(fill(store, SPOOL_LOW, SPOOL_EFULL), 20);
+    ck_assert_uint_gt(fill(store, SPOOL_MEDIUM, SPOOL_EFULL), 5);
+    ck_assert_uint_gt(fill(store, SPOOL_HIGH, SPOOL_EFULL), 3);
+    ck_assert_uint_gt(fill(store, SPOOL_CRITICAL, SPOOL_EFULL), 3);
+    struct store_stats stats;
+    ck_ok(store_stats(store, &stats));
+    ck_assert_uint_le(stats.used_bytes, options.max_bytes + (2 << 20));
+    ck_assert_uint_ge(stats.rejected_full, 4);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+START_TEST(blocking_ends_by_its_deadline)
+{
+    struct store_options options = small();
+    options.full_timeout_ms = 100;
+    struct store *store = open_store(&options);
+    fill(store, SPOOL_LOW, SPOOL_EFULL);
+    ck_assert_msg(strstr(err_last(), "low") != NULL, "%s", err_last());
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+START_TEST(dropping_the_oldest_is_counted)
+{
+    struct store_options options = small();
+    for (int lane = 0; lane < LANES; lane++)
+        options.full_policy[lane] = SPOOL_FULL_DROP_OLDEST;
+    struct store *store = open_store(&options);
+    struct store_sink sink;
+    struct store_stats stats;
+    static char body[50000];
+    ck_ok(store_sink_register(store, "s", "test", 0, "{}", false, &sink));
+    for (int i = 0; i < 600; i++)
+        ck_ok(append(store, SPOOL_LOW, body, sizeof body, false, NULL));
+    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_stats(store, &stats));
+    ck_assert_uint_gt(stats.dropped_events, 100);
+    ck_assert_uint_eq(stats.dropped_events + count(store, NULL, NULL), 600);
+    ck_ok(store_sink_get(store, "s", &sink));
+    ck_assert_uint_eq(sink.dropped, stats.dropped_events);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+START_TEST(other_lanes_are_not_dropped_with_it)
+{
+    struct store_options options = small();
+    options.full_policy[LANE_LOW] = SPOOL_FULL_DROP_OLDEST;
+    options.full_timeout_ms = 200;
+    struct store *store = open_store(&options);
+    struct store_sink sink;
+    struct store_stats stats;
+    ck_ok(store_sink_register(store, "s", "test", 0, "{}", false, &sink));
+    ck_ok(append(store, SPOOL_HIGH, "precious", 8, false, NULL));
+    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    fill(store, SPOOL_LOW, SPOOL_EFULL);
+    ck_ok(store_stats(store, &stats));
+    ck_assert_uint_eq(stats.dropped_events, 0);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+/* ------------------------------------------------------------------------------------------------------ dead peers */
+
+/* A child that appends `n` events and is killed, or exits, without closing. */
+static void die_with_events(int n, bool power)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct store_options options = small();
+        struct hlc *own;
+        struct store *store;
+        options.flush_interval_ms = 60000;
+        if (hlc_new(&(struct hlc_options){0}, &own) || store_open(path, &options, own, &store))
+            _exit(1);
+        for (int i = 0; i < n; i++) {
+            if (append(store, SPOOL_MEDIUM, "child", 5, power, NULL))
+                _exit(2);
+        }
+        raise(SIGKILL);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(WIFSIGNALED(status), "status %x", status);
+}
+
+START_TEST(the_journal_of_a_dead_process_is_applied_at_open)
+{
+    die_with_events(10, false);
+    struct store_options options = small(), reading = small();
+    struct store_stats stats;
+    reading.flags = SPOOL_READ_ONLY;
+    struct store *store = open_store(&reading);
+    ck_ok(store_stats(store, &stats));
+    ck_assert_uint_eq(stats.dead_journals, 1);
+    ck_assert_uint_eq(count(store, NULL, NULL), 0);
+    ck_ok(store_close(store, 0));
+    store = open_store(&options);
+    ck_assert_uint_eq(count(store, NULL, NULL), 10);
+    ck_ok(store_stats(store, &stats));
+    ck_assert_uint_eq(stats.recovered_events, 10);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+    store = open_store(&options); /* and not once more */
+    ck_assert_uint_eq(count(store, NULL, NULL), 10);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+START_TEST(a_living_peer_adopts_the_journal_of_a_dead_one)
+{
+    struct store_options options = small();
+    struct store *store = open_store(&options);
+    for (int round = 1; round <= 3; round++) { /* the second and third take the spare one of the first */
+        die_with_events(10, round == 2);
+        for (int i = 0; i < 200 && count(store, NULL, NULL) < 10u * round; i++)
+            poll(NULL, 0, 50);
+        ck_assert_uint_eq(count(store, NULL, NULL), 10u * round);
+    }
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+START_TEST(spare_journals_are_capped)
+{
+    struct store_options options = small();
+    struct store *store[8];
+    struct store_stats stats;
+    for (int i = 0; i < 8; i++)
+        die_with_events(1, false);
+    store[0] = open_store(&options);
+    ck_ok(store_stats(store[0], &stats));
+    ck_assert_uint_le(stats.journals, SPARE_JOURNALS_MAX + 1);
+    ck_assert_uint_eq(count(store[0], NULL, NULL), 8);
+    ck_ok(store_close(store[0], deadline_in_ms(5000)));
+}
+END_TEST
+
+START_TEST(closing_is_bounded_when_a_peer_holds_the_lock)
+{
+    struct store_options options = small();
+    options.flush_interval_ms = 60000;
+    struct store *store = open_store(&options);
+    int ready[2];
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct lock *lock;
+        char byte = 1;
+        if (lock_open(store->dir.fd, "log.lock", false, 0600, NULL, &lock) || lock_take(lock, LOCK_EXCLUSIVE, deadline_in_ms(5000)) ||
+            write(ready[1], &byte, 1) != 1)
+            _exit(1);
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    char byte;
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_ok(append(store, SPOOL_MEDIUM, "kept", 4, false, NULL));
+    uint64_t begin = mono_ns();
+    store_close(store, deadline_in_ms(500));
+    ck_assert_uint_lt(mono_ns() - begin, 5000 * NS_PER_MS);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    store = open_store(&options);
+    ck_assert_uint_eq(count(store, NULL, NULL), 1);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *suite = suite_create("store");
+    TCase *tcase = tcase_create("store");
+    tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, set_up, tear_down);
+    tcase_add_test(tcase, what_is_appended_comes_out_in_its_lane);
+    tcase_add_test(tcase, many_laps_round_a_small_ring);
+    tcase_add_test(tcase, a_failed_flush_is_answered_by_the_log);
+    tcase_add_test(tcase, when_the_log_fails_too_the_answer_is_uncertain);
+    tcase_add_test(tcase, lower_priorities_meet_the_limit_first);
+    tcase_add_test(tcase, blocking_ends_by_its_deadline);
+    tcase_add_test(tcase, dropping_the_oldest_is_counted);
+    tcase_add_test(tcase, other_lanes_are_not_dropped_with_it);
+    tcase_add_test(tcase, the_journal_of_a_dead_process_is_applied_at_open);
+    tcase_add_test(tcase, a_living_peer_adopts_the_journal_of_a_dead_one);
+    tcase_add_test(tcase, spare_journals_are_capped);
+    tcase_add_test(tcase, closing_is_bounded_when_a_peer_holds_the_lock);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+CHECK_MAIN(suite)
