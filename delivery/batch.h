@@ -1,0 +1,52 @@
+/* batch.h - a unit of work for one sink: which events, not yet looked into. Light, and used again and again. */
+#ifndef DELIVERY_BATCH_H
+#define DELIVERY_BATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../spool/store.h"
+#include "retry.h"
+
+enum batch_kind {
+    BATCH_LOG,        /* consecutive events of a lane */
+    BATCH_RETRY,      /* rows of the retry table */
+    BATCH_CHECKPOINT, /* no events: make durable what was delivered */
+    BATCH_CLOSE,      /* no events: the same, then close the state */
+};
+
+/* Consecutive events in one block, which the batch holds a reference to. */
+struct batch_piece {
+    struct store_block *block;
+    size_t offset, end; /* in block->events */
+};
+
+struct batch_row {
+    struct retry_row *row; /* taken from the index */
+    uint8_t *packed;       /* malloc'd copy; NULL: it could not be read */
+    size_t size;
+};
+
+struct batch {
+    struct batch *next;
+    enum batch_kind kind;
+    int lane;
+    uint32_t slot;      /* BATCH_CLOSE: which state */
+    uint64_t first_seq; /* BATCH_LOG: [first_seq, first_seq + count) */
+    uint32_t count;
+    size_t bytes;               /* packed */
+    struct batch_piece *pieces; /* BATCH_LOG */
+    size_t piece_count, piece_cap;
+    struct batch_row *rows; /* BATCH_RETRY */
+    size_t row_count, row_cap;
+};
+
+/* Adds a piece, with a reference of its own to the block. ENOMEM. */
+int batch_add_piece(struct batch *batch, struct store_block *block, size_t offset, size_t end, uint32_t count);
+int batch_add_row(struct batch *batch, struct retry_row *row);
+/* Releases blocks and copies; keeps the arrays. */
+void batch_clear(struct batch *batch);
+void batch_free(struct batch *batch);
+
+#endif

@@ -1,0 +1,229 @@
+/* bench.c - from packed events to the array a sink gets, and from its answers to a verdict per event. */
+#include "bench.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../lib/base/error.h"
+#include "../lib/base/sync.h"
+#include "delivery.h"
+
+/* The bench whose deliver runs on this thread, for spool_delivery_fail(). */
+static _Thread_local struct bench *at_work;
+
+/* ------------------------------------------------------------------------------------------------------- unpacking */
+
+static int bench_reserve(struct bench *bench, size_t count)
+{
+    if (count <= bench->cap)
+        return SPOOL_OK;
+    free(bench->items);
+    free(bench->views);
+    free(bench->deliveries);
+    free(bench->item_of);
+    bench->items = malloc(count * sizeof *bench->items);
+    bench->views = malloc(count * sizeof *bench->views);
+    bench->deliveries = malloc(count * sizeof *bench->deliveries);
+    bench->item_of = malloc(count * sizeof *bench->item_of);
+    bool whole = bench->items && bench->views && bench->deliveries && bench->item_of;
+    bench->cap = whole ? count : 0;
+    return whole ? SPOOL_OK : err_errno(ENOMEM, "batch of %zu events", count);
+}
+
+uint64_t bench_key(const struct spool_event *event, enum spool_order order)
+{
+    if (order == SPOOL_ORDER_LANE)
+        return 1;
+    if (order == SPOOL_ORDER_NONE || !event->agent)
+        return 0;
+    uint64_t hash = 0xcbf29ce484222325ull; /* FNV-1a */
+    for (const char *p = event->agent; *p; p++)
+        hash = (hash ^ (uint8_t)*p) * 0x100000001b3ull;
+    return hash ? hash : 1;
+}
+
+static void load_item(struct bench *bench, enum spool_order order, uint64_t now_ns, const uint8_t *packed, size_t avail,
+                      uint64_t seq, struct retry_row *row)
+{
+    struct bench_item *item = &bench->items[bench->count];
+    struct event_view *view = &bench->views[bench->count++];
+    *item = (struct bench_item){.seq = seq, .packed = packed, .row = row};
+    if (!packed || event_unpack(packed, avail, view) != SPOOL_OK) {
+        item->verdict = VERDICT_DAMAGED;
+        return;
+    }
+    item->size = (uint32_t)view->packed_size;
+    if (order != SPOOL_ORDER_NONE)
+        item->key = bench_key(&view->event, order);
+    uint64_t ttl_ns = 0;
+    if (view->event.ttl_ms > 0 && !__builtin_mul_overflow(view->event.ttl_ms, NS_PER_MS, &ttl_ns) &&
+        now_ns > spool_id_time_ns(&view->id) && now_ns - spool_id_time_ns(&view->id) > ttl_ns)
+        item->verdict = VERDICT_EXPIRED;
+}
+
+static void load_log(struct bench *bench, const struct batch *batch, enum spool_order order, uint64_t now_ns)
+{
+    uint64_t seq = batch->first_seq;
+    for (size_t i = 0; i < batch->piece_count; i++) {
+        const struct batch_piece *piece = &batch->pieces[i];
+        for (size_t at = piece->offset; at < piece->end; at += event_packed_size(piece->block->events + at))
+            load_item(bench, order, now_ns, piece->block->events + at, piece->end - at, seq++, NULL);
+    }
+}
+
+int bench_load(struct bench *bench, const struct batch *batch, enum spool_order order, uint64_t now_ns)
+{
+    if (bench_reserve(bench, batch->count) != SPOOL_OK)
+        return ENOMEM;
+    bench->count = bench->open = 0;
+    bench->reasons.size = 0;
+    if (batch->kind == BATCH_LOG)
+        load_log(bench, batch, order, now_ns);
+    for (size_t i = 0; i < batch->row_count; i++)
+        load_item(bench, order, now_ns, batch->rows[i].packed, batch->rows[i].size, batch->rows[i].row->seq,
+                  batch->rows[i].row);
+    return SPOOL_OK;
+}
+
+void bench_lay_out(struct bench *bench)
+{
+    bench->open = 0;
+    for (size_t i = 0; i < bench->count; i++) {
+        const struct bench_item *item = &bench->items[i];
+        if (item->verdict != VERDICT_OPEN)
+            continue;
+        bench->item_of[bench->open] = (uint32_t)i;
+        bench->deliveries[bench->open++] = (struct spool_delivery){
+            .size = sizeof(struct spool_delivery),
+            .event = &bench->views[i].event,
+            .id = bench->views[i].id,
+            .attempt = item->row ? item->row->attempts + 1 : 1,
+        };
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------- reasons */
+
+const char *bench_reason(const struct bench *bench, const struct bench_item *item)
+{
+    return item->reason ? (const char *)bench->reasons.data + item->reason - 1 : "";
+}
+
+void bench_set_reason(struct bench *bench, struct bench_item *item, const char *text)
+{
+    char cut[REASON_MAX + 1];
+    int size = snprintf(cut, sizeof cut, "%s", text);
+    size_t used = size < REASON_MAX ? (size_t)size : REASON_MAX;
+    size_t at = bench->reasons.size;
+    if (size >= 0 && buffer_put(&bench->reasons, cut, used + 1) == SPOOL_OK)
+        item->reason = (uint32_t)at + 1; /* without memory the event is kept and only its reason lost */
+}
+
+void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, ...)
+{
+    delivery->outcome = outcome;
+    struct bench *bench = at_work;
+    if (!bench || delivery < bench->deliveries || delivery >= bench->deliveries + bench->open)
+        return;
+    char text[REASON_MAX + 1];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    bench_set_reason(bench, &bench->items[bench->item_of[delivery - bench->deliveries]], text);
+}
+
+/* ------------------------------------------------------------------------------------------------------ delivering */
+
+/* SPOOL_RETRY is also what an untouched event says; a reason or a time tells that the sink meant it. */
+static bool was_answered(const struct spool_delivery *delivery, const struct bench_item *item)
+{
+    return delivery->outcome != SPOOL_RETRY || delivery->retry_after_ms > 0 || item->reason > 0;
+}
+
+static enum verdict verdict_of(enum spool_outcome outcome)
+{
+    switch (outcome) {
+    case SPOOL_DELIVERED:
+        return VERDICT_DELIVERED;
+    case SPOOL_REJECTED:
+        return VERDICT_REJECTED;
+    default:
+        return VERDICT_RETRY;
+    }
+}
+
+/* Takes over the answers in deliveries [from, to) and moves those without one to the front; where they end. */
+static size_t collect(struct bench *bench, size_t from, size_t to)
+{
+    size_t left = from;
+    for (size_t i = from; i < to; i++) {
+        struct spool_delivery *delivery = &bench->deliveries[i];
+        struct bench_item *item = &bench->items[bench->item_of[i]];
+        if (was_answered(delivery, item)) {
+            item->verdict = (uint8_t)verdict_of(delivery->outcome);
+            item->retry_after_ms = delivery->retry_after_ms;
+            continue;
+        }
+        bench->item_of[left] = bench->item_of[i];
+        bench->deliveries[left++] = *delivery;
+    }
+    return left;
+}
+
+static void reject_at(struct bench *bench, size_t at)
+{
+    struct bench_item *item = &bench->items[bench->item_of[at]];
+    const char *message = delivery_sink_message();
+    bench_set_reason(bench, item, *message ? message : "the sink refuses the event");
+    item->verdict = VERDICT_REJECTED;
+}
+
+/* An answer of 0 answers for every event: those untouched are to be tried again. */
+static void retry_untouched(struct bench *bench, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++)
+        bench->items[bench->item_of[i]].verdict = VERDICT_RETRY;
+}
+
+/* Delivers [from, to). When one of them is bad, each half on its own: after at most log2(n) levels it stands alone. */
+static int deliver_range(struct bench *bench, const struct spool_sink *sink, void *state, size_t from, size_t to)
+{
+    if (from == to)
+        return SPOOL_OK;
+    spool_sink_error(SPOOL_OK, "%s", "");
+    int code = sink->deliver(state, bench->deliveries + from, to - from);
+    size_t left = collect(bench, from, to);
+    if (code == SPOOL_OK)
+        retry_untouched(bench, from, left);
+    if (code != SPOOL_EREJECTED || left == from)
+        return code == SPOOL_EREJECTED ? SPOOL_OK : code;
+    if (left - from == 1) {
+        reject_at(bench, from);
+        return SPOOL_OK;
+    }
+    size_t middle = from + (left - from) / 2;
+    code = deliver_range(bench, sink, state, from, middle);
+    return code == SPOOL_OK ? deliver_range(bench, sink, state, middle, left) : code;
+}
+
+int bench_deliver(struct bench *bench, const struct spool_sink *sink, void *state)
+{
+    at_work = bench;
+    int code = deliver_range(bench, sink, state, 0, bench->open);
+    at_work = NULL;
+    return code;
+}
+
+void bench_free(struct bench *bench)
+{
+    free(bench->items);
+    free(bench->views);
+    free(bench->deliveries);
+    free(bench->item_of);
+    buffer_free(&bench->reasons);
+    *bench = (struct bench){0};
+}

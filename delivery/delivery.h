@@ -1,0 +1,65 @@
+/* delivery.h - from the spool to the sinks: the whole contract of this folder.
+ *
+ * One dispatcher thread per process reads blocks and cuts them into batches, a pool of workers runs the sinks, one
+ * acker thread makes their answers durable. Nothing here holds a lock while a sink runs. Knows spool/store.h only. */
+#ifndef DELIVERY_DELIVERY_H
+#define DELIVERY_DELIVERY_H
+
+#include "../spool/store.h"
+
+struct delivery;
+
+struct delivery_options {
+    uint32_t workers; /* 1 to 64 */
+    struct reporter reporter;
+    struct hlc *clock; /* for ages and due times */
+    uint64_t seed;     /* of the jitter; 0: random */
+};
+
+int delivery_new(struct store *store, const struct delivery_options *options, struct delivery **ret);
+/* Only after delivery_stop(). Sinks that hang keep what they need until they return. */
+void delivery_free(struct delivery *delivery);
+void delivery_abandon(struct delivery *delivery); /* in a forked child */
+
+/* As spool_sink_add(): checks name, ABI, sizes and options, registers with the store, and is served when started. */
+int delivery_sink_add(struct delivery *delivery, const char *name, const struct spool_sink *sink,
+                      const char *json_config, const struct spool_sink_options *options);
+/* Ends serving the sink here (as stop does, within `deadline_ns`), if it was added. Registration stays. */
+int delivery_sink_drop(struct delivery *delivery, const char *name, uint64_t deadline_ns);
+
+int delivery_start(struct delivery *delivery);
+/* As spool_stop(). */
+int delivery_stop(struct delivery *delivery, uint64_t deadline_ns);
+bool delivery_is_running(const struct delivery *delivery);
+/* A sink did not return at the last stop, and has not since. */
+bool delivery_has_hung(struct delivery *delivery);
+
+/* The store changed: look again. Any thread, never blocks on a sink. (store_options.on_change calls it.) */
+void delivery_wake(struct delivery *delivery);
+
+/* Makes all answers given so far durable now. For spool_drain(). */
+int delivery_settle(struct delivery *delivery, uint64_t deadline_ns);
+
+/* What is known here of a sink added here. SPOOL_ENOTFOUND. */
+struct delivery_sink_status {
+    enum spool_sink_state state;
+    uint64_t cursor[LANES]; /* in memory: ahead of what is stored */
+    uint64_t done_beyond;   /* events finished out of order beyond the cursors */
+    uint64_t delivered;     /* acknowledged by the sink since it was added here, whether stored yet or not */
+    uint64_t retrying;
+    uint32_t attempt;
+    uint64_t next_try_ms;
+    char last_error[REASON_MAX + 1];
+};
+int delivery_sink_status(struct delivery *delivery, const char *name, struct delivery_sink_status *ret);
+
+/* The sinks that come with the library, by kind; NULL if there is none of that kind. */
+const struct spool_sink *delivery_builtin_sink(const char *kind);
+
+/* Reads the configuration of such a sink without opening anything: SPOOL_ECONFIG, with a message that names the key. */
+int delivery_builtin_check(const char *kind, const char *json_config);
+
+/* For sinks in this folder: the message of a failed hook, for the operator (spool_sink_error keeps it, per thread). */
+const char *delivery_sink_message(void);
+
+#endif

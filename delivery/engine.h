@@ -1,0 +1,197 @@
+/* engine.h - what the threads of this folder share. Private to it.
+ *
+ *   dispatcher   elects, loads, reads blocks, cuts batches, releases                 (dispatcher.c, takeover.c,
+ * reader.c) workers      take a batch of some sink, run its hooks, judge the answers         (worker.c, bench.c,
+ * judge.c) acker        hands the answers to the store                                      (acker.c) canceller calls
+ * cancel, which may hang as any hook may                        (canceller.c)
+ *
+ * One mutex, delivery.lock, guards everything here that does not say otherwise. It is taken a few times per batch,
+ * never per event, and never held over a call into the store or a sink. Sinks and the delivery itself are counted: a
+ * thread that hangs in a sink keeps what it needs, also after delivery_free().
+ *
+ * The life of a sink:   added -> elected -> loaded -> (batches) -> states closed -> answers stored -> released
+ * A step forward or back is always the dispatcher's, so that there is one place to look for it (dispatcher.c, serve).
+ */
+#ifndef DELIVERY_ENGINE_H
+#define DELIVERY_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "../lib/base/sync.h"
+#include "answers.h"
+#include "backoff.h"
+#include "batch.h"
+#include "bench.h"
+#include "block_cache.h"
+#include "delivery.h"
+#include "retry.h"
+#include "window.h"
+
+enum {
+    READY_MAX = 2,                 /* batches cut ahead, so that a worker finds the next one waiting */
+    INFLIGHT_BYTES_MAX = 32 << 20, /* of the process; a sink with nothing in flight may always have one batch */
+    SINK_INFLIGHT_BYTES_MAX = 8 << 20,
+    UNACKED_ROWS_MAX = 4096, /* of a sink; then it waits for the store */
+    UNACKED_BYTES_MAX = 4 << 20,
+    PROBE_EVENTS_MAX = 16, /* in the first batch after an outage; it doubles with each success */
+    EXTRA_WORKERS_MAX = 64,
+    ACK_INTERVAL_MS = 20,
+    CHECKPOINT_INTERVAL_MS = 50,
+    LANE_TURN = 12, /* a lane passed over that many times is next: with four lanes within 16 */
+};
+
+/* One worker's state of a sink. */
+struct slot {
+    void *state;
+    bool open, busy;
+    uint64_t since_ns;            /* when the running hook began, monotonic; 0: none runs */
+    bool cancel_sent, cancelling; /* cancel was called for that run; is running now */
+};
+
+struct sink {
+    atomic_uint refs;
+    struct sink *next;
+    char name[SINK_NAME_MAX + 1], kind[SINK_KIND_MAX + 1];
+    struct spool_sink hooks;           /* constant, as are the next two */
+    struct spool_sink_options options; /* with the defaults filled in */
+    char *config;
+    struct slot *slots; /* options.workers of them */
+
+    bool dropping; /* delivery_sink_drop() is on it */
+    bool elected, loaded;
+    bool elsewhere; /* the election was lost */
+    bool reload;    /* forget what is in memory, read the store again */
+    bool paused, failed, down, hung, gone;
+    bool unlinked;         /* dropped: no longer in the list */
+    bool store_busy;       /* a thread is at the store for this sink: acker and loading exclude each other */
+    uint64_t epoch;        /* moves when batches cut before are void */
+    uint32_t control_seen; /* store_control() at the last look */
+    uint64_t elect_again_ns, load_again_ns, read_again_ns; /* not before, monotonic */
+    uint64_t cancel_at_ns; /* running hooks are cancelled then; 0: at their own timeout */
+
+    uint32_t id; /* in the store */
+    uint64_t generation;
+    struct window windows[LANES];
+    struct retry_index retries;
+    struct answers open, ready, sending;
+    uint64_t given, acked;    /* batches answered; of them known to the store */
+    uint64_t first_upto;      /* `given` at the first checkpoint: no event before it is acknowledged; 0: none yet */
+    uint64_t delivered;       /* events, since added */
+    uint64_t checkpointed_ns; /* when the last checkpoint was taken, monotonic */
+    uint8_t checkpoint[SPOOL_CHECKPOINT_MAX]; /* as loaded: for open */
+    size_t checkpoint_size;
+
+    struct batch *ready_head, *ready_tail;
+    uint32_t ready_count, running; /* batches */
+    size_t inflight_bytes;         /* ready and running */
+    uint32_t passed_over[LANES];   /* batches given to other lanes while this one waited */
+    bool retried_last[LANES];      /* the lane's last batch was of retries: the log is next */
+
+    uint32_t attempt;     /* failures in a row of the sink as a whole */
+    uint64_t next_try_ns; /* monotonic */
+    uint32_t batch_limit; /* events; less than options.batch_events_max after an outage */
+    char last_error[REASON_MAX + 1];
+};
+
+enum runner_kind { RUN_DISPATCHER, RUN_ACKER, RUN_CANCELLER, RUN_WORKER };
+
+struct runner {
+    struct runner *next;
+    struct delivery *delivery; /* holds a reference */
+    enum runner_kind kind;
+    pthread_t thread;
+    bool exited;
+    bool abandoned;  /* nobody joins it: when it comes back it cleans up and ends */
+    struct sink *at; /* workers: whose batch they have */
+};
+
+struct delivery {
+    atomic_uint refs;
+    pthread_mutex_t lock;
+    struct store *store; /* NULL after delivery_free() */
+    struct reporter reporter;
+    struct hlc *clock; /* not used by abandoned threads */
+    uint32_t workers;
+    uint32_t extra_workers; /* started in place of those that overran; they stay until stop */
+    struct jitter jitter;
+
+    bool running;  /* sinks are to be served */
+    bool exiting;  /* threads are to end */
+    bool stopping; /* a delivery_stop() is under way */
+    struct runner *runners;
+    struct sink *sinks;
+    uint32_t sink_count, turn; /* turn: where the next worker looks first */
+    struct batch *spare;       /* batches to use again */
+    size_t inflight_bytes;
+
+    pthread_cond_t work;      /* workers: a batch is ready, or exiting */
+    pthread_cond_t ack;       /* the acker: something to acknowledge, hurry or exiting */
+    pthread_cond_t idle;      /* whoever waits for something to be over */
+    pthread_cond_t cancel;    /* the canceller: a hook began that is due before cancel_until_ns */
+    uint64_t cancel_until_ns; /* what it waits for */
+    uint32_t hurry;           /* callers that wait for acknowledgements: no 20 ms of grace */
+    uint64_t ack_again_ns;    /* after a failure of the store, monotonic */
+    int ack_error;            /* the last round's failure, or SPOOL_OK */
+
+    pthread_mutex_t wake_lock; /* guards wakes and nothing else; delivery_wake() takes no other lock */
+    pthread_cond_t wake;
+    uint64_t wakes;
+
+    struct block_cache cache; /* the dispatcher's own */
+};
+
+/* sink_state.c. All with the lock held, unless they say otherwise. */
+int sink_new(const char *name, const struct spool_sink *hooks, const char *config,
+             const struct spool_sink_options *options, struct sink **ret);
+void sink_unref(struct sink *sink); /* needs no lock */
+struct sink *sink_find(struct delivery *d, const char *name);
+bool sink_is_wanted(const struct delivery *d, const struct sink *sink);
+bool sink_is_open(const struct sink *sink); /* any of its states */
+bool sink_has_answers(const struct sink *sink);
+void sink_error(struct sink *sink, const char *text);
+/* The sink as a whole failed: backs off. True if it was not down before: the caller then tells, without the lock. */
+bool sink_went_down(struct delivery *d, struct sink *sink, const char *reason);
+bool sink_came_up(struct delivery *d, struct sink *sink);
+/* Seals what was answered so far for the next acknowledgement. */
+void sink_promote(struct delivery *d, struct sink *sink);
+/* Undoes a batch that did not run: its events are to be taken again, in order. */
+void sink_take_back(struct delivery *d, struct sink *sink, struct batch *batch);
+void sink_take_back_ready(struct delivery *d, struct sink *sink);
+void sink_push(struct delivery *d, struct sink *sink, struct batch *batch);
+/* Takes a sink that was dropped and let go of out of the list; false if it is not that. */
+bool sink_unlink_dropped(struct delivery *d, struct sink **link);
+struct batch *batch_get(struct delivery *d); /* NULL: ENOMEM */
+void batch_put(struct delivery *d, struct batch *batch);
+
+/* takeover.c, for the dispatcher; with the lock held, which they leave while they are at the store. */
+void takeover_elect(struct delivery *d, struct sink *sink);
+void takeover_load(struct delivery *d, struct sink *sink);
+void takeover_refresh(struct delivery *d, struct sink *sink);
+void takeover_release(struct delivery *d, struct sink *sink);
+
+/* reader.c, for the dispatcher; likewise. True if a batch was made ready. *wait_until is lowered to when to look again.
+ */
+bool reader_cut(struct delivery *d, struct sink *sink, const uint64_t next_seq[LANES], uint64_t *wait_until);
+
+/* judge.c. park: with the lock held, before delivery: events that must wait behind others of their key. decide: without
+ * it: what becomes of those that failed. apply: with it: windows, retry index and answers. tell: without it: notices.
+ */
+void judge_park(const struct sink *sink, struct bench *bench);
+void judge_decide(const struct sink *sink, struct bench *bench, uint64_t now_ns);
+void judge_apply(struct delivery *d, struct sink *sink, const struct batch *batch, struct bench *bench,
+                 uint64_t now_ns);
+void judge_tell(const struct delivery *d, const struct sink *sink, const struct bench *bench);
+
+/* The threads' bodies. */
+void dispatcher_run(struct runner *self);
+void worker_run(struct runner *self);
+void acker_run(struct runner *self);
+void canceller_run(struct runner *self);
+void dispatcher_wake(struct delivery *d); /* with or without the lock */
+
+/* delivery.c */
+void delivery_unref(struct delivery *d);
+void delivery_add_worker(struct delivery *d); /* with the lock held */
+
+#endif

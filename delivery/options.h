@@ -1,0 +1,17 @@
+/* options.h - checks what delivery_sink_add() is given and fills in the defaults. */
+#ifndef DELIVERY_OPTIONS_H
+#define DELIVERY_OPTIONS_H
+
+#include "../spool/store.h"
+
+/* SPOOL_EINVAL: [A-Za-z0-9._-], 1 to 64 characters, the first one no dot. */
+int options_check_name(const char *name);
+
+/* Copies the hooks, as many as the sink was built with. SPOOL_EABI, SPOOL_EINVAL. */
+int options_take_sink(const struct spool_sink *sink, struct spool_sink *ret);
+
+/* Copies the options, NULL for none, and fills in the defaults. SPOOL_EOPTION, SPOOL_EINVAL. */
+int options_take(const struct spool_sink_options *options, const struct spool_sink *sink,
+                 struct spool_sink_options *ret);
+
+#endif

@@ -1,0 +1,257 @@
+/* reader.c - the dispatcher cuts a sink's next batch: which lane, from the retry table or the log, and how much.
+ *
+ * Priority: the most important lane that has something, except that a lane passed over LANE_TURN (12) times is next; as
+ * four lanes can be due together, every waiting lane gets at least one of any 16 batches. Within a lane retries that
+ * are due and the log take turns. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "../lib/base/error.h"
+#include "engine.h"
+
+static const uint64_t read_timeout_ns = 250 * NS_PER_MS;
+static const uint64_t read_again_ns = 100 * NS_PER_MS;
+
+/* What a lane has for the sink. */
+struct supply {
+    bool log, retries;
+    uint64_t first, end; /* of the gap in the log */
+};
+
+/* ----------------------------------------------------------------------------------------------------------- choice */
+
+static bool retries_are_full(const struct sink *sink)
+{
+    return sink->retries.live >= sink->options.retry_rows_max ||
+           sink->retries.live_bytes >= sink->options.retry_bytes_max;
+}
+
+static void note_full(struct sink *sink)
+{
+    if (!sink->down)
+        sink_error(sink, "the retry table is full (retry_rows_max, retry_bytes_max): "
+                         "no further events are taken until some of it is delivered");
+}
+
+static void survey(struct delivery *d, struct sink *sink, const uint64_t next_seq[LANES], struct supply supply[LANES],
+                   uint64_t *wait_until)
+{
+    uint64_t wall = hlc_physical_ns(d->clock), now = mono_ns();
+    bool full = retries_are_full(sink), reading = now >= sink->read_again_ns;
+    bool waiting = false;
+    for (int lane = 0; lane < LANES; lane++) {
+        struct supply *s = &supply[lane];
+        window_gap(&sink->windows[lane], &s->first, &s->end);
+        if (s->end > next_seq[lane])
+            s->end = next_seq[lane];
+        waiting |= s->first < s->end;
+        s->log = s->first < s->end && !full && reading;
+        uint64_t due = retry_due(&sink->retries, lane);
+        s->retries = due <= wall;
+        if (due > wall && due != UINT64_MAX && now + (due - wall) < *wait_until)
+            *wait_until = now + (due - wall);
+    }
+    if (full && waiting)
+        note_full(sink);
+    if (!reading && sink->read_again_ns < *wait_until)
+        *wait_until = sink->read_again_ns;
+}
+
+static int choose(const struct sink *sink, const struct supply supply[LANES])
+{
+    int chosen = -1;
+    for (int lane = LANES - 1; lane >= 0; lane--)
+        if (supply[lane].log || supply[lane].retries)
+            chosen = lane;
+    for (int lane = 0; lane < LANES; lane++)
+        if ((supply[lane].log || supply[lane].retries) && sink->passed_over[lane] >= LANE_TURN &&
+            sink->passed_over[lane] > sink->passed_over[chosen])
+            chosen = lane;
+    return chosen;
+}
+
+static void note_choice(struct sink *sink, const struct supply supply[LANES], int chosen, bool retries)
+{
+    for (int lane = 0; lane < LANES; lane++)
+        if (lane != chosen && (supply[lane].log || supply[lane].retries))
+            sink->passed_over[lane]++;
+    sink->passed_over[chosen] = 0;
+    sink->retried_last[chosen] = retries;
+}
+
+/* ------------------------------------------------------------------------------------------------------- the log */
+
+static uint32_t events_max(const struct sink *sink)
+{
+    return sink->batch_limit < sink->options.batch_events_max ? sink->batch_limit : sink->options.batch_events_max;
+}
+
+/* Where event `seq` stands in the block. */
+static size_t offset_of(const struct store_block *block, uint64_t seq)
+{
+    size_t offset = 0;
+    for (uint64_t at = block->first_seq; at < seq && offset < block->size; at++)
+        offset += event_packed_size(block->events + offset);
+    return offset;
+}
+
+/* Adds events of the block from `seq` on, as far as the limits and the gap allow; at least one to an empty batch. */
+static int add_from_block(struct batch *batch, struct store_block *block, uint64_t seq, uint64_t end, uint32_t most,
+                          size_t bytes_max)
+{
+    size_t from = offset_of(block, seq), to = from;
+    uint32_t count = 0;
+    uint64_t block_end = block->first_seq + block->count;
+    for (uint64_t at = seq; at < end && at < block_end && batch->count + count < most && to < block->size; at++) {
+        size_t size = event_packed_size(block->events + to);
+        if (batch->count + count > 0 && batch->bytes + (to - from) + size > bytes_max)
+            break;
+        to += size;
+        count++;
+    }
+    return count > 0 ? batch_add_piece(batch, block, from, to, count) : SPOOL_OK;
+}
+
+/* [first, skip_to) of the lane cannot be read: it is over for this sink. */
+static void skip(struct delivery *d, struct sink *sink, int lane, uint64_t first, uint64_t skip_to, bool damaged)
+{
+    if (window_finish(&sink->windows[lane], first, skip_to) != SPOOL_OK) {
+        sink->reload = true;
+        return;
+    }
+    sink->open.any = true;
+    sink->open.upto = ++sink->given;
+    if (damaged)
+        sink->open.dropped += skip_to - first;
+    if (!sink->hooks.checkpoint || !sink_is_open(sink))
+        sink_promote(d, sink);
+}
+
+/* Fills the batch from [first, end) of the lane. SPOOL_EDAMAGED, SPOOL_ESTALE (a hole): nothing up to *ret_skip_to. */
+static int fill(struct delivery *d, const struct sink *sink, struct batch *batch, uint64_t end, uint32_t most,
+                uint64_t *ret_skip_to)
+{
+    for (uint64_t seq = batch->first_seq; seq < end && batch->count < most;) {
+        struct store_block *block;
+        int code =
+            block_cache_read(&d->cache, d->store, batch->lane, seq, mono_ns() + read_timeout_ns, &block, ret_skip_to);
+        if (code == SPOOL_OK && block->first_seq > seq) {
+            *ret_skip_to = block->first_seq;
+            store_block_unref(block);
+            code = SPOOL_ESTALE;
+        }
+        if (code != SPOOL_OK)
+            return batch->count > 0 ? SPOOL_OK : code;
+        uint32_t before = batch->count;
+        code = add_from_block(batch, block, seq, end, most, sink->options.batch_bytes_max);
+        store_block_unref(block);
+        if (code != SPOOL_OK || batch->count == before)
+            return code;
+        seq += batch->count - before;
+    }
+    return SPOOL_OK;
+}
+
+static void note_unread(struct delivery *d, struct sink *sink, int lane, const struct supply *s, int code,
+                        uint64_t skip_to)
+{
+    if (code == SPOOL_EDAMAGED || code == SPOOL_ESTALE) {
+        skip(d, sink, lane, s->first, skip_to < s->end ? skip_to : s->end, code == SPOOL_EDAMAGED);
+        return;
+    }
+    sink->read_again_ns = mono_ns() + read_again_ns;
+    if (code != SPOOL_ENOTFOUND)
+        sink_error(sink, err_last());
+}
+
+/* Cuts and queues a batch of the log. The lock is left while blocks are read; if meanwhile batches were taken back,
+ * what was read is no longer next and is thrown away. */
+static bool cut_log(struct delivery *d, struct sink *sink, int lane, const struct supply *s, struct batch *batch)
+{
+    uint64_t epoch = sink->epoch, skip_to = s->end;
+    uint32_t most = events_max(sink);
+    batch->kind = BATCH_LOG;
+    batch->lane = lane;
+    batch->first_seq = s->first;
+    pthread_mutex_unlock(&d->lock);
+    int code = fill(d, sink, batch, s->end, most, &skip_to);
+    pthread_mutex_lock(&d->lock);
+    bool valid = epoch == sink->epoch && !sink->reload && sink_is_wanted(d, sink);
+    if (valid && code != SPOOL_OK)
+        note_unread(d, sink, lane, s, code, skip_to);
+    if (!valid || code != SPOOL_OK || batch->count == 0 ||
+        window_take(&sink->windows[lane], s->first, s->first + batch->count) != SPOOL_OK) {
+        batch_put(d, batch);
+        return code == SPOOL_EDAMAGED || code == SPOOL_ESTALE;
+    }
+    sink_push(d, sink, batch);
+    return true;
+}
+
+/* --------------------------------------------------------------------------------------------------------- retries */
+
+static void take_rows(struct delivery *d, struct sink *sink, int lane, struct batch *batch)
+{
+    uint64_t now_ns = hlc_physical_ns(d->clock);
+    while (batch->count < events_max(sink) && (batch->count == 0 || batch->bytes < sink->options.batch_bytes_max)) {
+        struct retry_row *row = retry_take(&sink->retries, lane, now_ns);
+        if (!row)
+            return;
+        if (batch_add_row(batch, row) == SPOOL_OK)
+            continue;
+        retry_untake(&sink->retries, row);
+        return;
+    }
+}
+
+/* Without the lock: rows that are taken are ours, and only the dispatcher frees an index. An event that cannot be read
+ * stays without bytes, and is judged damaged. */
+static int fetch_rows(struct delivery *d, uint32_t sink_id, struct batch *batch)
+{
+    for (size_t i = 0; i < batch->row_count; i++) {
+        struct batch_row *r = &batch->rows[i];
+        int code = store_retry_event(d->store, sink_id, r->row->lane, r->row->seq, &r->packed, &r->size);
+        if (code != SPOOL_OK && code != SPOOL_ENOTFOUND && code != SPOOL_EDAMAGED)
+            return code;
+    }
+    return SPOOL_OK;
+}
+
+static bool cut_retries(struct delivery *d, struct sink *sink, int lane, struct batch *batch)
+{
+    batch->kind = BATCH_RETRY;
+    batch->lane = lane;
+    take_rows(d, sink, lane, batch);
+    uint64_t epoch = sink->epoch;
+    sink->inflight_bytes += batch->bytes; /* as sink_take_back() takes it off again */
+    d->inflight_bytes += batch->bytes;
+    pthread_mutex_unlock(&d->lock);
+    int code = fetch_rows(d, sink->id, batch);
+    pthread_mutex_lock(&d->lock);
+    if (code != SPOOL_OK || batch->count == 0 || epoch != sink->epoch || sink->reload || !sink_is_wanted(d, sink)) {
+        if (code != SPOOL_OK)
+            note_unread(d, sink, lane, NULL, code, 0);
+        sink_take_back(d, sink, batch);
+        batch_put(d, batch);
+        return false;
+    }
+    sink->inflight_bytes -= batch->bytes;
+    d->inflight_bytes -= batch->bytes;
+    sink_push(d, sink, batch);
+    return true;
+}
+
+bool reader_cut(struct delivery *d, struct sink *sink, const uint64_t next_seq[LANES], uint64_t *wait_until)
+{
+    struct supply supply[LANES];
+    survey(d, sink, next_seq, supply, wait_until);
+    int lane = choose(sink, supply);
+    if (lane < 0)
+        return false;
+    struct batch *batch = batch_get(d);
+    if (!batch)
+        return false;
+    bool retries = supply[lane].retries && (!supply[lane].log || !sink->retried_last[lane]);
+    note_choice(sink, supply, lane, retries);
+    return retries ? cut_retries(d, sink, lane, batch) : cut_log(d, sink, lane, &supply[lane], batch);
+}

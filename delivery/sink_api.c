@@ -1,0 +1,22 @@
+/* sink_api.c - the message a sink leaves for the operator: one per thread, beside the library's own so that a hook's
+ * calls into the library do not overwrite it. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "delivery.h"
+
+static _Thread_local char sink_message[REASON_MAX + 1];
+
+int spool_sink_error(int code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sink_message, sizeof sink_message, format, args);
+    va_end(args);
+    return code;
+}
+
+const char *delivery_sink_message(void)
+{
+    return sink_message;
+}

@@ -1,0 +1,192 @@
+/* sink_state.c - a sink in memory: made, found, down and up again, its queue of batches. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../lib/base/error.h"
+#include "engine.h"
+
+int sink_new(const char *name, const struct spool_sink *hooks, const char *config,
+             const struct spool_sink_options *options, struct sink **ret)
+{
+    struct sink *sink = calloc(1, sizeof *sink);
+    if (!sink)
+        return err_errno(ENOMEM, "sink %s", name);
+    atomic_init(&sink->refs, 1);
+    sink->hooks = *hooks;
+    sink->options = *options;
+    snprintf(sink->name, sizeof sink->name, "%s", name);
+    snprintf(sink->kind, sizeof sink->kind, "%s", hooks->kind);
+    sink->hooks.kind = sink->kind;
+    sink->batch_limit = options->batch_events_max;
+    sink->config = strdup(config);
+    sink->slots = calloc(options->workers, sizeof *sink->slots);
+    if (!sink->config || !sink->slots) {
+        sink_unref(sink);
+        return err_errno(ENOMEM, "sink %s", name);
+    }
+    *ret = sink;
+    return SPOOL_OK;
+}
+
+void sink_unref(struct sink *sink)
+{
+    if (!sink || atomic_fetch_sub(&sink->refs, 1) != 1)
+        return;
+    for (int lane = 0; lane < LANES; lane++)
+        window_free(&sink->windows[lane]);
+    retry_free(&sink->retries);
+    answers_free(&sink->open);
+    answers_free(&sink->ready);
+    answers_free(&sink->sending);
+    for (struct batch *batch = sink->ready_head, *next; batch; batch = next) {
+        next = batch->next;
+        batch_free(batch);
+    }
+    free(sink->config);
+    free(sink->slots);
+    free(sink);
+}
+
+struct sink *sink_find(struct delivery *d, const char *name)
+{
+    struct sink *sink = d->sinks;
+    while (sink && strcmp(sink->name, name) != 0)
+        sink = sink->next;
+    return sink;
+}
+
+bool sink_is_wanted(const struct delivery *d, const struct sink *sink)
+{
+    return d->running && !d->stopping && !sink->dropping && !sink->gone;
+}
+
+bool sink_is_open(const struct sink *sink)
+{
+    for (uint32_t i = 0; i < sink->options.workers; i++)
+        if (sink->slots[i].open)
+            return true;
+    return false;
+}
+
+bool sink_has_answers(const struct sink *sink)
+{
+    return sink->open.any || sink->ready.any || sink->sending.any;
+}
+
+void sink_error(struct sink *sink, const char *text)
+{
+    snprintf(sink->last_error, sizeof sink->last_error, "%s", text);
+}
+
+bool sink_went_down(struct delivery *d, struct sink *sink, const char *reason)
+{
+    bool first = !sink->down;
+    sink_error(sink, reason);
+    sink_take_back_ready(d, sink);
+    if (!first && mono_ns() < sink->next_try_ns)
+        return false; /* another worker's batch of the same outage: it is one failure */
+    sink->down = true;
+    sink->attempt++;
+    sink->batch_limit = PROBE_EVENTS_MAX;
+    sink->next_try_ns =
+        mono_ns() + backoff_draw_ns(&d->jitter, sink->attempt, sink->options.retry_base_ms, sink->options.retry_cap_ms);
+    return first;
+}
+
+bool sink_came_up(struct delivery *d, struct sink *sink)
+{
+    (void)d;
+    bool was_down = sink->down;
+    if (sink->batch_limit < sink->options.batch_events_max)
+        sink->batch_limit *= 2;
+    if (was_down)
+        sink->last_error[0] = '\0';
+    sink->down = false;
+    sink->attempt = 0;
+    return was_down;
+}
+
+void sink_promote(struct delivery *d, struct sink *sink)
+{
+    if (!sink->open.any)
+        return;
+    if (answers_move(&sink->ready, &sink->open) != SPOOL_OK)
+        return; /* no memory: they stay and are promoted by the next round */
+    answers_seal(&sink->ready, sink->windows);
+    pthread_cond_signal(&d->ack);
+}
+
+/* ------------------------------------------------------------------------------------------------------- batches */
+
+struct batch *batch_get(struct delivery *d)
+{
+    struct batch *batch = d->spare;
+    if (batch)
+        d->spare = batch->next;
+    else
+        batch = calloc(1, sizeof *batch);
+    if (batch)
+        batch->next = NULL;
+    return batch;
+}
+
+void batch_put(struct delivery *d, struct batch *batch)
+{
+    batch_clear(batch);
+    batch->next = d->spare;
+    d->spare = batch;
+}
+
+void sink_push(struct delivery *d, struct sink *sink, struct batch *batch)
+{
+    batch->next = NULL;
+    if (sink->ready_tail)
+        sink->ready_tail->next = batch;
+    else
+        sink->ready_head = batch;
+    sink->ready_tail = batch;
+    sink->ready_count++;
+    sink->inflight_bytes += batch->bytes;
+    d->inflight_bytes += batch->bytes;
+    pthread_cond_signal(&d->work);
+}
+
+void sink_take_back(struct delivery *d, struct sink *sink, struct batch *batch)
+{
+    sink->epoch++;
+    if (batch->kind == BATCH_LOG &&
+        window_return(&sink->windows[batch->lane], batch->first_seq, batch->first_seq + batch->count) != SPOOL_OK)
+        sink->reload = true; /* no memory to note the gap: the store knows */
+    for (size_t i = 0; i < batch->row_count; i++)
+        retry_untake(&sink->retries, batch->rows[i].row);
+    sink->inflight_bytes -= batch->bytes;
+    d->inflight_bytes -= batch->bytes;
+}
+
+void sink_take_back_ready(struct delivery *d, struct sink *sink)
+{
+    sink->epoch++;
+    struct batch *batch;
+    while ((batch = sink->ready_head) != NULL) {
+        sink->ready_head = batch->next;
+        sink_take_back(d, sink, batch);
+        batch_put(d, batch);
+    }
+    sink->ready_tail = NULL;
+    sink->ready_count = 0;
+}
+
+bool sink_unlink_dropped(struct delivery *d, struct sink **link)
+{
+    struct sink *sink = *link;
+    if (!sink->dropping || sink->elected || sink->hung || sink->running > 0)
+        return false;
+    *link = sink->next;
+    sink->unlinked = true;
+    d->sink_count--;
+    pthread_cond_broadcast(&d->idle);
+    sink_unref(sink);
+    return true;
+}

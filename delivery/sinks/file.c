@@ -1,0 +1,395 @@
+/* file.c - JSON Lines in files, each event exactly once.
+ *
+ * Keys: path (required; strftime, UTC), rotate_bytes, rotate_interval, flush ("checkpoint", "batch", "none"), mode
+ * ("0640"), keep (numbered files of one name; 0: all). Names: file_path.h.
+ *
+ * Exactly once: a checkpoint says how far the file is acknowledged; what stands behind that after a crash was not, will
+ * be delivered again, and is cut off at open. Files begun after the checkpoint are found by the trail (file_trail.h).
+ * The first checkpoint is stored before the first event is delivered, so whoever has none has written nothing. A file
+ * that is no longer the one we wrote (device and inode differ, or it is shorter) is somebody else's: it is left as it
+ * is.
+ *
+ * Checkpoint, version 1, text: "1 <last trail line> <device> <inode> <offset> <number> <path>"; device, inode and
+ * offset are 0 and the path "-" while no file is open. Recipe for a version 2: another first number, and a branch in
+ * read_checkpoint(). */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../lib/base/buffer.h"
+#include "../../lib/base/sync.h"
+#include "config.h"
+#include "file_path.h"
+#include "file_trail.h"
+#include "lines.h"
+#include "sinks.h"
+
+enum flush { FLUSH_CHECKPOINT, FLUSH_BATCH, FLUSH_NONE };
+static const char *const flush_names[] = {"checkpoint", "batch", "none", NULL};
+
+struct file {
+    char *pattern;
+    uint64_t rotate_bytes, rotate_ms, keep;
+    int flush;
+    mode_t mode;
+    struct file_trail trail;
+    int fd;                   /* -1: none open */
+    bool torn;                /* a failed write left bytes behind `size` that could not be cut off yet */
+    char base[FILE_PATH_MAX]; /* the template, expanded */
+    char path[FILE_PATH_MAX]; /* with the number */
+    unsigned number;
+    struct stat st;    /* device and inode of fd */
+    uint64_t size;     /* whole lines */
+    uint64_t begun_ns; /* monotonic */
+    struct buffer lines;
+};
+
+static int unavailable(const struct file *f, int err)
+{
+    return spool_sink_error(SPOOL_EUNAVAILABLE, "%s: %s", *f->path ? f->path : f->pattern, spool_strerror(err));
+}
+
+/* --------------------------------------------------------------------------------------------------- beginning files
+ */
+
+static int sync_file(const struct file *f)
+{
+    return f->fd < 0 || fdatasync(f->fd) == 0 ? SPOOL_OK : errno;
+}
+
+static void close_file(struct file *f)
+{
+    if (f->fd >= 0)
+        close(f->fd);
+    f->fd = -1;
+    f->torn = false;
+}
+
+/* Opens f->path, which must be a plain file, for appending. errno. */
+static int open_path(struct file *f, int flags)
+{
+    int fd = open(f->path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, f->mode);
+    if (fd < 0)
+        return errno;
+    int err = fstat(fd, &f->st) == 0 ? SPOOL_OK : errno;
+    if (err == SPOOL_OK && !S_ISREG(f->st.st_mode))
+        err = EINVAL;
+    if (err != SPOOL_OK) {
+        close(fd);
+        return err;
+    }
+    f->fd = fd;
+    f->size = (uint64_t)f->st.st_size;
+    f->begun_ns = mono_ns();
+    return SPOOL_OK;
+}
+
+/* The number to go on with when a name is first used: that of the last file there is of it. */
+static int find_last(struct file *f)
+{
+    struct stat st;
+    for (f->number = 0;; f->number++) {
+        int code = file_path_number(f->base, f->number + 1, f->path);
+        if (code != SPOOL_OK)
+            return code;
+        if (lstat(f->path, &st) != 0)
+            return file_path_number(f->base, f->number, f->path);
+    }
+}
+
+/* A new file with the next number that is free; never one that is there. errno. */
+static int create_next(struct file *f)
+{
+    int err = EEXIST;
+    while (err == EEXIST) {
+        if (file_path_number(f->base, ++f->number, f->path) != SPOOL_OK)
+            return ENAMETOOLONG;
+        err = open_path(f, O_CREAT | O_EXCL);
+    }
+    return err;
+}
+
+static void remove_old(const struct file *f)
+{
+    char old[FILE_PATH_MAX];
+    if (f->keep > 0 && f->number > f->keep &&
+        file_path_number(f->base, f->number - (unsigned)f->keep - 1, old) == SPOOL_OK)
+        unlink(old); /* best effort: what cannot be removed is only old */
+}
+
+/* Makes it known and lasting that the open file is ours from here on. errno. */
+static int record(struct file *f)
+{
+    bool sync = f->flush != FLUSH_NONE;
+    int err = file_trail_add(&f->trail, f->path, &f->st, sync);
+    if (err == SPOOL_OK && sync)
+        err = file_path_sync_parent(f->path);
+    if (err != SPOOL_OK)
+        close_file(f);
+    return err;
+}
+
+/* Begins the next file: of a new name, or with `rotate` of the same. What was written before is flushed first. */
+static int begin(struct file *f, const char *base, bool rotate)
+{
+    int err = f->flush == FLUSH_NONE ? SPOOL_OK : sync_file(f);
+    if (err != SPOOL_OK)
+        return unavailable(f, err);
+    close_file(f);
+    if (base != f->base)
+        memcpy(f->base, base, strlen(base) + 1);
+    err = file_path_make_parents(f->base);
+    if (err == SPOOL_OK && !rotate)
+        err = find_last(f);
+    if (err == SPOOL_OK)
+        err = rotate ? create_next(f) : open_path(f, O_CREAT);
+    if (err == SPOOL_OK)
+        err = record(f);
+    if (err == SPOOL_ECONFIG)
+        return err;
+    if (err != SPOOL_OK)
+        return unavailable(f, err);
+    remove_old(f);
+    return SPOOL_OK;
+}
+
+static bool must_rotate(const struct file *f, size_t more)
+{
+    if (f->size == 0)
+        return false;
+    return (f->rotate_bytes > 0 && f->size + more > f->rotate_bytes) ||
+           (f->rotate_ms > 0 && mono_ns() - f->begun_ns >= f->rotate_ms * NS_PER_MS);
+}
+
+/* The file that the next `more` bytes belong to is open. */
+static int ensure_file(struct file *f, size_t more)
+{
+    char base[FILE_PATH_MAX];
+    int code = file_path_expand(f->pattern, (int64_t)(real_ns() / 1000000000u), base);
+    if (code != SPOOL_OK)
+        return code;
+    if (f->fd < 0 || strcmp(base, f->base) != 0)
+        return begin(f, base, false);
+    return must_rotate(f, more) ? begin(f, f->base, true) : SPOOL_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------------- delivering
+ */
+
+static int mend(struct file *f)
+{
+    if (!f->torn)
+        return SPOOL_OK;
+    if (ftruncate(f->fd, (off_t)f->size) != 0)
+        return unavailable(f, errno);
+    f->torn = false;
+    return SPOOL_OK;
+}
+
+/* Appends the lines, all of them or none. */
+static int append(struct file *f)
+{
+    int code = mend(f);
+    if (code == SPOOL_OK)
+        code = ensure_file(f, f->lines.size);
+    if (code != SPOOL_OK)
+        return code;
+    int err = lines_write(f->fd, f->lines.data, f->lines.size);
+    if (err != SPOOL_OK) {
+        f->torn = true;
+        mend(f);
+        return unavailable(f, err);
+    }
+    f->size += f->lines.size;
+    return SPOOL_OK;
+}
+
+static int file_deliver(void *state, struct spool_delivery *batch, size_t n)
+{
+    struct file *f = state;
+    for (size_t i = 0; i < n;) {
+        size_t first = i;
+        f->lines.size = 0;
+        int code = lines_render(&f->lines, batch, n, &i);
+        if (code == SPOOL_OK && f->lines.size > 0)
+            code = append(f);
+        int err = code == SPOOL_OK && f->flush == FLUSH_BATCH ? sync_file(f) : SPOOL_OK;
+        if (code != SPOOL_OK || err != SPOOL_OK)
+            return code != SPOOL_OK ? code : unavailable(f, err);
+        lines_delivered(batch, first, i);
+    }
+    return SPOOL_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------------- checkpoint
+ */
+
+static size_t file_checkpoint(void *state, void *buf, size_t cap)
+{
+    struct file *f = state;
+    int err = f->flush == FLUSH_CHECKPOINT ? sync_file(f) : SPOOL_OK;
+    if (err != SPOOL_OK || f->torn) {
+        unavailable(f, err ? err : EIO);
+        return SIZE_MAX;
+    }
+    bool open = f->fd >= 0;
+    int size = snprintf(buf, cap, "1 %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %u %s", f->trail.last,
+                        open ? (uint64_t)f->st.st_dev : 0, open ? (uint64_t)f->st.st_ino : 0, open ? f->size : 0,
+                        f->number, open ? f->path : "-");
+    return size > 0 && (size_t)size < cap ? (size_t)size : SIZE_MAX;
+}
+
+struct mark {
+    uint64_t trail, dev, ino, offset;
+    unsigned number;
+    char path[FILE_PATH_MAX];
+};
+
+static int read_checkpoint(const void *bytes, size_t size, struct mark *ret)
+{
+    char text[SPOOL_CHECKPOINT_MAX + 1];
+    unsigned version = 0;
+    int at = 0;
+    memcpy(text, bytes, size);
+    text[size] = '\0';
+    if (sscanf(text, "%u ", &version) == 1 && version != 1)
+        return spool_sink_error(SPOOL_ECONFIG, "the checkpoint has version %u, this library knows 1", version);
+    int n = sscanf(text, "%u %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %u %n", &version, &ret->trail, &ret->dev,
+                   &ret->ino, &ret->offset, &ret->number, &at);
+    if (n != 6 || at == 0 || strlen(text + at) >= sizeof ret->path)
+        return spool_sink_error(SPOOL_ECONFIG, "the checkpoint is damaged: remove the sink and add it again");
+    memcpy(ret->path, text + at, strlen(text + at) + 1);
+    return SPOOL_OK;
+}
+
+/* Cuts the file of the checkpoint back to it, and goes on in it if it is what the template says today. */
+static int resume(struct file *f, const struct mark *mark)
+{
+    struct stat st;
+    char wanted[FILE_PATH_MAX];
+    if (mark->ino == 0 || stat(mark->path, &st) != 0 || st.st_dev != (dev_t)mark->dev ||
+        st.st_ino != (ino_t)mark->ino || (uint64_t)st.st_size < mark->offset)
+        return SPOOL_OK; /* gone, replaced or cut by somebody: not ours to change */
+    memcpy(f->path, mark->path, sizeof f->path);
+    if (truncate(mark->path, (off_t)mark->offset) != 0)
+        return unavailable(f, errno);
+    int code = file_path_expand(f->pattern, (int64_t)(real_ns() / 1000000000u), f->base);
+    if (code == SPOOL_OK)
+        code = file_path_number(f->base, mark->number, wanted);
+    if (code != SPOOL_OK || strcmp(wanted, mark->path) != 0)
+        return code;
+    f->number = mark->number;
+    int err = open_path(f, 0);
+    if (err == SPOOL_OK)
+        err = record(f);
+    return err == SPOOL_OK ? SPOOL_OK : unavailable(f, err);
+}
+
+static int recover(struct file *f, const void *checkpoint, size_t size)
+{
+    struct mark mark = {0};
+    int code = size > 0 ? read_checkpoint(checkpoint, size, &mark) : SPOOL_OK;
+    if (code != SPOOL_OK)
+        return code;
+    if (size == 0) { /* nothing is ours yet; a trail would be that of an earlier sink */
+        unlink(f->trail.path);
+        return SPOOL_OK;
+    }
+    int err = file_trail_rewind(&f->trail, mark.trail);
+    return err == SPOOL_OK ? resume(f, &mark) : unavailable(f, err);
+}
+
+/* ------------------------------------------------------------------------------------------------------ open and close
+ */
+
+static int parse_mode(const char *text, mode_t *ret)
+{
+    char *end;
+    unsigned long mode = strtoul(text, &end, 8);
+    if (*end || end == text || mode > 0777 || *text == '-')
+        return spool_sink_error(SPOOL_ECONFIG, "configuration of the file sink: \"mode\" must be octal, as \"0640\"");
+    *ret = (mode_t)mode;
+    return SPOOL_OK;
+}
+
+static int configure(struct file *f, const char *json)
+{
+    struct config c;
+    char *mode = NULL;
+    int code = config_open(&c, "file", json);
+    if (code == SPOOL_OK)
+        code = config_text(&c, "path", NULL, &f->pattern);
+    if (code == SPOOL_OK)
+        code = config_bytes(&c, "rotate_bytes", 0, &f->rotate_bytes);
+    if (code == SPOOL_OK)
+        code = config_duration_ms(&c, "rotate_interval", 0, &f->rotate_ms);
+    if (code == SPOOL_OK)
+        code = config_choice(&c, "flush", flush_names, FLUSH_CHECKPOINT, &f->flush);
+    if (code == SPOOL_OK)
+        code = config_number(&c, "keep", 0, &f->keep);
+    if (code == SPOOL_OK)
+        code = config_text(&c, "mode", "0640", &mode);
+    if (code == SPOOL_OK)
+        code = parse_mode(mode, &f->mode);
+    free(mode);
+    return config_close(&c, code);
+}
+
+int file_check(const char *json_config)
+{
+    struct file f = {0};
+    int code = configure(&f, json_config);
+    free(f.pattern);
+    return code;
+}
+
+static void file_close(void *state)
+{
+    struct file *f = state;
+    if (!f)
+        return;
+    close_file(f);
+    buffer_free(&f->lines);
+    free(f->pattern);
+    free(f);
+}
+
+static int file_open(void **ret_state, void *user, const char *json_config, const void *checkpoint, size_t size)
+{
+    (void)user;
+    struct file *f = calloc(1, sizeof *f);
+    if (!f)
+        return spool_sink_error(ENOMEM, "out of memory");
+    f->fd = -1;
+    char path[FILE_PATH_MAX];
+    int code = configure(f, json_config);
+    if (code == SPOOL_OK)
+        code = file_path_expand(f->pattern, (int64_t)(real_ns() / 1000000000u), path);
+    if (code == SPOOL_OK)
+        code = file_trail_init(&f->trail, f->pattern);
+    if (code == SPOOL_OK)
+        code = file_path_make_parents(f->trail.path) == SPOOL_OK ? SPOOL_OK : unavailable(f, errno);
+    if (code == SPOOL_OK)
+        code = recover(f, checkpoint, size);
+    if (code != SPOOL_OK) {
+        file_close(f);
+        return code;
+    }
+    *ret_state = f;
+    return SPOOL_OK;
+}
+
+const struct spool_sink file_sink = {
+    .abi = SPOOL_SINK_ABI,
+    .size = sizeof(struct spool_sink),
+    .kind = "file",
+    .open = file_open,
+    .deliver = file_deliver,
+    .close = file_close,
+    .checkpoint = file_checkpoint,
+};

@@ -1,0 +1,187 @@
+/* takeover.c - the dispatcher becomes the one who serves a sink, reads where it stood, and lets go of it again. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "../lib/base/error.h"
+#include "engine.h"
+
+static const uint64_t again_interval_ns = 1000 * NS_PER_MS;
+
+void takeover_elect(struct delivery *d, struct sink *sink)
+{
+    uint32_t control = store_control(d->store);
+    if (mono_ns() < sink->elect_again_ns && control == sink->control_seen)
+        return;
+    sink->control_seen = control;
+    sink->elect_again_ns = mono_ns() + again_interval_ns;
+    pthread_mutex_unlock(&d->lock);
+    int code = store_sink_elect(d->store, sink->name);
+    pthread_mutex_lock(&d->lock);
+    sink->elected = code == SPOOL_OK;
+    sink->elsewhere = code == SPOOL_EBUSY;
+    sink->reload = true;
+    sink->load_again_ns = 0;
+    if (code != SPOOL_OK && code != SPOOL_EBUSY)
+        sink_error(sink, err_last());
+}
+
+void takeover_release(struct delivery *d, struct sink *sink)
+{
+    sink->elected = sink->loaded = false;
+    pthread_mutex_unlock(&d->lock);
+    store_sink_release(d->store, sink->name);
+    pthread_mutex_lock(&d->lock);
+    sink->elect_again_ns = 0;
+    pthread_cond_broadcast(&d->idle);
+}
+
+/* -------------------------------------------------------------------------------------------------------- loading */
+
+/* Adds a stored row that is not known in memory: all of them at the first look, later those of dead letters put back.
+ */
+static int add_row(void *user, const struct store_retry *stored)
+{
+    struct retry_index *index = user;
+    struct retry_row row = {
+        .lane = stored->lane,
+        .seq = stored->seq,
+        .id = stored->id,
+        .attempts = stored->attempts,
+        .first_ns = stored->first_ns,
+        .due_ns = stored->due_ns,
+        .size = stored->size,
+        .key = stored->key_hash,
+        .stored = true,
+    };
+    int code = retry_add(index, &row, NULL);
+    return code == SPOOL_EEXISTS ? SPOOL_OK : code;
+}
+
+/* What was in memory is void: nothing runs, nothing is being acknowledged. */
+static void forget(struct delivery *d, struct sink *sink)
+{
+    sink_take_back_ready(d, sink);
+    answers_clear(&sink->open);
+    answers_clear(&sink->ready);
+    answers_clear(&sink->sending);
+    sink->acked = sink->given;
+    sink->first_upto = 0;
+    retry_free(&sink->retries);
+    sink->loaded = false;
+}
+
+static int take_stored(struct sink *sink, const struct store_sink *stored)
+{
+    sink->id = stored->id;
+    sink->generation = stored->generation;
+    for (int lane = 0; lane < LANES; lane++)
+        if (window_load(&sink->windows[lane], stored->cursor[lane], stored->ranges[lane], stored->range_count[lane]))
+            return err_errno(ENOMEM, "sink %s", sink->name);
+    return SPOOL_OK;
+}
+
+/* Without the lock; what it writes is nobody else's while the sink is not loaded. */
+static int read_progress(struct delivery *d, struct sink *sink, bool *ret_paused)
+{
+    struct store_sink *stored = malloc(sizeof *stored); /* 8 KiB of ranges: too much for some stacks */
+    if (!stored)
+        return err_errno(ENOMEM, "sink %s", sink->name);
+    int code = store_sink_get(d->store, sink->name, stored);
+    if (code == SPOOL_OK) {
+        *ret_paused = stored->paused;
+        code = take_stored(sink, stored);
+    }
+    if (code == SPOOL_OK)
+        code = store_checkpoint(d->store, sink->id, sink->checkpoint, sizeof sink->checkpoint, &sink->checkpoint_size);
+    if (code == SPOOL_OK)
+        code = store_retry_each(d->store, sink->id, add_row, &sink->retries);
+    free(stored);
+    return code;
+}
+
+void takeover_load(struct delivery *d, struct sink *sink)
+{
+    if (sink->store_busy || sink->running > 0 || mono_ns() < sink->load_again_ns)
+        return;
+    forget(d, sink);
+    sink->control_seen = store_control(d->store);
+    sink->store_busy = true;
+    bool paused = sink->paused;
+    pthread_mutex_unlock(&d->lock);
+    int code = read_progress(d, sink, &paused);
+    pthread_mutex_lock(&d->lock);
+    sink->store_busy = false;
+    sink->paused = paused;
+    sink->loaded = code == SPOOL_OK;
+    sink->reload = code != SPOOL_OK;
+    sink->gone = code == SPOOL_ENOTFOUND;
+    pthread_cond_broadcast(&d->idle);
+    if (code == SPOOL_OK)
+        return;
+    sink_error(sink, sink->gone ? "the sink was removed" : err_last());
+    sink->load_again_ns = mono_ns() + again_interval_ns;
+}
+
+/* ------------------------------------------------------------------------------------------- changes from outside */
+
+/* What the store says now: read without the lock into memory of our own, then compared with what we have. */
+struct outside {
+    struct store_sink sink;
+    struct retry_index rows;
+};
+
+static int look_outside(struct delivery *d, const struct sink *sink, struct outside *now)
+{
+    int code = store_sink_get(d->store, sink->name, &now->sink);
+    if (code == SPOOL_OK && now->sink.retry_rows > 0)
+        code = store_retry_each(d->store, now->sink.id, add_row, &now->rows);
+    return code;
+}
+
+/* Dead letters put back are rows that we do not know. No acknowledgement is under way (store_busy), and rows that we
+ * are finished with are known until theirs is on disk. */
+static int merge_rows(struct sink *sink, const struct retry_index *stored)
+{
+    for (size_t i = 0; i < stored->buckets; i++)
+        for (const struct retry_row *row = stored->table[i]; row; row = row->next)
+            if (retry_add(&sink->retries, row, NULL) == ENOMEM)
+                return ENOMEM;
+    return SPOOL_OK;
+}
+
+static void apply_outside(struct sink *sink, int code, const struct outside *now)
+{
+    if (code == SPOOL_ENOTFOUND || (code == SPOOL_OK && now->sink.generation != sink->generation)) {
+        sink->reload = true;
+        return;
+    }
+    if (code == SPOOL_OK)
+        code = merge_rows(sink, &now->rows);
+    if (code == SPOOL_OK)
+        sink->paused = now->sink.paused;
+    else
+        sink_error(sink, err_last());
+}
+
+void takeover_refresh(struct delivery *d, struct sink *sink)
+{
+    uint32_t control = store_control(d->store);
+    if (control == sink->control_seen || sink->store_busy)
+        return;
+    struct outside *now = calloc(1, sizeof *now); /* 8 KiB of ranges: too much for some stacks */
+    if (!now)
+        return;
+    sink->store_busy = true;
+    pthread_mutex_unlock(&d->lock);
+    int code = look_outside(d, sink, now);
+    pthread_mutex_lock(&d->lock);
+    sink->store_busy = false;
+    apply_outside(sink, code, now);
+    if (code == SPOOL_OK || code == SPOOL_ENOTFOUND)
+        sink->control_seen = control;
+    if (sink->paused || sink->reload)
+        sink_take_back_ready(d, sink);
+    pthread_cond_signal(&d->ack); /* it may have passed this sink over */
+    retry_free(&now->rows);
+    free(now);
+}

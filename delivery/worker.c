@@ -1,0 +1,367 @@
+/* worker.c - a thread of the pool: takes the next batch of some sink, runs the sink's hooks over it without any lock,
+ * and passes judgement. */
+#include <stdio.h>
+#include <string.h>
+
+#include "../lib/base/error.h"
+#include "engine.h"
+
+/* What a worker has in its hands. */
+struct job {
+    struct runner *self;
+    struct delivery *d;
+    struct sink *sink;
+    struct slot *slot;
+    struct batch *batch;
+    struct bench *bench;
+};
+
+/* --------------------------------------------------------------------------------------------------- taking a batch */
+
+/* A free state, best one that is open already. */
+static struct slot *free_slot(struct sink *sink)
+{
+    if (sink->ready_head->kind == BATCH_CLOSE) {
+        struct slot *slot = &sink->slots[sink->ready_head->slot];
+        return slot->busy ? NULL : slot;
+    }
+    struct slot *best = NULL;
+    for (uint32_t i = 0; i < sink->options.workers; i++) {
+        struct slot *slot = &sink->slots[i];
+        if (!slot->busy && (!best || (slot->open && !best->open)))
+            best = slot;
+    }
+    return best;
+}
+
+static void take(struct job *job, struct sink *sink, struct slot *slot)
+{
+    struct batch *batch = sink->ready_head;
+    sink->ready_head = batch->next;
+    if (!sink->ready_head)
+        sink->ready_tail = NULL;
+    sink->ready_count--;
+    sink->running++;
+    slot->busy = true;
+    atomic_fetch_add(&sink->refs, 1);
+    job->sink = job->self->at = sink;
+    job->slot = slot;
+    job->batch = batch;
+}
+
+/* The sinks in turn, so that a busy one does not keep the pool. */
+static bool pick(struct job *job)
+{
+    struct delivery *d = job->d;
+    struct sink *sink = d->sinks;
+    for (uint32_t i = 0; sink && i < d->turn % (d->sink_count ? d->sink_count : 1); i++)
+        sink = sink->next;
+    for (uint32_t i = 0; i < d->sink_count; i++, sink = sink->next) {
+        if (!sink)
+            sink = d->sinks;
+        d->turn++;
+        struct slot *slot = sink->ready_head && !sink->hung ? free_slot(sink) : NULL;
+        if (slot) {
+            take(job, sink, slot);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------------------------------------------ around hooks
+ */
+
+/* From now until hook_ends() the hook may be cancelled. Both with the lock held; between them it is not. */
+static void hook_begins(struct job *job)
+{
+    struct delivery *d = job->d;
+    job->slot->since_ns = mono_ns();
+    job->slot->cancel_sent = false;
+    if (job->slot->since_ns + job->sink->options.timeout_ms * NS_PER_MS < d->cancel_until_ns ||
+        job->sink->cancel_at_ns > 0)
+        pthread_cond_signal(&d->cancel);
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void hook_ends(struct job *job)
+{
+    pthread_mutex_lock(&job->d->lock);
+    job->slot->since_ns = 0;
+}
+
+static void close_state(struct job *job)
+{
+    struct slot *slot = job->slot;
+    while (slot->cancelling)
+        cond_wait_until(&job->d->idle, &job->d->lock, DEADLINE_NEVER);
+    if (!slot->open)
+        return;
+    slot->open = false; /* cancel is not called from here on */
+    if (job->sink->hooks.close) {
+        hook_begins(job);
+        job->sink->hooks.close(slot->state);
+        hook_ends(job);
+    }
+    slot->state = NULL;
+}
+
+/* What the sink said, or the code's text. */
+static void describe(char text[REASON_MAX + 1], const char *what, int code)
+{
+    const char *message = delivery_sink_message();
+    if (*message && code == SPOOL_EUNAVAILABLE)
+        snprintf(text, REASON_MAX + 1, "%s", message);
+    else
+        snprintf(text, REASON_MAX + 1, "%s: %s%s%s", what, spool_error_name(code), *message ? ": " : "", message);
+}
+
+static void tell_down(struct job *job, const char *reason)
+{
+    if (!sink_went_down(job->d, job->sink, reason))
+        return;
+    pthread_mutex_unlock(&job->d->lock);
+    notify(&job->d->reporter, SPOOL_NOTICE_SINK_DOWN, job->sink->name, NULL, 0, "%s", reason);
+    pthread_mutex_lock(&job->d->lock);
+}
+
+static void tell_up(struct job *job)
+{
+    if (!sink_came_up(job->d, job->sink))
+        return;
+    pthread_mutex_unlock(&job->d->lock);
+    notify(&job->d->reporter, SPOOL_NOTICE_SINK_UP, job->sink->name, NULL, 0, "works again");
+    pthread_mutex_lock(&job->d->lock);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ open */
+
+static void open_failed(struct job *job, int code)
+{
+    char reason[REASON_MAX + 1];
+    describe(reason, "open", code);
+    if (code != SPOOL_ECONFIG && code != SPOOL_EINVAL) {
+        tell_down(job, reason);
+        return;
+    }
+    job->sink->failed = true;
+    sink_error(job->sink, reason);
+    sink_take_back_ready(job->d, job->sink);
+    pthread_mutex_unlock(&job->d->lock);
+    notify(&job->d->reporter, SPOOL_NOTICE_SINK_DOWN, job->sink->name, NULL, 0, "refused its configuration: %s",
+           reason);
+    pthread_mutex_lock(&job->d->lock);
+}
+
+/* False: the sink could not be opened, or nobody waits for this thread any more. */
+static bool open_state(struct job *job)
+{
+    struct sink *sink = job->sink;
+    struct slot *slot = job->slot;
+    if (slot->open)
+        return true;
+    void *state = sink->options.user;
+    int code = SPOOL_OK;
+    if (sink->hooks.open) {
+        hook_begins(job);
+        spool_sink_error(SPOOL_OK, "%s", "");
+        code = sink->hooks.open(&state, sink->options.user, sink->config, sink->checkpoint, sink->checkpoint_size);
+        hook_ends(job);
+    }
+    if (code == SPOOL_OK) {
+        slot->state = state;
+        slot->open = true;
+        sink->checkpointed_ns = mono_ns();
+    } else if (!job->self->abandoned)
+        open_failed(job, code);
+    return slot->open && !job->self->abandoned;
+}
+
+/* ------------------------------------------------------------------------------------------------------- checkpoint */
+
+static void checkpoint_failed(struct job *job)
+{
+    char reason[REASON_MAX + 1];
+    const char *message = delivery_sink_message();
+    snprintf(reason, sizeof reason, "checkpoint failed%s%s", *message ? ": " : "", message);
+    job->sink->reload = true; /* what was answered since the last one is delivered again, after it is opened anew */
+    tell_down(job, reason);
+}
+
+/* Takes a checkpoint, without which the answers of such a sink are worth nothing. */
+static void checkpoint(struct job *job)
+{
+    struct sink *sink = job->sink;
+    if (!sink->hooks.checkpoint || !sink->open.any || !job->slot->open || sink->reload)
+        return;
+    sink->first_upto = sink->first_upto ? sink->first_upto : sink->given;
+    uint8_t bytes[SPOOL_CHECKPOINT_MAX];
+    hook_begins(job);
+    spool_sink_error(SPOOL_OK, "%s", "");
+    size_t size = sink->hooks.checkpoint(job->slot->state, bytes, sizeof bytes);
+    hook_ends(job);
+    if (job->self->abandoned)
+        return;
+    if (size > sizeof bytes) {
+        checkpoint_failed(job);
+        return;
+    }
+    sink->checkpointed_ns = mono_ns();
+    memcpy(sink->open.checkpoint, bytes, size);
+    sink->open.checkpoint_size = size;
+    sink_promote(job->d, sink);
+}
+
+static bool checkpoint_is_due(const struct sink *sink)
+{
+    return sink->ready_count == 0 || mono_ns() - sink->checkpointed_ns >= CHECKPOINT_INTERVAL_MS * NS_PER_MS;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- deliver */
+
+/* The batch did not reach the sink: all of it goes back. */
+static void take_back(struct job *job)
+{
+    sink_take_back(job->d, job->sink, job->batch);
+    job->batch->bytes = 0; /* counted off */
+}
+
+/* A sink with checkpoints that has none yet gives one before its first event, and gets no event until that is stored:
+ * so a sink that is opened without a checkpoint knows that nothing it may find over there is its own. */
+static bool checkpoint_first(struct job *job)
+{
+    struct sink *sink = job->sink;
+    if (!sink->hooks.checkpoint || sink->checkpoint_size > 0 || sink->first_upto > 0)
+        return false;
+    sink->open.any = true;
+    sink->open.upto = ++sink->given;
+    checkpoint(job);
+    sink_take_back_ready(job->d, sink);
+    return true;
+}
+
+/* Unpacks the batch, without the lock. False: no memory, and it was taken back. */
+static bool load(struct job *job)
+{
+    struct delivery *d = job->d;
+    pthread_mutex_unlock(&d->lock);
+    int code = bench_load(job->bench, job->batch, job->sink->options.order, hlc_physical_ns(d->clock));
+    pthread_mutex_lock(&d->lock);
+    if (code == SPOOL_OK)
+        return true;
+    take_back(job);
+    tell_down(job, err_last());
+    return false;
+}
+
+static void settle(struct job *job, int code, const char *reason)
+{
+    struct delivery *d = job->d;
+    struct sink *sink = job->sink;
+    pthread_mutex_unlock(&d->lock);
+    uint64_t now_ns = hlc_physical_ns(d->clock);
+    judge_decide(sink, job->bench, now_ns);
+    judge_tell(d, sink, job->bench);
+    pthread_mutex_lock(&d->lock);
+    judge_apply(job->d, sink, job->batch, job->bench, now_ns);
+    if (code == SPOOL_OK && job->bench->open > 0)
+        tell_up(job);
+    else if (code != SPOOL_OK)
+        tell_down(job, reason);
+    if (sink->hooks.checkpoint && checkpoint_is_due(sink))
+        checkpoint(job);
+}
+
+static void deliver(struct job *job)
+{
+    struct sink *sink = job->sink;
+    if (!open_state(job) || sink->reload || checkpoint_first(job)) {
+        if (!job->self->abandoned)
+            take_back(job);
+        return;
+    }
+    if (!load(job))
+        return;
+    judge_park(sink, job->bench);
+    hook_begins(job);
+    bench_lay_out(job->bench);
+    int code = bench_deliver(job->bench, &sink->hooks, job->slot->state);
+    char reason[REASON_MAX + 1] = "";
+    if (code != SPOOL_OK)
+        describe(reason, "deliver", code);
+    hook_ends(job);
+    if (!job->self->abandoned)
+        settle(job, code, reason);
+}
+
+/* -------------------------------------------------------------------------------------------------------- the rounds
+ */
+
+/* This thread's sink hung and was given up. Its answer is not heard; when the last one of the sink is back, the sink
+ * may be served again, here or elsewhere. */
+static void come_back_late(struct job *job)
+{
+    struct delivery *d = job->d;
+    struct sink *sink = job->sink;
+    close_state(job);
+    job->slot->busy = false;
+    d->inflight_bytes -= job->batch->bytes;
+    sink->inflight_bytes -= job->batch->bytes;
+    if (--sink->running > 0)
+        return;
+    sink->hung = false;
+    sink->reload = true;
+    if (!d->running && d->store) { /* under the lock, against delivery_free(): a rare and short call */
+        store_sink_release(d->store, sink->name);
+        sink->elected = sink->loaded = false;
+    }
+    pthread_cond_broadcast(&d->idle);
+}
+
+static void put_down(struct job *job)
+{
+    struct delivery *d = job->d;
+    struct sink *sink = job->sink;
+    d->inflight_bytes -= job->batch->bytes;
+    sink->inflight_bytes -= job->batch->bytes;
+    job->slot->busy = false;
+    sink->running--;
+    pthread_cond_broadcast(&d->idle);
+    if (sink->ready_head)
+        pthread_cond_signal(&d->work);
+}
+
+static void run(struct job *job)
+{
+    if (job->batch->kind == BATCH_LOG || job->batch->kind == BATCH_RETRY)
+        deliver(job);
+    else
+        checkpoint(job);
+    if (job->batch->kind == BATCH_CLOSE && !job->self->abandoned)
+        close_state(job);
+    if (job->self->abandoned)
+        come_back_late(job);
+    else
+        put_down(job);
+    batch_put(job->d, job->batch);
+    job->self->at = NULL;
+    struct sink *sink = job->sink;
+    dispatcher_wake(job->d);
+    sink_unref(sink);
+}
+
+void worker_run(struct runner *self)
+{
+    struct delivery *d = self->delivery;
+    struct bench bench = {0};
+    struct job job = {.self = self, .d = d, .bench = &bench};
+    pthread_mutex_lock(&d->lock);
+    while (!self->abandoned && !d->exiting) {
+        if (pick(&job))
+            run(&job);
+        else
+            cond_wait_until(&d->work, &d->lock, DEADLINE_NEVER);
+    }
+    pthread_mutex_unlock(&d->lock);
+    bench_free(&bench);
+}

@@ -1,0 +1,295 @@
+/* test_sink_file.c - the file sink by itself: lines, names, rotation, and exactly once after a crash at any point. */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "../../delivery/delivery.h"
+#include "../../lib/base/id.h"
+#include "../check_main.h"
+
+/* One run of the sink. A crash is to forget it without closing. */
+struct run {
+    const struct spool_sink *sink;
+    void *state;
+    void *lost[32]; /* states of before a crash, to be freed at the end */
+    size_t lost_count;
+    char dir[256];
+    char config[1024];
+    unsigned char checkpoint[SPOOL_CHECKPOINT_MAX];
+    size_t checkpoint_size;
+};
+
+static void run_open(struct run *run)
+{
+    if (run->state)
+        run->lost[run->lost_count++] = run->state;
+    int code = run->sink->open(&run->state, NULL, run->config, run->checkpoint, run->checkpoint_size);
+    ck_assert_msg(code == SPOOL_OK, "open: %s (%s)", spool_error_name(code), delivery_sink_message());
+}
+
+static void run_checkpoint(struct run *run)
+{
+    run->checkpoint_size = run->sink->checkpoint(run->state, run->checkpoint, sizeof run->checkpoint);
+    ck_assert_uint_le(run->checkpoint_size, sizeof run->checkpoint);
+}
+
+static struct run *run_new(const char *name, const char *more)
+{
+    struct run *run = calloc(1, sizeof *run);
+    char *dir = test_dir();
+    snprintf(run->dir, sizeof run->dir, "%s", dir);
+    free(dir);
+    run->sink = delivery_builtin_sink("file");
+    snprintf(run->config, sizeof run->config, "{\"path\":\"%s/%s\"%s}", run->dir, name, more);
+    run_open(run);
+    run_checkpoint(run); /* as delivery does before the first event */
+    return run;
+}
+
+static void run_free(struct run *run)
+{
+    for (size_t i = 0; i < run->lost_count; i++)
+        run->sink->close(run->lost[i]);
+    run->sink->close(run->state);
+    test_rmdir(run->dir);
+    free(run);
+}
+
+static int run_put(struct run *run, unsigned number, unsigned n)
+{
+    struct spool_event events[64];
+    struct spool_delivery batch[64];
+    char bodies[64][16];
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(bodies[i], sizeof bodies[i], "%u", number + i);
+        events[i] = SPOOL_EVENT(.type = "t", .body = bodies[i], .body_size = strlen(bodies[i]));
+        batch[i] = (struct spool_delivery){.size = sizeof batch[i], .event = &events[i], .attempt = 1};
+        id_make((struct hlc_stamp){(uint64_t)number + i + 1, 0}, 7, &batch[i].id);
+    }
+    int code = run->sink->deliver(run->state, batch, n);
+    for (unsigned i = 0; i < n && code == SPOOL_OK; i++)
+        ck_assert_int_eq(batch[i].outcome, SPOOL_DELIVERED);
+    return code;
+}
+
+/* All lines of all files, in the order of their names; hidden ones left out. */
+static char *run_read(const struct run *run)
+{
+    char *command, *text = calloc(1, 1 << 20);
+    ck_assert(asprintf(&command, "cd %s && cat $(find . -type f ! -name '.*' | LC_ALL=C sort)  /dev/null", run->dir) >
+              0);
+    FILE *pipe = popen(command, "r");
+    ck_assert(fread(text, 1, (1 << 20) - 1, pipe) < (1 << 20) - 1);
+    pclose(pipe);
+    free(command);
+    return text;
+}
+
+/* Every number from 0 to n - 1 stands there once. */
+static void check_once(const struct run *run, unsigned n)
+{
+    char *text = run_read(run);
+    unsigned *times = calloc(n, sizeof *times), lines = 0;
+    for (char *at = strstr(text, "\"data\":"); at; at = strstr(at + 1, "\"data\":"), lines++) {
+        unsigned number = (unsigned)strtoul(at + 7, NULL, 10);
+        ck_assert_uint_lt(number, n);
+        times[number]++;
+    }
+    for (unsigned i = 0; i < n; i++)
+        ck_assert_msg(times[i] == 1, "event %u is there %u times", i, times[i]);
+    ck_assert_uint_eq(lines, n);
+    free(times);
+    free(text);
+}
+
+static bool exists(const struct run *run, const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", run->dir, name);
+    return access(path, F_OK) == 0;
+}
+
+START_TEST(writes_lines)
+{
+    struct run *run = run_new("deep/er/events.jsonl", "");
+    ck_ok(run_put(run, 0, 3));
+    check_once(run, 3);
+    ck_assert(exists(run, "deep/er/events.jsonl"));
+    run_free(run);
+}
+END_TEST
+
+START_TEST(cuts_off_what_was_not_acknowledged)
+{
+    struct run *run = run_new("events.jsonl", "");
+    ck_ok(run_put(run, 0, 10));
+    run_checkpoint(run);
+    ck_ok(run_put(run, 10, 10));
+    run_open(run); /* the first state is lost in a crash */
+    ck_ok(run_put(run, 10, 20));
+    check_once(run, 30);
+    run_free(run);
+}
+END_TEST
+
+START_TEST(rotates_by_size_and_never_overwrites)
+{
+    struct run *run = run_new("events.jsonl", ",\"rotate_bytes\":\"1kB\"");
+    char path[512];
+    snprintf(path, sizeof path, "%s/events-000002.jsonl", run->dir);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    ck_assert_int_eq(write(fd, "mine\n", 5), 5);
+    close(fd);
+    for (unsigned i = 0; i < 40; i++)
+        ck_ok(run_put(run, i, 1));
+    check_once(run, 40);
+    ck_assert(exists(run, "events-000001.jsonl") && exists(run, "events-000003.jsonl"));
+    struct stat st;
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_size, 5);
+    run_free(run);
+}
+END_TEST
+
+/* A crash after each number of events, with several rotations since the checkpoint. */
+START_TEST(exactly_once_across_rotations)
+{
+    for (unsigned crash = 1; crash < 24; crash++) {
+        struct run *run = run_new("events.jsonl", ",\"rotate_bytes\":600");
+        unsigned saved = 0;
+        for (unsigned i = 0; i < crash; i++) {
+            ck_ok(run_put(run, i, 1));
+            if (i % 7 == 6) {
+                run_checkpoint(run);
+                saved = i + 1;
+            }
+        }
+        run_open(run);
+        for (unsigned i = saved; i < 30; i++)
+            ck_ok(run_put(run, i, 1));
+        check_once(run, 30);
+        run_free(run);
+    }
+}
+END_TEST
+
+START_TEST(keeps_so_many)
+{
+    struct run *run = run_new("e.jsonl", ",\"rotate_bytes\":1,\"keep\":2");
+    for (unsigned i = 0; i < 6; i++)
+        ck_ok(run_put(run, i, 1));
+    ck_assert(exists(run, "e-000005.jsonl") && exists(run, "e-000003.jsonl"));
+    ck_assert(!exists(run, "e-000002.jsonl") && !exists(run, "e.jsonl"));
+    run_free(run);
+}
+END_TEST
+
+START_TEST(leaves_a_strangers_file_alone)
+{
+    struct run *run = run_new("events.jsonl", "");
+    ck_ok(run_put(run, 0, 10));
+    run_checkpoint(run);
+    char path[512];
+    snprintf(path, sizeof path, "%s/events.jsonl", run->dir);
+    char away[600];
+    snprintf(away, sizeof away, "%s.old", path);
+    ck_assert_int_eq(rename(path, away), 0);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    for (unsigned i = 0; i < 1000; i++)
+        ck_assert_int_eq(write(fd, "not yours\n", 10), 10);
+    close(fd);
+    run_open(run);
+    ck_ok(run_put(run, 10, 1));
+    struct stat st;
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_gt(st.st_size, 10000);
+    run_free(run);
+}
+END_TEST
+
+START_TEST(an_earlier_sinks_files_are_not_cut)
+{
+    struct run *run = run_new("events.jsonl", "");
+    ck_ok(run_put(run, 0, 10));
+    run_checkpoint(run);
+    run->checkpoint_size = 0; /* removed and added again */
+    run_open(run);
+    run_checkpoint(run);
+    ck_ok(run_put(run, 10, 5));
+    run_open(run);
+    ck_ok(run_put(run, 10, 5));
+    check_once(run, 15);
+    run_free(run);
+}
+END_TEST
+
+START_TEST(failed_write_leaves_no_half_line)
+{
+    struct run *run = run_new("events.jsonl", "");
+    ck_ok(run_put(run, 0, 4));
+    char path[512];
+    snprintf(path, sizeof path, "%s/events.jsonl", run->dir);
+    struct stat before, after;
+    ck_assert_int_eq(stat(path, &before), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    struct rlimit limit = {(rlim_t)before.st_size + 20, RLIM_INFINITY};
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_code(run_put(run, 4, 4), SPOOL_EUNAVAILABLE);
+    ck_assert_ptr_nonnull(strstr(delivery_sink_message(), "events.jsonl"));
+    ck_assert_int_eq(stat(path, &after), 0);
+    ck_assert_int_eq(after.st_size, before.st_size);
+    limit.rlim_cur = RLIM_INFINITY;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_ok(run_put(run, 4, 4));
+    check_once(run, 8);
+    run_free(run);
+}
+END_TEST
+
+START_TEST(bad_configuration_is_named)
+{
+    static const char *const bad[][2] = {
+        {"{}", "\"path\" is required"},
+        {"{\"path\":\"\"}", "\"path\""},
+        {"{\"path\":3}", "\"path\""},
+        {"{\"path\":\"/tmp/x\",\"pth\":1}", "\"pth\" is unknown"},
+        {"{\"path\":\"/tmp/x\",\"rotate_bytes\":\"1 furlong\"}", "\"rotate_bytes\""},
+        {"{\"path\":\"/tmp/x\",\"rotate_bytes\":-1}", "\"rotate_bytes\""},
+        {"{\"path\":\"/tmp/x\",\"flush\":\"sometimes\"}", "\"flush\""},
+        {"{\"path\":\"/tmp/x\",\"mode\":\"rw\"}", "\"mode\""},
+        {"{\"path\":\"/tmp/x\",\"keep\":\"two\"}", "\"keep\""},
+        {"{\"path\":\"/tmp/x\",\"path\":\"/tmp/y\"}", "line 1"},
+        {"{\"path\":", "line 1"},
+        {"[]", "not a JSON object"},
+    };
+    void *state = NULL;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        ck_code(delivery_builtin_sink("file")->open(&state, NULL, bad[i][0], NULL, 0), SPOOL_ECONFIG);
+        ck_assert_msg(strstr(delivery_sink_message(), bad[i][1]) != NULL, "%s: %s", bad[i][0], delivery_sink_message());
+    }
+    ck_code(delivery_builtin_sink("file")->open(&state, NULL, "{\"path\":\"/tmp/x\"}", "9 x", 3), SPOOL_ECONFIG);
+    ck_code(delivery_builtin_sink("file")->open(&state, NULL, "{\"path\":\"/tmp/x\"}", "garbage", 7), SPOOL_ECONFIG);
+    ck_assert_ptr_null(state);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("sink_file");
+    TCase *tc = tcase_create("file");
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, writes_lines);
+    tcase_add_test(tc, cuts_off_what_was_not_acknowledged);
+    tcase_add_test(tc, rotates_by_size_and_never_overwrites);
+    tcase_add_test(tc, exactly_once_across_rotations);
+    tcase_add_test(tc, keeps_so_many);
+    tcase_add_test(tc, leaves_a_strangers_file_alone);
+    tcase_add_test(tc, an_earlier_sinks_files_are_not_cut);
+    tcase_add_test(tc, failed_write_leaves_no_half_line);
+    tcase_add_test(tc, bad_configuration_is_named);
+    suite_add_tcase(s, tc);
+    return s;
+}
+
+CHECK_MAIN(suite)
