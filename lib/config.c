@@ -1,0 +1,339 @@
+/* config.c - spool.json: a spool and its sinks from a file. Unknown keys are errors that name the key; see spool.json(5).
+ *
+ * Keys are read by table. A sink's keys that are none of ours are its kind's own and are handed on as its JSON. */
+#include <jansson.h>
+#include <stddef.h>
+
+#include "base/units.h"
+#include "handle.h"
+
+enum key_type { KEY_BYTES64, KEY_BYTES32, KEY_MS64, KEY_MS32, KEY_COUNT32, KEY_MODE };
+struct key {
+    const char *name;
+    enum key_type type;
+    size_t offset;
+};
+
+#define SPOOL_KEY(name, type, field) {name, type, offsetof(struct spool_options, field)}
+static const struct key spool_keys[] = {
+    SPOOL_KEY("max_bytes", KEY_BYTES64, max_bytes),
+    SPOOL_KEY("journal_bytes", KEY_BYTES32, journal_bytes),
+    SPOOL_KEY("segment_bytes", KEY_BYTES64, segment_bytes),
+    SPOOL_KEY("flush_interval", KEY_MS32, flush_interval_ms),
+    SPOOL_KEY("retention", KEY_MS64, retention_ms),
+    SPOOL_KEY("full_timeout", KEY_MS32, full_timeout_ms),
+    SPOOL_KEY("stop_timeout", KEY_MS32, stop_timeout_ms),
+    SPOOL_KEY("workers", KEY_COUNT32, workers),
+    SPOOL_KEY("mode", KEY_MODE, file_mode),
+    {0},
+};
+
+#define SINK_KEY(name, type, field) {name, type, offsetof(struct spool_sink_options, field)}
+static const struct key sink_keys[] = {
+    SINK_KEY("workers", KEY_COUNT32, workers),
+    SINK_KEY("batch_events", KEY_COUNT32, batch_events_max),
+    SINK_KEY("batch_bytes", KEY_BYTES32, batch_bytes_max),
+    SINK_KEY("timeout", KEY_MS32, timeout_ms),
+    {0},
+};
+static const struct key retry_keys[] = {
+    SINK_KEY("base", KEY_MS32, retry_base_ms),
+    SINK_KEY("cap", KEY_MS32, retry_cap_ms),
+    SINK_KEY("max_attempts", KEY_COUNT32, max_attempts),
+    SINK_KEY("max_age", KEY_MS64, max_age_ms),
+    SINK_KEY("rows_max", KEY_COUNT32, retry_rows_max),
+    SINK_KEY("bytes_max", KEY_BYTES64, retry_bytes_max),
+    {0},
+};
+
+/* --------------------------------------------------------------------------------------------------- single values */
+
+/* A text with a unit ("8GiB", "100ms") or a plain non-negative number (bytes, milliseconds). */
+static int read_number(json_t *value, const struct key *key, const char *where, uint64_t *ret)
+{
+    bool is_time = key->type == KEY_MS32 || key->type == KEY_MS64;
+    if (json_is_integer(value) && json_integer_value(value) >= 0) {
+        *ret = (uint64_t)json_integer_value(value);
+        return SPOOL_OK;
+    }
+    if (!json_is_string(value) || key->type == KEY_COUNT32)
+        return err_set(SPOOL_ECONFIG, "%s.%s: a number is expected%s", where, key->name,
+                       key->type == KEY_COUNT32 ? "" : is_time ? ", or a text such as \"100ms\"" : ", or a text such as \"8GiB\"");
+    const char *text = json_string_value(value);
+    int code = is_time ? units_parse_duration_ms(text, ret) : units_parse_bytes(text, ret);
+    return code ? err_prefix(SPOOL_ECONFIG, "%s.%s", where, key->name) : SPOOL_OK;
+}
+
+static int read_mode(json_t *value, const struct key *key, const char *where, uint64_t *ret)
+{
+    char *end = NULL;
+    const char *text = json_string_value(value);
+    if (text)
+        *ret = strtoul(text, &end, 8);
+    if (text && *text && !*end)
+        return SPOOL_OK;
+    return err_set(SPOOL_ECONFIG, "%s.%s: an octal text such as \"0640\" is expected", where, key->name);
+}
+
+static int read_key(json_t *value, const struct key *key, const char *where, void *into)
+{
+    uint64_t n = 0;
+    int code = key->type == KEY_MODE ? read_mode(value, key, where, &n) : read_number(value, key, where, &n);
+    if (code)
+        return code;
+    bool is_64 = key->type == KEY_BYTES64 || key->type == KEY_MS64;
+    if (!is_64 && n > UINT32_MAX)
+        return err_set(SPOOL_ECONFIG, "%s.%s: too large", where, key->name);
+    char *field = (char *)into + key->offset;
+    uint32_t narrow = (uint32_t)n;
+    if (is_64)
+        memcpy(field, &n, sizeof n);
+    else
+        memcpy(field, &narrow, sizeof narrow);
+    return SPOOL_OK;
+}
+
+static const struct key *find_key(const struct key *keys, const char *name)
+{
+    for (; keys->name; keys++) {
+        if (strcmp(keys->name, name) == 0)
+            return keys;
+    }
+    return NULL;
+}
+
+static int read_text(json_t *value, const char *where, const char *name, const char **ret)
+{
+    *ret = json_string_value(value);
+    return *ret ? SPOOL_OK : err_set(SPOOL_ECONFIG, "%s.%s: a text is expected", where, name);
+}
+
+/* The index of the text in `names` (NULL-terminated). */
+static int read_choice(json_t *value, const char *where, const char *name, const char *const *names, unsigned *ret)
+{
+    const char *text = json_string_value(value);
+    for (unsigned i = 0; text && names[i]; i++) {
+        if (strcmp(names[i], text) == 0) {
+            *ret = i;
+            return SPOOL_OK;
+        }
+    }
+    char known[128] = "";
+    for (unsigned i = 0; names[i]; i++)
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", names[i]);
+    return err_set(SPOOL_ECONFIG, "%s.%s: \"%s\" is none of %s", where, name, text ? text : "(no text)", known);
+}
+
+/* ------------------------------------------------------------------------------------------------ the spool section */
+
+static int read_full(json_t *object, struct spool_options *options)
+{
+    static const char *const policies[] = {"block", "reject", "drop-oldest", NULL};
+    const char *name;
+    json_t *value;
+    if (!json_is_object(object))
+        return err_set(SPOOL_ECONFIG, "spool.full: an object such as {\"low\": \"reject\"} is expected");
+    json_object_foreach(object, name, value) {
+        enum spool_priority priority;
+        unsigned policy;
+        if (spool_priority_parse(name, &priority))
+            return err_set(SPOOL_ECONFIG, "spool.full.%s: there is no such priority", name);
+        int code = read_choice(value, "spool.full", name, policies, &policy);
+        if (code)
+            return code;
+        options->full_policy[priority] = (enum spool_full_policy)policy;
+    }
+    return SPOOL_OK;
+}
+
+static int read_spool_key(const char *name, json_t *value, struct spool_options *options, const char **ret_dir)
+{
+    static const char *const levels[] = {"process", "power", NULL};
+    const struct key *key = find_key(spool_keys, name);
+    if (key)
+        return read_key(value, key, "spool", options);
+    if (strcmp(name, "dir") == 0)
+        return read_text(value, "spool", name, ret_dir);
+    if (strcmp(name, "full") == 0)
+        return read_full(value, options);
+    if (strcmp(name, "durability") == 0) {
+        unsigned level;
+        int code = read_choice(value, "spool", name, levels, &level);
+        options->durability = code ? SPOOL_DURABLE_DEFAULT : level ? SPOOL_DURABLE_POWER : SPOOL_DURABLE_PROCESS;
+        return code;
+    }
+    return err_set(SPOOL_ECONFIG, "spool.%s: unknown key", name);
+}
+
+static int read_spool(json_t *object, struct spool_options *options, const char **ret_dir)
+{
+    const char *name;
+    json_t *value;
+    if (!json_is_object(object))
+        return err_set(SPOOL_ECONFIG, "\"spool\": an object is expected");
+    json_object_foreach(object, name, value) {
+        int code = read_spool_key(name, value, options, ret_dir);
+        if (code)
+            return code;
+    }
+    return *ret_dir ? SPOOL_OK : err_set(SPOOL_ECONFIG, "spool.dir: missing: which directory?");
+}
+
+/* ------------------------------------------------------------------------------------------------------ the sinks */
+
+struct sink_config {
+    char where[SINK_NAME_MAX + 16];
+    const char *name, *kind;
+    struct spool_sink_options options;
+    json_t *own;               /* the kind's own keys */
+};
+
+static int read_retry(json_t *object, struct sink_config *sink)
+{
+    char where[sizeof sink->where + 8];
+    const char *name;
+    json_t *value;
+    snprintf(where, sizeof where, "%s.retry", sink->where);
+    if (!json_is_object(object))
+        return err_set(SPOOL_ECONFIG, "%s: an object is expected", where);
+    json_object_foreach(object, name, value) {
+        const struct key *key = find_key(retry_keys, name);
+        if (!key)
+            return err_set(SPOOL_ECONFIG, "%s.%s: unknown key", where, name);
+        int code = read_key(value, key, where, &sink->options);
+        if (code)
+            return code;
+    }
+    return SPOOL_OK;
+}
+
+static int read_sink_key(const char *name, json_t *value, struct sink_config *sink)
+{
+    static const char *const orders[] = {"none", "agent", "lane", NULL};
+    const struct key *key = find_key(sink_keys, name);
+    if (key)
+        return read_key(value, key, sink->where, &sink->options);
+    if (strcmp(name, "name") == 0)
+        return read_text(value, sink->where, name, &sink->name);
+    if (strcmp(name, "kind") == 0)
+        return read_text(value, sink->where, name, &sink->kind);
+    if (strcmp(name, "retry") == 0)
+        return read_retry(value, sink);
+    if (strcmp(name, "order") == 0) {
+        unsigned order;
+        int code = read_choice(value, sink->where, name, orders, &order);
+        sink->options.order = code ? SPOOL_ORDER_NONE : (enum spool_order)order;
+        return code;
+    }
+    if (strcmp(name, "from_now") == 0) {
+        if (!json_is_boolean(value))
+            return err_set(SPOOL_ECONFIG, "%s.from_now: true or false is expected", sink->where);
+        sink->options.flags |= json_is_true(value) ? SPOOL_SINK_FROM_NOW : 0;
+        return SPOOL_OK;
+    }
+    return json_object_set(sink->own, name, value) ? err_errno(ENOMEM, "%s", sink->where) : SPOOL_OK;
+}
+
+static int read_sink(json_t *object, struct sink_config *sink)
+{
+    const char *name;
+    json_t *value;
+    if (!json_is_object(object))
+        return err_set(SPOOL_ECONFIG, "%s: an object is expected", sink->where);
+    json_object_foreach(object, name, value) {
+        int code = read_sink_key(name, value, sink);
+        if (code)
+            return code;
+    }
+    if (!sink->name)
+        return err_set(SPOOL_ECONFIG, "%s.name: missing", sink->where);
+    return sink->kind ? SPOOL_OK : err_set(SPOOL_ECONFIG, "%s.kind: missing", sink->where);
+}
+
+static int add_sink(struct spool *spool, json_t *object, size_t index)
+{
+    struct sink_config sink = {.options = SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_NONE)};
+    snprintf(sink.where, sizeof sink.where, "sinks[%zu]", index);
+    sink.own = json_object();
+    if (!sink.own)
+        return err_errno(ENOMEM, "%s", sink.where);
+    int code = read_sink(object, &sink);
+    char *own = code ? NULL : json_dumps(sink.own, JSON_COMPACT);
+    if (!code && !own)
+        code = err_errno(ENOMEM, "%s", sink.where);
+    if (!code)
+        code = spool_sink_load(spool, sink.name, sink.kind, own, &sink.options);
+    if (code)
+        err_prefix(code, "%s", sink.where);
+    free(own);
+    json_decref(sink.own);
+    return code;
+}
+
+static int add_sinks(struct spool *spool, json_t *array)
+{
+    size_t index;
+    json_t *object;
+    if (array && !json_is_array(array))
+        return err_set(SPOOL_ECONFIG, "\"sinks\": an array is expected");
+    json_array_foreach(array, index, object) {
+        int code = add_sink(spool, object, index);
+        if (code)
+            return code;
+    }
+    return SPOOL_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------------- the file */
+
+static int check_sections(json_t *root)
+{
+    const char *name;
+    json_t *value;
+    if (!json_is_object(root))
+        return err_set(SPOOL_ECONFIG, "an object with \"spool\" and \"sinks\" is expected");
+    json_object_foreach(root, name, value) {
+        if (strcmp(name, "spool") != 0 && strcmp(name, "sinks") != 0)
+            return err_set(SPOOL_ECONFIG, "\"%s\": unknown key; known are \"spool\" and \"sinks\"", name);
+    }
+    return SPOOL_OK;
+}
+
+static int open_from(json_t *root, struct spool **ret_spool)
+{
+    struct spool_options options = SPOOL_OPTIONS(.max_bytes = 0);
+    const char *dir = NULL;
+    struct spool *spool = NULL;
+    int code = check_sections(root);
+    if (!code)
+        code = read_spool(json_object_get(root, "spool"), &options, &dir);
+    if (!code)
+        code = spool_open(dir, &options, &spool);
+    if (!code)
+        code = add_sinks(spool, json_object_get(root, "sinks"));
+    if (code) {
+        char message[512];
+        snprintf(message, sizeof message, "%s", err_last());
+        spool_close(spool);
+        return err_set(code, "%s", message);
+    }
+    *ret_spool = spool;
+    return SPOOL_OK;
+}
+
+int spool_open_config(const char *json_file, struct spool **ret_spool)
+{
+    json_error_t error;
+    if (!json_file || !ret_spool)
+        return err_set(SPOOL_EINVAL, "spool_open_config: NULL is given");
+    FILE *file = fopen(json_file, "re");
+    if (!file)
+        return err_errno(errno, "%s", json_file);
+    json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &error);
+    fclose(file);
+    if (!root)
+        return err_set(SPOOL_EJSON, "%s, line %d, column %d: %s", json_file, error.line, error.column, error.text);
+    int code = open_from(root, ret_spool);
+    json_decref(root);
+    return code ? err_prefix(code, "%s", json_file) : SPOOL_OK;
+}

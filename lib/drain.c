@@ -1,0 +1,152 @@
+/* drain.c - what a sink still holds, and waiting until it holds nothing of what was there. */
+#include "handle.h"
+
+/* ------------------------------------------------------------------------------------------------ what is pending */
+
+static uint64_t in_ranges(const struct store_sink *sink, int lane)
+{
+    uint64_t events = 0;
+    for (uint32_t i = 0; i < sink->range_count[lane]; i++)
+        events += sink->ranges[lane][i].count;
+    return events;
+}
+
+/* The deliverer's memory is ahead of what is stored. */
+static uint64_t apply_status(struct spool *spool, const struct store_sink *sink, struct pending *pending)
+{
+    struct delivery_sink_status status;
+    if (delivery_sink_status(spool->delivery, sink->name, &status) != SPOOL_OK)
+        return UINT64_MAX;
+    for (int lane = 0; lane < LANES; lane++) {
+        if (status.cursor[lane] > pending->cursor[lane])
+            pending->cursor[lane] = status.cursor[lane];
+    }
+    pending->retrying = status.retrying > pending->retrying ? status.retrying : pending->retrying;
+    return status.done_beyond;
+}
+
+int pending_of(struct spool *spool, const struct store_sink *sink, struct pending *ret)
+{
+    struct pending pending = {.retrying = sink->retry_rows};
+    uint64_t first[LANES], next[LANES], stored_beyond = 0;
+    int code = store_bounds(spool->store, first, next);
+    if (code)
+        return code;
+    memcpy(pending.cursor, sink->cursor, sizeof pending.cursor);
+    uint64_t beyond = apply_status(spool, sink, &pending);
+    for (int lane = 0; lane < LANES; lane++) {
+        uint64_t from = pending.cursor[lane] > first[lane] ? pending.cursor[lane] : first[lane];
+        pending.events += next[lane] > from ? next[lane] - from : 0;
+        stored_beyond += in_ranges(sink, lane);
+    }
+    beyond = beyond == UINT64_MAX ? stored_beyond : beyond;
+    pending.events -= beyond < pending.events ? beyond : pending.events;
+    pending.events += pending.retrying;
+    *ret = pending;
+    return SPOOL_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- drain */
+
+struct draining {
+    struct spool *spool;
+    uint64_t first[LANES], upto[LANES]; /* what was there at the call */
+    uint32_t sinks, behind;
+    char message[256];                  /* names the first that is behind */
+    bool found;
+};
+
+static int find_early_row(void *user, const struct store_retry *row)
+{
+    struct draining *draining = user;
+    draining->found |= row->seq < draining->upto[row->lane];
+    return draining->found;
+}
+
+static bool has_early_rows(struct draining *draining, const struct store_sink *sink)
+{
+    draining->found = false;
+    if (sink->retry_rows && store_retry_each(draining->spool->store, sink->id, find_early_row, draining) < 0)
+        return true; /* cannot tell */
+    return draining->found;
+}
+
+static bool is_behind(struct draining *draining, const struct store_sink *sink)
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        if (sink->cursor[lane] < draining->upto[lane] && draining->upto[lane] > draining->first[lane])
+            return true;
+    }
+    return has_early_rows(draining, sink);
+}
+
+static int look_at_sink(void *user, const struct store_sink *sink)
+{
+    struct draining *draining = user;
+    draining->sinks++;
+    if (!is_behind(draining, sink))
+        return 0;
+    struct pending pending = {0};
+    if (draining->behind++ == 0 && pending_of(draining->spool, sink, &pending) == SPOOL_OK)
+        snprintf(draining->message, sizeof draining->message, "sink %s holds %llu event(s)%s", sink->name,
+                 (unsigned long long)pending.events, sink->paused ? " and is paused" : "");
+    return 0;
+}
+
+static bool anything_waits(const struct draining *draining)
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        if (draining->upto[lane] > draining->first[lane])
+            return true;
+    }
+    return false;
+}
+
+/* Looks at every sink; SPOOL_OK when none is behind, SPOOL_EBUSY when it is worth waiting. */
+static int look(struct draining *draining)
+{
+    draining->sinks = draining->behind = 0;
+    int code = store_sink_each(draining->spool->store, look_at_sink, draining);
+    if (code)
+        return code;
+    if (!draining->sinks && anything_waits(draining))
+        return err_set(SPOOL_ENOTFOUND, "%s: events wait, but no sink is registered: add one (spool sink add)",
+                       draining->spool->dir);
+    return draining->behind ? SPOOL_EBUSY : SPOOL_OK;
+}
+
+static int wait_drained(struct draining *draining, uint64_t deadline)
+{
+    struct store *store = draining->spool->store;
+    for (;;) {
+        uint32_t seen = store_change(store);
+        int code = delivery_settle(draining->spool->delivery, deadline);
+        if (!code || code == SPOOL_ETIMEOUT)
+            code = look(draining);
+        if (code != SPOOL_EBUSY)
+            return code;
+        if (mono_ns() >= deadline)
+            return err_set(SPOOL_ETIMEOUT, "%s%s", draining->message,
+                           draining->behind > 1 ? ", and others hold some too" : "");
+        uint64_t soon = deadline_in_ms(100);
+        store_wait_change(store, seen, soon < deadline ? soon : deadline);
+    }
+}
+
+int spool_drain(struct spool *spool, uint32_t timeout_ms)
+{
+    struct draining draining = {.spool = spool};
+    uint64_t deadline = deadline_in_ms(timeout_ms);
+    int code = handle_check(spool);
+    if (!code && thread_is_ours())
+        code = err_set(SPOOL_EDEADLK, "spool_drain() from a thread of the library would wait for itself");
+    if (!code)
+        code = store_commit(spool->store, deadline);
+    if (!code)
+        code = store_bounds(spool->store, draining.first, draining.upto);
+    if (!code)
+        code = wait_drained(&draining, deadline);
+    if (!code)
+        store_reclaim(spool->store); /* whoever drains may be gone before the keeper's next round */
+    return code;
+}

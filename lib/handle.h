@@ -1,0 +1,53 @@
+/* handle.h - the open spool as the public calls see it. Private to lib/. */
+#ifndef LIB_HANDLE_H
+#define LIB_HANDLE_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "../clock/clock.h"
+#include "../delivery/delivery.h"
+#include "../spool/store.h"
+#include "base/error.h"
+#include "base/sync.h"
+#include "spool.h"
+
+struct spool {
+    char *dir;
+    dev_t device;                /* of the directory: what makes two paths the same spool */
+    ino_t inode;
+    struct spool_options options; /* with the defaults filled in */
+    uint32_t fork_generation;    /* when it was opened */
+    unsigned opened;             /* registry mutex: how often; 0: closed while a sink hung, kept for the next open */
+    struct hlc *clock;
+    struct store *store;
+    struct delivery *_Atomic delivery; /* NULL while the store opens, and when it closes; fixed in between */
+    bool power;                  /* the default durability */
+    struct spool *next;          /* registry mutex */
+};
+
+/* SPOOL_EINVAL for NULL, SPOOL_EFORKED in a forked child. Every public call on a handle begins with it. */
+int handle_check(const struct spool *spool);
+
+/* options.c: checks and fills in the defaults. `options` may be NULL. */
+int handle_options(const struct spool_options *options, struct spool_options *ret);
+void handle_store_options(const struct spool_options *options, struct store_options *ret);
+
+/* Copies a versioned struct of the caller's size into ours, zero-filled. SPOOL_EOPTION if the caller's is longer and has
+ * something in the part that we do not know. `what` names it in messages. */
+int struct_take(void *dst, size_t our_size, const void *src, size_t their_size, const char *what);
+/* Copies an answer into the caller's struct, at most the size it was compiled with (its first member). */
+int struct_give(void *dst, const void *src, size_t our_size, const char *what);
+
+/* drain.c: adds up what a sink still holds. */
+struct pending {
+    uint64_t events, retrying;
+    uint64_t cursor[LANES];
+};
+int pending_of(struct spool *spool, const struct store_sink *sink, struct pending *ret);
+
+#endif

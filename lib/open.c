@@ -1,0 +1,251 @@
+/* open.c - opening and closing, and the registry of what this process has open.
+ *
+ * POSIX record locks belong to the process and are dropped when any descriptor of the file is closed, and LMDB forbids to
+ * open a file twice: so a directory opened twice is one handle, counted. A spool that was closed while a sink hung stays in
+ * the registry with a count of 0, since its lock and memory are still in use; the next open of that directory goes on with it. */
+#include <sys/stat.h>
+
+#include "handle.h"
+
+static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct spool *registry; /* registry_mutex */
+
+/* In a forked child nothing is open, and the mutex may be held by a thread that is not there. */
+static void forget_parent(void)
+{
+    pthread_mutex_init(&registry_mutex, NULL);
+    registry = NULL;
+}
+
+static int watch_forks(void)
+{
+    static bool watching; /* registry_mutex */
+    int code = fork_watch();
+    if (code || watching)
+        return code;
+    int err = pthread_atfork(NULL, NULL, forget_parent);
+    if (err)
+        return err_errno(err, "pthread_atfork");
+    watching = true;
+    return SPOOL_OK;
+}
+
+int handle_check(const struct spool *spool)
+{
+    if (!spool)
+        return err_set(SPOOL_EINVAL, "the spool is NULL");
+    if (spool->fork_generation != fork_generation())
+        return err_set(SPOOL_EFORKED, "%s was opened by the parent process: open it again in the child", spool->dir);
+    return SPOOL_OK;
+}
+
+/* registry_mutex held. */
+static struct spool *find_open(const char *dir)
+{
+    struct stat st;
+    if (stat(dir, &st))
+        return NULL;
+    for (struct spool *spool = registry; spool; spool = spool->next) {
+        if (spool->device == st.st_dev && spool->inode == st.st_ino)
+            return spool;
+    }
+    return NULL;
+}
+
+static void forget(struct spool *gone)
+{
+    for (struct spool **at = &registry; *at; at = &(*at)->next) {
+        if (*at == gone) {
+            *at = gone->next;
+            return;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------- opening */
+
+static void on_change(void *user)
+{
+    struct spool *spool = user;
+    struct delivery *delivery = atomic_load(&spool->delivery);
+    if (delivery)
+        delivery_wake(delivery);
+}
+
+static void on_clock_jump(void *user, int64_t jump_ns)
+{
+    struct spool *spool = user;
+    struct store_options options;
+    handle_store_options(&spool->options, &options);
+    notify(&options.reporter, SPOOL_NOTICE_CLOCK_JUMP, NULL, NULL, 0, "the wall clock jumped by %+.3f s; ids go on increasing",
+           (double)jump_ns / 1e9);
+}
+
+static int make_clock(struct spool *spool)
+{
+    const struct hlc_options options = {
+        .physical = spool->options.clock_ns,
+        .physical_user = spool->options.clock_user,
+        .on_jump = on_clock_jump,
+        .jump_user = spool,
+    };
+    return hlc_new(&options, &spool->clock);
+}
+
+static int make_store(struct spool *spool)
+{
+    struct store_options options;
+    handle_store_options(&spool->options, &options);
+    options.on_change = on_change;
+    options.change_user = spool;
+    return store_open(spool->dir, &options, spool->clock, &spool->store);
+}
+
+static int make_delivery(struct spool *spool)
+{
+    struct store_options store_options;
+    handle_store_options(&spool->options, &store_options);
+    const struct delivery_options options = {
+        .workers = spool->options.workers,
+        .reporter = store_options.reporter,
+        .clock = spool->clock,
+    };
+    struct delivery *delivery;
+    int code = delivery_new(spool->store, &options, &delivery);
+    if (!code)
+        atomic_store(&spool->delivery, delivery);
+    return code;
+}
+
+static int know_directory(struct spool *spool)
+{
+    struct stat st;
+    if (stat(spool->dir, &st))
+        return err_errno(errno, "%s", spool->dir);
+    spool->device = st.st_dev;
+    spool->inode = st.st_ino;
+    return SPOOL_OK;
+}
+
+static void free_handle(struct spool *spool)
+{
+    delivery_free(atomic_load(&spool->delivery));
+    hlc_free(spool->clock);
+    free(spool->dir);
+    free(spool);
+}
+
+/* registry_mutex held. */
+static int open_new(const char *dir, const struct spool_options *options, struct spool **ret)
+{
+    struct spool *spool = calloc(1, sizeof *spool);
+    if (!spool)
+        return err_errno(ENOMEM, "opening %s", dir);
+    spool->options = *options;
+    spool->power = options->durability == SPOOL_DURABLE_POWER;
+    spool->fork_generation = fork_generation();
+    spool->dir = strdup(dir);
+    int code = spool->dir ? make_clock(spool) : err_errno(ENOMEM, "opening %s", dir);
+    if (!code)
+        code = make_store(spool);
+    if (!code)
+        code = make_delivery(spool);
+    if (!code)
+        code = know_directory(spool);
+    if (code) {
+        store_close(spool->store, 0);
+        free_handle(spool);
+        return code;
+    }
+    spool->opened = 1;
+    spool->next = registry;
+    registry = spool;
+    *ret = spool;
+    return SPOOL_OK;
+}
+
+/* registry_mutex held. */
+static int open_again(struct spool *spool, const struct spool_options *options, struct spool **ret)
+{
+    if ((spool->options.flags ^ options->flags) & SPOOL_READ_ONLY)
+        return err_set(SPOOL_EBUSY, "%s is open in this process %s: close that first, or open it the same way", spool->dir,
+                       spool->options.flags & SPOOL_READ_ONLY ? "for reading only" : "for writing");
+    spool->opened++;
+    *ret = spool;
+    return SPOOL_OK;
+}
+
+int spool_open(const char *dir, const struct spool_options *options, struct spool **ret_spool)
+{
+    struct spool_options taken;
+    if (!dir || !*dir || !ret_spool)
+        return err_set(SPOOL_EINVAL, "spool_open: %s", ret_spool ? "no directory is given" : "ret_spool is NULL");
+    int code = handle_options(options, &taken);
+    if (code)
+        return code;
+    pthread_mutex_lock(&registry_mutex);
+    code = watch_forks();
+    if (!code) {
+        struct spool *known = find_open(dir);
+        code = known ? open_again(known, &taken, ret_spool) : open_new(dir, &taken, ret_spool);
+    }
+    pthread_mutex_unlock(&registry_mutex);
+    return code;
+}
+
+/* ------------------------------------------------------------------------------------------------------- closing */
+
+/* In a forked child: the memory goes, files and locks stay the parent's. */
+static int abandon(struct spool *spool)
+{
+    if (spool->opened > 1) {
+        spool->opened--;
+        return SPOOL_OK;
+    }
+    delivery_abandon(atomic_load(&spool->delivery));
+    store_abandon(spool->store);
+    hlc_free(spool->clock);
+    free(spool->dir);
+    free(spool);
+    return SPOOL_OK;
+}
+
+/* A sink still uses what is open: it stays so, power-safe, and in the registry. */
+static int keep_for_hung(struct spool *spool)
+{
+    char message[256];
+    snprintf(message, sizeof message, "%s", err_last());
+    store_hurry(spool->store, DEADLINE_NEVER);
+    int code = store_flush(spool->store, deadline_in_ms(1000));
+    return code ? code : err_set(SPOOL_ETIMEOUT, "%s", message);
+}
+
+/* registry_mutex held. */
+static int close_last(struct spool *spool)
+{
+    uint64_t deadline = deadline_in_ms(spool->options.stop_timeout_ms);
+    store_hurry(spool->store, deadline);
+    int code = delivery_stop(atomic_load(&spool->delivery), deadline);
+    if (delivery_has_hung(atomic_load(&spool->delivery)))
+        return keep_for_hung(spool);
+    forget(spool);
+    int closed = store_close(spool->store, deadline);
+    free_handle(spool);
+    return closed ? closed : code;
+}
+
+int spool_close(struct spool *spool)
+{
+    if (!spool)
+        return SPOOL_OK;
+    if (spool->fork_generation != fork_generation())
+        return abandon(spool);
+    if (thread_is_ours())
+        return err_set(SPOOL_EDEADLK, "spool_close() from a thread of the library would wait for itself");
+    pthread_mutex_lock(&registry_mutex);
+    int code = SPOOL_OK;
+    if (spool->opened > 0 && --spool->opened == 0)
+        code = close_last(spool);
+    pthread_mutex_unlock(&registry_mutex);
+    return code;
+}

@@ -1,0 +1,132 @@
+/* sinks.c - adding, loading, removing and pausing sinks; starting and stopping delivery. */
+#include "handle.h"
+
+static int check_writable(const struct spool *spool, const char *name)
+{
+    int code = handle_check(spool);
+    if (!code && !name)
+        code = err_set(SPOOL_EINVAL, "the sink's name is NULL");
+    if (!code && store_is_read_only(spool->store))
+        code = err_set(SPOOL_EREADONLY, "%s is open for reading only", spool->dir);
+    return code;
+}
+
+int spool_sink_add(struct spool *spool, const char *name, const struct spool_sink *sink, const char *json_config,
+                   const struct spool_sink_options *options)
+{
+    int code = check_writable(spool, name);
+    return code ? code : delivery_sink_add(spool->delivery, name, sink, json_config, options);
+}
+
+int spool_sink_load(struct spool *spool, const char *name, const char *kind, const char *json_config,
+                    const struct spool_sink_options *options)
+{
+    int code = check_writable(spool, name);
+    if (code)
+        return code;
+    const struct spool_sink *sink = kind ? delivery_builtin_sink(kind) : NULL;
+    if (!sink)
+        return err_set(SPOOL_ENOTFOUND, "sink %s: there is no kind \"%s\"; known are null, stdout, file", name,
+                       kind ? kind : "(null)");
+    code = delivery_builtin_check(kind, json_config);
+    if (code)
+        return err_prefix(code, "sink %s", name);
+    return delivery_sink_add(spool->delivery, name, sink, json_config, options);
+}
+
+/* ---------------------------------------------------------------------------------------- those registered before */
+
+struct loading {
+    struct spool *spool;
+    size_t n;
+    int code;          /* the first failure */
+    char message[256]; /* its message */
+};
+
+static void note_failure(struct loading *loading, int code)
+{
+    if (loading->code)
+        return;
+    loading->code = code;
+    snprintf(loading->message, sizeof loading->message, "%s", err_last());
+}
+
+static int load_one(void *user, const struct store_sink *sink)
+{
+    struct loading *loading = user;
+    struct delivery *delivery = loading->spool->delivery;
+    struct delivery_sink_status status;
+    const struct spool_sink *known = delivery_builtin_sink(sink->kind);
+    if (!known || delivery_sink_status(delivery, sink->name, &status) == SPOOL_OK)
+        return 0; /* a program's own kind, or here already */
+    char *config = NULL;
+    struct spool_sink_options options = SPOOL_SINK_OPTIONS(.order = (enum spool_order)sink->order);
+    int code = store_sink_config(loading->spool->store, sink->name, &config);
+    if (!code)
+        code = delivery_sink_add(delivery, sink->name, known, config, &options);
+    free(config);
+    if (code)
+        note_failure(loading, code);
+    else
+        loading->n++;
+    return 0;
+}
+
+int spool_sink_load_registered(struct spool *spool, size_t *ret_n)
+{
+    struct loading loading = {.spool = spool};
+    int code = check_writable(spool, "");
+    if (!code)
+        code = store_sink_each(spool->store, load_one, &loading);
+    if (!code && loading.code)
+        code = err_set(loading.code, "%s", loading.message);
+    if (!code && ret_n)
+        *ret_n = loading.n;
+    return code;
+}
+
+/* ------------------------------------------------------------------------------------------------- removing, pausing */
+
+int spool_sink_remove(struct spool *spool, const char *name)
+{
+    int code = check_writable(spool, name);
+    if (!code && thread_is_ours())
+        code = err_set(SPOOL_EDEADLK, "spool_sink_remove() from a thread of the library would wait for itself");
+    if (!code)
+        code = delivery_sink_drop(spool->delivery, name, deadline_in_ms(spool->options.stop_timeout_ms));
+    if (code && code != SPOOL_ENOTFOUND)
+        return code;
+    return store_sink_remove(spool->store, name);
+}
+
+static int pause_sink(struct spool *spool, const char *name, bool paused)
+{
+    int code = check_writable(spool, name);
+    return code ? code : store_sink_pause(spool->store, name, paused);
+}
+
+int spool_sink_pause(struct spool *spool, const char *name) { return pause_sink(spool, name, true); }
+
+int spool_sink_resume(struct spool *spool, const char *name) { return pause_sink(spool, name, false); }
+
+/* --------------------------------------------------------------------------------------------------- start and stop */
+
+int spool_start(struct spool *spool)
+{
+    int code = check_writable(spool, "");
+    return code ? code : delivery_start(spool->delivery);
+}
+
+int spool_stop(struct spool *spool, uint32_t timeout_ms)
+{
+    int code = handle_check(spool);
+    if (!code && thread_is_ours())
+        code = err_set(SPOOL_EDEADLK, "spool_stop() from a thread of the library would wait for itself");
+    if (code)
+        return code;
+    uint64_t deadline = deadline_in_ms(timeout_ms);
+    store_hurry(spool->store, deadline);
+    code = delivery_stop(spool->delivery, deadline);
+    store_hurry(spool->store, DEADLINE_NEVER);
+    return code;
+}

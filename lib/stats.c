@@ -1,0 +1,190 @@
+/* stats.c - spool_stats(), spool_sink_each(), spool_verify(). */
+#include "handle.h"
+
+/* The time of the event at the cursor of the lane where it is oldest; 0: none. */
+static uint64_t oldest_from(struct spool *spool, const uint64_t cursor[LANES])
+{
+    uint64_t oldest = 0;
+    for (int lane = 0; lane < LANES; lane++) {
+        struct store_block *block;
+        uint64_t skip_to;
+        if (store_read(spool->store, lane, cursor[lane], deadline_in_ms(500), &block, &skip_to))
+            continue;
+        uint64_t at = spool_id_time_ns(&block->min_id);
+        oldest = !oldest || at < oldest ? at : oldest;
+        store_block_unref(block);
+    }
+    return oldest;
+}
+
+struct retry_age {
+    uint64_t oldest_ns;
+};
+
+static int note_age(void *user, const struct store_retry *row)
+{
+    struct retry_age *age = user;
+    if (!age->oldest_ns || row->first_ns < age->oldest_ns)
+        age->oldest_ns = row->first_ns;
+    return 0;
+}
+
+static uint64_t oldest_of(struct spool *spool, const struct store_sink *sink, const struct pending *pending)
+{
+    struct retry_age age = {0};
+    if (!pending->events)
+        return 0;
+    if (pending->retrying && store_retry_each(spool->store, sink->id, note_age, &age))
+        age.oldest_ns = 0;
+    uint64_t in_log = pending->events > pending->retrying ? oldest_from(spool, pending->cursor) : 0;
+    if (!in_log || !age.oldest_ns)
+        return in_log ? in_log : age.oldest_ns;
+    return in_log < age.oldest_ns ? in_log : age.oldest_ns;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- sinks */
+
+struct listing {
+    struct spool *spool;
+    int (*each)(void *user, const struct spool_sink_info *info);
+    void *user;
+    int code;
+};
+
+static enum spool_sink_state state_elsewhere(struct spool *spool, const struct store_sink *sink)
+{
+    if (sink->paused)
+        return SPOOL_SINK_PAUSED;
+    return store_sink_is_served(spool->store, sink->name) ? SPOOL_SINK_ELSEWHERE : SPOOL_SINK_ABSENT;
+}
+
+static int list_one(void *user, const struct store_sink *sink)
+{
+    struct listing *listing = user;
+    struct spool *spool = listing->spool;
+    struct delivery_sink_status status = {0};
+    struct pending pending;
+    char *config = NULL;
+    bool here = delivery_sink_status(spool->delivery, sink->name, &status) == SPOOL_OK;
+    int code = pending_of(spool, sink, &pending);
+    if (!code)
+        code = store_sink_config(spool->store, sink->name, &config);
+    if (code) {
+        listing->code = code == SPOOL_ENOTFOUND ? SPOOL_OK : code; /* removed meanwhile */
+        return listing->code;
+    }
+    struct spool_sink_info info = {
+        .size = sizeof info,
+        .name = sink->name,
+        .kind = sink->kind,
+        .json_config = config,
+        .state = here ? status.state : state_elsewhere(spool, sink),
+        .pending_events = pending.events,
+        .retrying_events = pending.retrying,
+        .dead_letters = sink->dead_rows,
+        .delivered_events = sink->delivered,
+        .dropped_events = sink->dropped,
+        .oldest_ns = oldest_of(spool, sink, &pending),
+        .last_error = status.last_error,
+        .attempt = status.attempt,
+        .next_try_ms = status.next_try_ms,
+    };
+    code = listing->each(listing->user, &info);
+    free(config);
+    return code;
+}
+
+int spool_sink_each(struct spool *spool, int (*each)(void *user, const struct spool_sink_info *info), void *user)
+{
+    struct listing listing = {.spool = spool, .each = each, .user = user};
+    int code = handle_check(spool);
+    if (!code && !each)
+        code = err_set(SPOOL_EINVAL, "spool_sink_each: no callback");
+    return code ? code : store_sink_each(spool->store, list_one, &listing);
+}
+
+const char *spool_sink_state_name(enum spool_sink_state state)
+{
+    static const char *const names[] = {
+        [SPOOL_SINK_ABSENT] = "absent", [SPOOL_SINK_ELSEWHERE] = "elsewhere", [SPOOL_SINK_RUNNING] = "running",
+        [SPOOL_SINK_PAUSED] = "paused", [SPOOL_SINK_DOWN] = "down",           [SPOOL_SINK_FAILED] = "failed",
+        [SPOOL_SINK_HUNG] = "hung",     [SPOOL_SINK_STOPPED] = "stopped",
+    };
+    return (unsigned)state < sizeof names / sizeof *names ? names[state] : "unknown";
+}
+
+/* ----------------------------------------------------------------------------------------------------------- spool */
+
+struct totals {
+    struct spool *spool;
+    uint32_t sinks;
+    uint64_t oldest_ns;
+};
+
+static int add_sink(void *user, const struct store_sink *sink)
+{
+    struct totals *totals = user;
+    struct pending pending;
+    totals->sinks++;
+    if (pending_of(totals->spool, sink, &pending))
+        return 0;
+    uint64_t oldest = oldest_of(totals->spool, sink, &pending);
+    if (oldest && (!totals->oldest_ns || oldest < totals->oldest_ns))
+        totals->oldest_ns = oldest;
+    return 0;
+}
+
+static void copy_store_stats(const struct store_stats *from, struct spool_stats *to)
+{
+    to->enqueued_events = from->enqueued_events;
+    to->enqueued_bytes = from->enqueued_bytes;
+    to->rejected_full = from->rejected_full;
+    to->stored_events = from->stored_events;
+    to->unapplied_bytes = from->unapplied_bytes;
+    to->used_bytes = from->used_bytes;
+    to->max_bytes = from->max_bytes;
+    to->segments = from->segments;
+    to->journals = from->journals;
+    to->dropped_events = from->dropped_events;
+    to->damaged_blocks = from->damaged_blocks;
+    to->damaged_events = from->damaged_events;
+    to->recovered_events = from->recovered_events;
+    to->dead_letters = from->dead_letters;
+    to->disk_full = from->disk_full;
+    to->dead_journals = from->dead_journals;
+}
+
+int spool_stats(struct spool *spool, struct spool_stats *ret_stats)
+{
+    struct store_stats store_stats_now;
+    struct totals totals = {.spool = spool};
+    struct spool_stats stats = SPOOL_STATS();
+    int code = handle_check(spool);
+    if (!code && !ret_stats)
+        code = err_set(SPOOL_EINVAL, "ret_stats is NULL");
+    if (!code)
+        code = store_stats(spool->store, &store_stats_now);
+    if (!code)
+        code = store_sink_each(spool->store, add_sink, &totals);
+    if (code)
+        return code;
+    copy_store_stats(&store_stats_now, &stats);
+    stats.event_bytes_max = store_frame_max(spool->store);
+    stats.sinks = totals.sinks;
+    stats.oldest_ns = totals.oldest_ns;
+    return struct_give(ret_stats, &stats, sizeof stats, "spool_stats");
+}
+
+int spool_verify(struct spool *spool, void (*each)(void *user, const struct spool_finding *finding),
+                 void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,
+                 struct spool_verify_report *ret_report)
+{
+    struct spool_verify_report report = {.size = sizeof report};
+    int code = handle_check(spool);
+    if (!code)
+        code = store_verify(spool->store, each, progress, user, &report);
+    if (code && code != SPOOL_EDAMAGED)
+        return code;
+    int given = ret_report ? struct_give(ret_report, &report, sizeof report, "spool_verify_report") : SPOOL_OK;
+    return given ? given : code;
+}
