@@ -1,0 +1,98 @@
+#!/bin/bash
+# Sinks: add, list, pause, resume, remove; run and drain; status.
+. "$(dirname "$0")/common.inc"
+
+status 0 "$spool" put first
+status 0 "$spool" status
+prints "no sink is registered"
+status 3 "$spool" drain
+says "no sink is registered"
+
+status 0 "$spool" sink add log file "path=$work/events.jsonl"
+status 2 "$spool" sink add other nosuchkind
+says "nosuchkind"
+status 1 "$spool" sink add .hidden null
+status 0 "$spool" sink add --from-now later null
+status 0 "$spool" sinks
+prints "$work/events.jsonl"
+is "sinks -o json" 2 "$("$spool" sinks -o json | wc -l)"
+is "pending of log" 1 "$("$spool" sinks -o json | grep '"log"' | json '["pending_events"]')"
+is "pending of later" 0 "$("$spool" sinks -o json | grep '"later"' | json '["pending_events"]')"
+is "configuration of log" "$work/events.jsonl" "$("$spool" sinks -o json | grep '"log"' | json '["config"]["path"]')"
+
+# Status: what waits, who holds it, what to do.
+seq 99 | "$spool" put -q
+status 0 "$spool" status
+prints "waiting   100 events, the oldest for"
+prints "nobody delivers to log"
+is "status -o json is one line" 1 "$("$spool" status -o json | wc -l)"
+is "waiting_events" 100 "$("$spool" status -o json | json '["waiting_events"]')"
+is "sinks in it" 2 "$("$spool" status -o json | json '["sinks"].__len__()')"
+
+# A paused sink holds its events.
+status 0 "$spool" sink pause log
+status 1 "$spool" drain --timeout 0.5
+says "log holds 100"
+status 0 "$spool" status
+prints "paused"
+prints "spool sink resume log"
+status 1 "$spool" drain --timeout 500ms -o json
+is "empty" False "$(json '["empty"]' <"$work/out")"
+is "pending_events" 100 "$(json '["pending_events"]' <"$work/out")"
+status 0 "$spool" sink resume log
+status 0 "$spool" drain --timeout 30
+says "empty"
+is "delivered" 100 "$(wc -l <"$work/events.jsonl")"
+is "delivered ids" 100 "$(python3 -c 'import json, sys
+print(len({json.loads(line)["id"] for line in sys.stdin}))' <"$work/events.jsonl")"
+status 0 "$spool" drain --timeout 0
+
+# A sink that is down: drain gives up in time and says why.
+touch "$work/file"
+status 0 "$spool" sink add far file "path=$work/file/is-no-directory.jsonl"
+status 1 "$spool" drain --timeout 1
+says "far holds 100"
+status 0 "$spool" sink remove far
+prints "100"
+status 3 "$spool" sink remove far
+status 3 "$spool" sink pause far
+status 0 "$spool" drain --timeout 10
+
+# run: delivers what comes, also to sinks that are added later; stops on SIGTERM and says what remains.
+"$spool" run >"$work/run.out" 2>"$work/run.err" &
+runner=$!
+children="$children $runner"
+lines_are() { [ "$(wc -l <"$1")" -eq "$2" ]; }
+eventually grep -q delivering "$work/run.err" && pass || fail "run does not say that it delivers"
+seq 50 | "$spool" put -q
+eventually lines_are "$work/events.jsonl" 150 && pass || fail "run does not deliver what comes"
+status 0 "$spool" sinks -o json
+is "state elsewhere" elsewhere "$(grep '"log"' "$work/out" | json '["state"]')"
+status 0 "$spool" sink add --from-now second file "path=$work/second.jsonl"
+eventually grep -q second "$work/run.err" && pass || fail "run does not take up a new sink"
+status 0 "$spool" put x
+eventually lines_are "$work/second.jsonl" 1 && pass || fail "the new sink gets nothing"
+kill -HUP $runner
+eventually grep -q SIGHUP "$work/run.err" && pass || fail "SIGHUP is not answered"
+kill -TERM $runner
+wait $runner
+is "exit status of run" 0 $?
+is "run says what remains" 1 "$(grep -c 'stopped; .* delivered; nothing waits' "$work/run.err")"
+
+# With a configuration file.
+cat >"$work/spool.json" <<JSON
+{"spool": {"dir": "$work/configured", "stop_timeout": "2s"},
+ "sinks": [{"name": "c", "kind": "file", "path": "$work/c.jsonl", "retry": {"base": "10ms"}}]}
+JSON
+status 0 "$spool" drain -c "$work/spool.json"
+seq 10 | "$spool" -C "$work/configured" put -q
+status 0 "$spool" drain -c "$work/spool.json" --timeout 20
+is "delivered by configuration" 10 "$(wc -l <"$work/c.jsonl")"
+status 3 "$spool" run -c "$work/none.json"
+printf '{"spool": {"dir": "%s", "colour": 1}}' "$work/configured" >"$work/bad.json"
+status 1 "$spool" run -c "$work/bad.json"
+says "colour"
+printf '{"spool":\n {]' >"$work/bad.json"
+status 1 "$spool" run -c "$work/bad.json"
+says "line 2"
+finish
