@@ -174,6 +174,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (default 60)
 # --------------------------------------------------------------------------------------------------------- install
 .PHONY: install uninstall
 SONAME := libspool.so.$(SOVERSION)
+MANDIR := $(DESTDIR)$(PREFIX)/share/man
 install: all ## into PREFIX (default /usr/local), below DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
 	install -m 755 $(BUILD)/spool $(DESTDIR)$(PREFIX)/bin/spool
@@ -183,12 +184,14 @@ install: all ## into PREFIX (default /usr/local), below DESTDIR
 	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libspool.so
 	install -m 644 lib/spool.h $(DESTDIR)$(PREFIX)/include/spool.h
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' lib/libspool.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/libspool.pc
-	for page in $(MAN); do dir=$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; install -d $$dir && install -m 644 $$page $$dir/ || exit 1; done
+	@for page in $(MAN); do dir=$(MANDIR)/man$${page##*.}; install -d $$dir && install -m 644 $$page $$dir/ || exit 1; \
+	    for name in $$(tests/tools/man-names $$page); do ln -sf $${page##*/} $$dir/$$name.$${page##*.} || exit 1; done; done
 uninstall: ## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/spool $(DESTDIR)$(PREFIX)/lib/libspool.a $(DESTDIR)$(PREFIX)/lib/libspool.so.$(VERSION) \
 	    $(DESTDIR)$(PREFIX)/lib/$(SONAME) $(DESTDIR)$(PREFIX)/lib/libspool.so $(DESTDIR)$(PREFIX)/include/spool.h \
 	    $(DESTDIR)$(PREFIX)/lib/pkgconfig/libspool.pc
-	for page in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
+	@for page in $(MAN); do dir=$(MANDIR)/man$${page##*.}; rm -f $$dir/$${page##*/} || exit 1; \
+	    for name in $$(tests/tools/man-names $$page); do rm -f $$dir/$$name.$${page##*.} || exit 1; done; done
 
 clean: ## remove build/
 	rm -rf build
