@@ -16,12 +16,12 @@
  *       84    4  CRC32C of bytes 0 to 83
  *       88       packed events (lib/base/event.c)
  *
- * All numbers are little-endian. A block is valid if and only if the header's checksum and the events' checksum match, every
- * field is within its bounds, and the value ends where the events end. The header's checksum covers that of the events, so
- * that the header can be believed without reading on.
+ * All numbers are little-endian. A block is valid if and only if the header's checksum and the events' checksum match,
+ * every field is within its bounds, and the value ends where the events end. The header's checksum covers that of the
+ * events, so that the header can be believed without reading on.
  *
- * A new version: increase `BLOCK_VERSION`, keep the magic and the place of version and header checksum, and keep reading
- * version 1. What this library does not know it answers with SPOOL_EVERSION and leaves alone. */
+ * A new version: increase `BLOCK_VERSION`, keep the magic and the place of version and header checksum, and keep
+ * reading version 1. What this library does not know it answers with SPOOL_EVERSION and leaves alone. */
 #include "block.h"
 
 #include <errno.h>

@@ -1,7 +1,8 @@
 /* block.h - a block: the value in a segment, many packed events under one checksum. (block.c has the format in prose.)
  *
  * The header names magic, version, codec, lane, first sequence number, count, sizes, smallest and largest id, a commit
- * counter and a CRC32C over everything, so that a block found anywhere in a damaged file can be put back in its place. */
+ * counter and a CRC32C over everything, so that a block found anywhere in a damaged file can be put back in its place.
+ */
 #ifndef SPOOL_BLOCK_H
 #define SPOOL_BLOCK_H
 
@@ -14,15 +15,15 @@ struct block_info {
     int lane;
     uint32_t count;
     uint64_t first_seq, commit;
-    uint32_t size;              /* of the packed events */
+    uint32_t size; /* of the packed events */
     struct spool_id min_id, max_id;
 };
 
 /* Writes header and events: BLOCK_HEADER + info->size bytes at `dst`. */
 void block_write(uint8_t *dst, const struct block_info *info, const uint8_t *events);
 
-/* Checks header, sizes and checksum of the value. SPOOL_EVERSION for a newer version or unknown codec, SPOOL_EDAMAGED. The
- * events stand at value + BLOCK_HEADER. */
+/* Checks header, sizes and checksum of the value. SPOOL_EVERSION for a newer version or unknown codec, SPOOL_EDAMAGED.
+ * The events stand at value + BLOCK_HEADER. */
 int block_check(const uint8_t *value, size_t size, struct block_info *ret);
 
 /* The header alone, without the checksum over the events (which the header's own checksum does not need). */

@@ -17,7 +17,8 @@ int log_recover(struct log *log, int code, unsigned *tries, uint64_t deadline_ns
     if (code != LOG_AGAIN && code != LOG_BROKEN && code != LOG_SEALED)
         return code;
     if (++*tries > LOG_TRIES_MAX)
-        return err_set(SPOOL_EINTERNAL, "%s/segments: the list of segments does not come to rest", log->options.dir->path);
+        return err_set(SPOOL_EINTERNAL, "%s/segments: the list of segments does not come to rest",
+                       log->options.dir->path);
     if (code != LOG_BROKEN)
         return SPOOL_OK;
     code = log_repair(log, deadline_ns);
@@ -149,8 +150,8 @@ void log_close(struct log *log)
     free(log);
 }
 
-/* Nobody in this process uses the segments any more. If a thread of the parent was changing the list just then, its memory is
- * left alone: a leak is better than a crash. */
+/* Nobody in this process uses the segments any more. If a thread of the parent was changing the list just then, its
+ * memory is left alone: a leak is better than a crash. */
 void log_abandon(struct log *log)
 {
     if (!log || pthread_mutex_trylock(&log->mutex))
@@ -162,7 +163,8 @@ void log_abandon(struct log *log)
     free(log);
 }
 
-void log_set_journal_filter(struct log *log, bool (*alive)(void *user, const uint8_t uuid[JOURNAL_UUID_SIZE]), void *user)
+void log_set_journal_filter(struct log *log, bool (*alive)(void *user, const uint8_t uuid[JOURNAL_UUID_SIZE]),
+                            void *user)
 {
     log->alive = alive;
     log->alive_user = user;

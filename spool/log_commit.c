@@ -1,7 +1,8 @@
 /* log_commit.c - appending to the log: blocks and journal positions in one transaction.
  *
- * The segment is chosen anew under log.lock each time: a peer may have sealed the one we know. When the commit does not fit it,
- * or it is older than a day, the next segment is begun with a snapshot that was taken before, without the lock. */
+ * The segment is chosen anew under log.lock each time: a peer may have sealed the one we know. When the commit does not
+ * fit it, or it is older than a day, the next segment is begun with a snapshot that was taken before, without the lock.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -20,10 +21,11 @@ struct commit {
     size_t position_count;
     struct buffer snapshot;
     bool have_snapshot;
-    bool want_rotation;       /* out: the snapshot is needed first */
+    bool want_rotation; /* out: the snapshot is needed first */
 };
 
-/* ----------------------------------------------------------------------------------------------- after a failed commit */
+/* ----------------------------------------------------------------------------------------------- after a failed commit
+ */
 
 static int append(struct commit *commit, struct segment *segment, bool *ret_committing);
 
@@ -37,8 +39,8 @@ static int reopen(struct log *log, struct segment **ret)
     return code;
 }
 
-/* The transaction can be read, but was its meta page flushed? Its data was, before the meta page was written. So when another
- * commit on top of it succeeds, all of it is safe. */
+/* The transaction can be read, but was its meta page flushed? Its data was, before the meta page was written. So when
+ * another commit on top of it succeeds, all of it is safe. */
 static int confirm(struct commit *commit, struct segment *segment)
 {
     bool committing;
@@ -93,7 +95,8 @@ static bool is_old(const struct segment *segment)
 
 static int refuse_size(const struct segment *segment, uint64_t pages)
 {
-    return err_set(SPOOL_ETOOBIG, "a commit of %" PRIu64 " KiB does not fit an empty segment: split it", pages * segment->page_size >> 10);
+    return err_set(SPOOL_ETOOBIG, "a commit of %" PRIu64 " KiB does not fit an empty segment: split it",
+                   pages * segment->page_size >> 10);
 }
 
 static int commit_into(struct commit *commit, struct segment *segment)
@@ -120,7 +123,8 @@ static struct segment *hold_newest(struct log *log, int *ret_code)
     if (!*ret_code && log->count)
         segment = log_hold(log, log->count - 1);
     else if (!*ret_code)
-        *ret_code = err_set(SPOOL_EDAMAGED, "%s/segments: all segments are gone: open the spool again", log->options.dir->path);
+        *ret_code =
+            err_set(SPOOL_EDAMAGED, "%s/segments: all segments are gone: open the spool again", log->options.dir->path);
     pthread_mutex_unlock(&log->mutex);
     return segment;
 }
@@ -163,8 +167,8 @@ static int run_commit(struct commit *commit, uint64_t deadline_ns)
     }
 }
 
-int log_commit(struct log *log, struct log_run *runs, size_t n, const struct log_position *positions, size_t position_count,
-               uint64_t deadline_ns)
+int log_commit(struct log *log, struct log_run *runs, size_t n, const struct log_position *positions,
+               size_t position_count, uint64_t deadline_ns)
 {
     struct commit commit = {
         .log = log,

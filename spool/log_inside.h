@@ -1,8 +1,8 @@
 /* log_inside.h - what the files that make up the log share. Private to log*.c.
  *
- * Locks, in the order in which they may be taken: log.lock (lock.h), log->mutex. The mutex guards the list of segments and is
- * held while the current segment is read, but not while something is committed or a sealed segment is read. Callbacks are
- * called without either. */
+ * Locks, in the order in which they may be taken: log.lock (lock.h), log->mutex. The mutex guards the list of segments
+ * and is held while the current segment is read, but not while something is committed or a sealed segment is read.
+ * Callbacks are called without either. */
 #ifndef SPOOL_LOG_INSIDE_H
 #define SPOOL_LOG_INSIDE_H
 
@@ -13,21 +13,21 @@
 #include "segment_salvage.h"
 
 enum {
-    LOG_OPEN_MAX = 8,         /* segments kept open; the newest is one of them */
+    LOG_OPEN_MAX = 8, /* segments kept open; the newest is one of them */
     LOG_WHOLE_SEGMENT = -1,
-    LOG_TRIES_MAX = 1000,     /* of starting again because a peer rotated, deleted or repaired meanwhile */
+    LOG_TRIES_MAX = 1000, /* of starting again because a peer rotated, deleted or repaired meanwhile */
     /* Answers that do not leave these files: */
-    LOG_AGAIN = -1001,        /* the list of segments has changed: look again */
-    LOG_BROKEN = -1002,       /* a segment must be rebuilt first: log_repair() */
-    LOG_SEALED = -1003,       /* what was looked for in the current segment is now in a sealed one: look there */
+    LOG_AGAIN = -1001,  /* the list of segments has changed: look again */
+    LOG_BROKEN = -1002, /* a segment must be rebuilt first: log_repair() */
+    LOG_SEALED = -1003, /* what was looked for in the current segment is now in a sealed one: look there */
 };
 
 /* A segment there is. All fields: log->mutex. */
 struct log_entry {
     uint64_t number;
-    struct segment *segment;  /* NULL: not open */
-    bool known;               /* head and, once it is sealed, tally are what they will be for ever */
-    bool broken;              /* must not be mapped as it is */
+    struct segment *segment; /* NULL: not open */
+    bool known;              /* head and, once it is sealed, tally are what they will be for ever */
+    bool broken;             /* must not be mapped as it is */
     struct segment_head head;
     struct segment_tally tally;
 };
@@ -51,13 +51,13 @@ struct log {
     bool (*alive)(void *user, const uint8_t uuid[JOURNAL_UUID_SIZE]); /* set before threads */
     void *alive_user;
     pthread_mutex_t mutex;
-    struct log_entry *entries;    /* mutex; ascending by number */
-    size_t count, cap;            /* mutex */
-    size_t open_count;            /* mutex */
-    uint64_t uses;                /* mutex: a clock for "least recently used" */
-    struct log_note *notes;       /* mutex; newest first */
-    struct log_flaw *flaws;       /* mutex */
-    size_t flaw_count, flaw_cap;  /* mutex */
+    struct log_entry *entries;   /* mutex; ascending by number */
+    size_t count, cap;           /* mutex */
+    size_t open_count;           /* mutex */
+    uint64_t uses;               /* mutex: a clock for "least recently used" */
+    struct log_note *notes;      /* mutex; newest first */
+    struct log_flaw *flaws;      /* mutex */
+    size_t flaw_count, flaw_cap; /* mutex */
 };
 
 static inline struct log_entry *log_newest(struct log *log)
@@ -69,7 +69,8 @@ static inline struct log_entry *log_newest(struct log *log)
 
 /* Reads the directory again. */
 int log_list(struct log *log);
-/* Opens a segment if its head is not known or, with `open`, if it is not open. LOG_AGAIN, LOG_BROKEN, SPOOL_EVERSION, errno. */
+/* Opens a segment if its head is not known or, with `open`, if it is not open. LOG_AGAIN, LOG_BROKEN, SPOOL_EVERSION,
+ * errno. */
 int log_load(struct log *log, size_t index, bool open);
 /* One more reference to entry `index`, which is open. */
 struct segment *log_hold(struct log *log, size_t index);
@@ -87,7 +88,8 @@ int log_find(struct log *log, int lane, uint64_t seq, size_t *ret_index);
 
 /* ---- log.c ---- */
 
-/* Takes log.lock and the mutex, refreshes, and calls `op`; repairs what is broken and begins again as long as needed. */
+/* Takes log.lock and the mutex, refreshes, and calls `op`; repairs what is broken and begins again as long as needed.
+ */
 int log_with_lock(struct log *log, enum lock_mode mode, uint64_t deadline_ns, int (*op)(struct log *log, void *user),
                   void *user);
 /* What to do about an internal answer: SPOOL_OK to begin again, anything else to return. No lock held. */

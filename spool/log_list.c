@@ -1,7 +1,7 @@
 /* log_list.c - the list of segments that a log keeps in memory, and which of them are open.
  *
- * The directory is the truth; the list follows it when something does not fit: the next number has appeared, or a file is gone.
- * A segment is opened when first needed and kept until eight others were used since. */
+ * The directory is the truth; the list follows it when something does not fit: the next number has appeared, or a file
+ * is gone. A segment is opened when first needed and kept until eight others were used since. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -85,8 +85,8 @@ static void merge(struct log *log, struct log_entry *fresh, const struct numbers
         close_entry(log, &log->entries[old++]);
 }
 
-/* What was the newest may have been appended to after its tally was read, and before it was sealed. While it is still the
- * newest it must not be looked at: this is called without log.lock, too. */
+/* What was the newest may have been appended to after its tally was read, and before it was sealed. While it is still
+ * the newest it must not be looked at: this is called without log.lock, too. */
 static void relearn_sealed(struct log *log, const struct numbers *numbers)
 {
     struct log_entry *newest = log_newest(log);
@@ -159,7 +159,8 @@ static void make_room(struct log *log)
         return;
     for (size_t i = 0; i + 1 < log->count; i++) {
         struct log_entry *entry = &log->entries[i];
-        if (entry->segment && !entry->segment->refs && (!oldest || entry->segment->last_used < oldest->segment->last_used))
+        if (entry->segment && !entry->segment->refs &&
+            (!oldest || entry->segment->last_used < oldest->segment->last_used))
             oldest = entry;
     }
     if (oldest)

@@ -1,6 +1,7 @@
 /* log_read.c - reading the log: blocks, bounds, places by id, journal positions, snapshots.
  *
- * Sealed segments are read without any lock, held by a reference; the current one under log.lock, shared, and the mutex. */
+ * Sealed segments are read without any lock, held by a reference; the current one under log.lock, shared, and the
+ * mutex. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -22,7 +23,7 @@ struct reading {
     uint64_t seq;
     struct store_block *block;
     struct segment_flaw flaw;
-    uint64_t number;           /* of the segment read */
+    uint64_t number; /* of the segment read */
 };
 
 /* With the locks. What turns out to lie in a sealed segment is left to the other way. */
@@ -94,7 +95,8 @@ static int read_once(struct log *log, struct reading *reading, uint64_t deadline
     return log_with_lock(log, LOCK_SHARED, deadline_ns, read_current, reading);
 }
 
-int log_read(struct log *log, int lane, uint64_t seq, uint64_t deadline_ns, struct store_block **ret, uint64_t *ret_skip_to)
+int log_read(struct log *log, int lane, uint64_t seq, uint64_t deadline_ns, struct store_block **ret,
+             uint64_t *ret_skip_to)
 {
     struct reading reading = {.lane = lane, .seq = seq};
     int code;
@@ -179,12 +181,13 @@ int log_max_id(struct log *log, uint64_t deadline_ns, struct spool_id *ret)
     return code;
 }
 
-/* ------------------------------------------------------------------------------------------------------ places by id */
+/* ------------------------------------------------------------------------------------------------------ places by id
+ */
 
 struct seeking {
     int lane;
     const struct spool_id *id;
-    uint64_t passed;           /* number of the last segment that need not be looked at again */
+    uint64_t passed; /* number of the last segment that need not be looked at again */
     uint64_t seq;
 };
 
@@ -193,7 +196,8 @@ static bool may_hold(const struct segment_lane_tally *tally, const struct spool_
     return tally->events && memcmp(&tally->max_id, id, sizeof *id) >= 0;
 }
 
-/* Mutex held: the next sealed segment with ids so high, held; those without are passed. NULL: the rest is the current one. */
+/* Mutex held: the next sealed segment with ids so high, held; those without are passed. NULL: the rest is the current
+ * one. */
 static struct segment *hold_candidate(struct log *log, struct seeking *seeking, int *ret_code)
 {
     *ret_code = SPOOL_OK;
@@ -261,7 +265,8 @@ int log_seek(struct log *log, int lane, const struct spool_id *id, uint64_t dead
     return code;
 }
 
-/* ------------------------------------------------------------------------------------------- positions and snapshots */
+/* ------------------------------------------------------------------------------------------- positions and snapshots
+ */
 
 struct asking {
     const uint8_t *uuid;

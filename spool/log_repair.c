@@ -106,8 +106,8 @@ static bool set_aside(struct log *log, int lane, const struct segment_flaw *flaw
     if (fd >= 0)
         close(fd);
     if (code) /* the block stays where it is, too: nothing is lost by that */
-        report(&log->options.reporter, SPOOL_LOG_WARNING, "a damaged block could not be copied to quarantine/%s: %s", name,
-               err_last());
+        report(&log->options.reporter, SPOOL_LOG_WARNING, "a damaged block could not be copied to quarantine/%s: %s",
+               name, err_last());
     return true;
 }
 
@@ -121,15 +121,15 @@ void log_tell_block(struct log *log, uint64_t number, int lane, struct segment_f
     /* Without bytes it is a hole that salvage left, and which was told then. */
     if (news && flaw->bytes && set_aside(log, lane, flaw)) {
         pthread_mutex_lock(&log->mutex);
-        log_note(log, number, flaw->end - flaw->first, "block of lane %s, events %" PRIu64 " to %" PRIu64 ": %s", lane_name(lane),
-                 flaw->first, flaw->end - 1, why);
+        log_note(log, number, flaw->end - flaw->first, "block of lane %s, events %" PRIu64 " to %" PRIu64 ": %s",
+                 lane_name(lane), flaw->first, flaw->end - 1, why);
         pthread_mutex_unlock(&log->mutex);
         log_tell(log);
     }
     free(flaw->bytes);
     flaw->bytes = NULL;
-    err_set(SPOOL_EDAMAGED, "segment %" PRIu64 ", lane %s, events %" PRIu64 " to %" PRIu64 ": %s", number, lane_name(lane),
-            flaw->first, flaw->end - 1, why);
+    err_set(SPOOL_EDAMAGED, "segment %" PRIu64 ", lane %s, events %" PRIu64 " to %" PRIu64 ": %s", number,
+            lane_name(lane), flaw->first, flaw->end - 1, why);
 }
 
 /* ------------------------------------------------------------------------------------------------ damaged segments */
@@ -164,9 +164,10 @@ static int rebuild(struct log *log, size_t index, const char *why)
     if (code)
         return code;
     log->entries[index].broken = false;
-    log_note(log, number, result.lost, "%s; %" PRIu64 " block(s) with %" PRIu64 " event(s) were saved, %s%" PRIu64
-             " lost; the damaged file is in quarantine/", why, result.blocks, result.events, result.end_known ? "" : "at least ",
-             result.lost);
+    log_note(log, number, result.lost,
+             "%s; %" PRIu64 " block(s) with %" PRIu64 " event(s) were saved, %s%" PRIu64
+             " lost; the damaged file is in quarantine/",
+             why, result.blocks, result.events, result.end_known ? "" : "at least ", result.lost);
     return SPOOL_OK;
 }
 

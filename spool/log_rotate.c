@@ -101,8 +101,9 @@ static void drop_large_snapshot(struct making *making)
     const struct log *log = making->log;
     if (!making->snapshot || making->snapshot->size <= log->options.dir->segment_bytes / SNAPSHOT_PART)
         return;
-    report(&log->options.reporter, SPOOL_LOG_WARNING, "segment %" PRIu64 " holds no copy of the sinks: %zu bytes are too many",
-           making->head.number, making->snapshot->size);
+    report(&log->options.reporter, SPOOL_LOG_WARNING,
+           "segment %" PRIu64 " holds no copy of the sinks: %zu bytes are too many", making->head.number,
+           making->snapshot->size);
     making->snapshot = NULL;
 }
 
@@ -130,7 +131,8 @@ void log_take_snapshot(struct log *log, struct buffer *out)
 {
     if (!log->options.snapshot || !log->options.snapshot(log->options.snapshot_user, out))
         return;
-    report(&log->options.reporter, SPOOL_LOG_WARNING, "the next segment will hold no copy of the sinks: %s", err_last());
+    report(&log->options.reporter, SPOOL_LOG_WARNING, "the next segment will hold no copy of the sinks: %s",
+           err_last());
     buffer_free(out);
 }
 

@@ -1,7 +1,7 @@
 /* log_verify.c - looks at everything in the log and changes nothing; and counts what is in it.
  *
- * Of each segment first the pages, then block by block: checksum, each event, and that the sequence numbers go on without a gap.
- * The current segment is read under log.lock, shared, one block at a time, so that commits can go on. */
+ * Of each segment first the pages, then block by block: checksum, each event, and that the sequence numbers go on
+ * without a gap. The current segment is read under log.lock, shared, one block at a time, so that commits can go on. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -26,8 +26,8 @@ struct verify {
     void *user;
     struct spool_verify_report *report;
     uint64_t done_bytes, all_bytes;
-    uint64_t number;               /* the segment at hand */
-    bool current;                  /* … which is still written to */
+    uint64_t number; /* the segment at hand */
+    bool current;    /* … which is still written to */
     const struct segment *segment;
 };
 
@@ -36,7 +36,8 @@ static uint64_t lock_deadline(void)
     return deadline_in_ms(LOCK_WAIT_MS);
 }
 
-static void finding(struct verify *verify, uint64_t events, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void finding(struct verify *verify, uint64_t events, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 static void finding(struct verify *verify, uint64_t events, const char *format, ...)
 {
     char label[SEGMENT_LABEL_SIZE], what[400];
@@ -60,14 +61,16 @@ static void advance(struct verify *verify, uint64_t bytes)
         verify->progress(verify->user, verify->done_bytes, verify->all_bytes);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ events */
+/* ------------------------------------------------------------------------------------------------------------ events
+ */
 
 static int check_event(const struct store_block *block, size_t at, struct event_view *view)
 {
     int code = event_unpack(block->events + at, block->size - at, view);
     if (code)
         return code;
-    if (memcmp(&view->id, &block->min_id, sizeof view->id) < 0 || memcmp(&view->id, &block->max_id, sizeof view->id) > 0)
+    if (memcmp(&view->id, &block->min_id, sizeof view->id) < 0 ||
+        memcmp(&view->id, &block->max_id, sizeof view->id) > 0)
         return err_set(SPOOL_EDAMAGED, "its id is outside of the block's range");
     if (lane_of(view->event.priority) != block->lane)
         return err_set(SPOOL_EDAMAGED, "its priority is not that of its lane");
@@ -80,21 +83,23 @@ static void verify_events(struct verify *verify, const struct store_block *block
     for (uint32_t i = 0; i < block->count; i++) {
         struct event_view view;
         if (check_event(block, at, &view)) {
-            finding(verify, block->count - i, "block of lane %s, event %" PRIu64 ": %s", lane_name(block->lane), block->first_seq + i,
-                    err_last());
+            finding(verify, block->count - i, "block of lane %s, event %" PRIu64 ": %s", lane_name(block->lane),
+                    block->first_seq + i, err_last());
             return;
         }
         at += view.packed_size;
         verify->report->events++;
     }
     if (at != block->size)
-        finding(verify, 0, "block of lane %s, event %" PRIu64 ": %zu bytes stand behind its last event", lane_name(block->lane),
-                block->first_seq, block->size - at);
+        finding(verify, 0, "block of lane %s, event %" PRIu64 ": %zu bytes stand behind its last event",
+                lane_name(block->lane), block->first_seq, block->size - at);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ blocks */
+/* ------------------------------------------------------------------------------------------------------------ blocks
+ */
 
-static int read_block(struct verify *verify, int lane, uint64_t seq, struct store_block **ret, struct segment_flaw *flaw)
+static int read_block(struct verify *verify, int lane, uint64_t seq, struct store_block **ret,
+                      struct segment_flaw *flaw)
 {
     struct log *log = verify->log;
     if (!verify->current)
@@ -131,8 +136,8 @@ static int verify_lane(struct verify *verify, int lane, uint64_t from, uint64_t 
         uint64_t first = code ? flaw.first : block->first_seq;
         verify_gap(verify, lane, from, first);
         if (code)
-            finding(verify, flaw.end - flaw.first, "block of lane %s, events %" PRIu64 " to %" PRIu64 ": %s", lane_name(lane),
-                    flaw.first, flaw.end - 1, err_last());
+            finding(verify, flaw.end - flaw.first, "block of lane %s, events %" PRIu64 " to %" PRIu64 ": %s",
+                    lane_name(lane), flaw.first, flaw.end - 1, err_last());
         else
             verify_events(verify, block);
         from = code ? flaw.end : block->first_seq + block->count;
@@ -145,7 +150,8 @@ static int verify_lane(struct verify *verify, int lane, uint64_t from, uint64_t 
     return SPOOL_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- segments */
+/* ---------------------------------------------------------------------------------------------------------- segments
+ */
 
 /* The file's pages, for a message that says where. ENOENT: deleted meanwhile. */
 static int verify_pages(struct verify *verify)
@@ -163,10 +169,10 @@ static int verify_pages(struct verify *verify)
 
 struct look {
     struct verify *verify;
-    struct segment *segment;        /* held */
+    struct segment *segment; /* held */
     struct segment_head head;
     struct segment_tally tally;
-    int verdict;                    /* of its pages */
+    int verdict; /* of its pages */
 };
 
 /* With the locks: a first look at one segment, and a reference to it. */

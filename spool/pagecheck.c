@@ -1,24 +1,25 @@
 /* pagecheck.c - may this LMDB file be mapped?
  *
  * LMDB data version 1, as far as it matters here. The file is a row of pages of one size. Page: 16 bytes of header
- * (u64 own number, u16 pad, u16 flags, u16 lower, u16 upper; u32 count of pages instead of the last two on an overflow page).
+ * (u64 own number, u16 pad, u16 flags, u16 lower, u16 upper; u32 count of pages instead of the last two on an overflow
+ * page).
  *
- *   meta      pages 0 and 1, the one with the higher transaction number counts. Behind the header: u32 magic, u32 version, u64
- *             address, u64 map size, the records of the free tree (its pad is the page size) and of the main tree, u64 last
- *             page, u64 transaction
- *   record    of a tree: u32 pad, u16 flags, u16 depth, u64 branch, leaf and overflow pages, u64 entries, u64 root (all ones: empty)
- *   branch,   u16 offsets of nodes from 16 to `lower`, nodes from `upper` to the end. A node: u16 lo, u16 hi, u16 flags, u16 key
- *   leaf      size, key, data. In a branch lo, hi and flags are the child's number; in a leaf lo and hi are the data's size,
- *             and flags say whether the data is elsewhere (1: an overflow page's number stands here) or is a tree's record (2)
- *   overflow  whole pages of data behind one header
+ *   meta      pages 0 and 1, the one with the higher transaction number counts. Behind the header: u32 magic, u32
+ * version, u64 address, u64 map size, the records of the free tree (its pad is the page size) and of the main tree, u64
+ * last page, u64 transaction record    of a tree: u32 pad, u16 flags, u16 depth, u64 branch, leaf and overflow pages,
+ * u64 entries, u64 root (all ones: empty) branch,   u16 offsets of nodes from 16 to `lower`, nodes from `upper` to the
+ * end. A node: u16 lo, u16 hi, u16 flags, u16 key leaf      size, key, data. In a branch lo, hi and flags are the
+ * child's number; in a leaf lo and hi are the data's size, and flags say whether the data is elsewhere (1: an overflow
+ * page's number stands here) or is a tree's record (2) overflow  whole pages of data behind one header
  *
- * The main tree's values are records of named trees. The free tree's keys are transaction numbers, its values lists of free pages:
- * u64 count, then the numbers, descending.
+ * The main tree's values are records of named trees. The free tree's keys are transaction numbers, its values lists of
+ * free pages: u64 count, then the numbers, descending.
  *
- * A file passes if and only if all pages that LMDB can come to through the current meta page are what they should be, each is
- * reached once, no free page is in use, keys ascend, and nothing lies outside of file and map. Trees with duplicate keys
- * are refused, since no file of ours has them. Headers of overflow pages matter to LMDB when it deletes them: they are looked at
- * except in named trees with integer keys, from which nothing is ever deleted (a segment's lanes, full of large blocks). */
+ * A file passes if and only if all pages that LMDB can come to through the current meta page are what they should be,
+ * each is reached once, no free page is in use, keys ascend, and nothing lies outside of file and map. Trees with
+ * duplicate keys are refused, since no file of ours has them. Headers of overflow pages matter to LMDB when it deletes
+ * them: they are looked at except in named trees with integer keys, from which nothing is ever deleted (a segment's
+ * lanes, full of large blocks). */
 #include "pagecheck.h"
 
 #include <errno.h>
@@ -35,7 +36,7 @@
 #include "../lib/base/error.h"
 #include "pagecheck_node.h"
 
-enum { META_SIZE = 136, TREE_RECORD = 48, FREE_TREE = 24, MAIN_TREE = 72, LAST_PAGE = 120 };
+enum { DATA_VERSION = 1, META_SIZE = 136, TREE_RECORD = 48, FREE_TREE = 24, MAIN_TREE = 72, LAST_PAGE = 120 };
 enum { PAGE_SIZE_MIN = 512, PAGE_SIZE_MAX = 32768, IDS_MAX_BYTES = 1 << 30 };
 enum { KEYS_DUPLICATE = 0x04 | 0x10 | 0x20 | 0x40, KEYS_REVERSE = 0x02, KEYS_INTEGER = 0x08 };
 static const uint32_t MAGIC = 0xBEEFC0DE;
@@ -52,7 +53,7 @@ struct tree {
     uint64_t entries_seen;
     uint8_t last_key[PAGECHECK_KEY_MAX]; /* the greatest leaf key so far, or a bound from a branch */
     size_t last_size;
-    bool has_last, last_is_bound;        /* a bound may be met, a key must be exceeded */
+    bool has_last, last_is_bound; /* a bound may be met, a key must be exceeded */
 };
 
 struct check {
@@ -60,12 +61,13 @@ struct check {
     const char *file;
     uint64_t file_bytes, last_page, txn;
     uint32_t page_size;
-    uint8_t *seen;                       /* a bit per page: reached or free */
+    uint8_t *seen;                           /* a bit per page: reached or free */
     uint8_t *pages[PAGECHECK_DEPTH_MAX * 2]; /* buffers, one a level; the main tree's and then the named tree's */
     struct pagecheck_nodes nodes;
 };
 
-static int flaw(const struct check *check, uint64_t page, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int flaw(const struct check *check, uint64_t page, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 static int flaw(const struct check *check, uint64_t page, const char *format, ...)
 {
     char what[200];
@@ -213,7 +215,8 @@ static int read_overflow_header(const struct check *check, uint64_t page, uint64
     return SPOOL_OK;
 }
 
-static int check_overflow(struct check *check, const struct tree *tree, uint64_t page, const struct pagecheck_node *node)
+static int check_overflow(struct check *check, const struct tree *tree, uint64_t page,
+                          const struct pagecheck_node *node)
 {
     uint64_t at = get_u64(node->data);
     uint64_t count = (PAGECHECK_HEADER - 1 + (uint64_t)node->data_size) / check->page_size + 1;
@@ -282,7 +285,8 @@ static int check_branch(struct check *check, struct tree *tree, uint64_t page, c
     return code;
 }
 
-static int check_header(const struct check *check, const struct tree *tree, uint64_t page, const uint8_t *bytes, unsigned depth)
+static int check_header(const struct check *check, const struct tree *tree, uint64_t page, const uint8_t *bytes,
+                        unsigned depth)
 {
     unsigned flags = get_u16(bytes + 10), want = depth == tree->depth ? PAGECHECK_LEAF : PAGECHECK_BRANCH;
     if (get_u64(bytes) != page)
@@ -309,7 +313,8 @@ static int check_page(struct check *check, struct tree *tree, uint64_t page, uns
         return code;
     if (!pagecheck_layout(bytes, check->page_size, &check->nodes, &count, why, sizeof why))
         return flaw(check, page, "%s", why);
-    return depth == tree->depth ? check_leaf(check, tree, page, bytes, count) : check_branch(check, tree, page, bytes, count, depth);
+    return depth == tree->depth ? check_leaf(check, tree, page, bytes, count)
+                                : check_branch(check, tree, page, bytes, count, depth);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- trees */
@@ -348,7 +353,8 @@ static int check_tree(struct check *check, enum tree_kind kind, const uint8_t re
         return code;
     code = check_page(check, &tree, tree.root, 1, page);
     if (!code && tree.entries_seen != tree.entries)
-        return flaw(check, page, "describes a tree with %" PRIu64 " entries, which has %" PRIu64, tree.entries, tree.entries_seen);
+        return flaw(check, page, "describes a tree with %" PRIu64 " entries, which has %" PRIu64, tree.entries,
+                    tree.entries_seen);
     return code;
 }
 
@@ -359,15 +365,51 @@ static int check_meta(const struct check *check, uint64_t page, const uint8_t *b
     const uint8_t *meta = bytes + PAGECHECK_HEADER;
     if (!(get_u16(bytes + 10) & PAGECHECK_META) || get_u32(meta) != MAGIC)
         return flaw(check, page, "is no meta page");
-    if (get_u32(meta + 4) != 1)
-        return err_set(SPOOL_EVERSION, "%s: LMDB data version %u; this libspool reads version 1", check->file, get_u32(meta + 4));
+    if (get_u32(meta + 4) != DATA_VERSION)
+        return flaw(check, page, "says that its data version is %u", get_u32(meta + 4));
     uint32_t page_size = get_u32(meta + FREE_TREE);
-    if (page_size < PAGE_SIZE_MIN || page_size > PAGE_SIZE_MAX || page_size & (page_size - 1) || page_size != check->page_size)
+    if (page_size < PAGE_SIZE_MIN || page_size > PAGE_SIZE_MAX || page_size & (page_size - 1) ||
+        page_size != check->page_size)
         return flaw(check, page, "says that pages are %u bytes long", page_size);
     uint64_t map_bytes = get_u64(meta + 16), last_page = get_u64(meta + LAST_PAGE);
     if (map_bytes > MAP_BYTES_MAX || last_page < 1 || last_page >= map_bytes / page_size)
-        return flaw(check, page, "says that %" PRIu64 " pages are used in a map of %" PRIu64 " bytes", last_page, map_bytes);
+        return flaw(check, page, "says that %" PRIu64 " pages are used in a map of %" PRIu64 " bytes", last_page,
+                    map_bytes);
     return SPOOL_OK;
+}
+
+/* One meta page with another version is damaged; two that agree were written by another LMDB. */
+static int check_version(const struct check *check, uint8_t metas[2][PAGECHECK_HEADER + META_SIZE])
+{
+    uint32_t version = get_u32(metas[0] + PAGECHECK_HEADER + 4);
+    bool agree = version == get_u32(metas[1] + PAGECHECK_HEADER + 4);
+    for (int i = 0; i < 2; i++)
+        agree &= get_u32(metas[i] + PAGECHECK_HEADER) == MAGIC;
+    if (!agree || version == DATA_VERSION)
+        return SPOOL_OK;
+    return err_set(SPOOL_EVERSION, "%s: LMDB data version %u; this libspool reads version %d", check->file, version,
+                   DATA_VERSION);
+}
+
+static uint64_t meta_txn(const uint8_t *bytes)
+{
+    return get_u64(bytes + PAGECHECK_HEADER + META_SIZE - 8);
+}
+
+/* Transactions take turns: the even ones write page 0, the odd ones page 1, and the file only grows. A transaction
+ * number that does not fit would make LMDB go back to an older state without a word. */
+static int check_turns(const struct check *check, uint8_t metas[2][PAGECHECK_HEADER + META_SIZE])
+{
+    uint64_t even = meta_txn(metas[0]), odd = meta_txn(metas[1]);
+    unsigned newer = odd > even;
+    uint64_t last_of_newer = get_u64(metas[newer] + PAGECHECK_HEADER + LAST_PAGE);
+    uint64_t last_of_older = get_u64(metas[!newer] + PAGECHECK_HEADER + LAST_PAGE);
+    bool fresh = even == 0 && odd == 0;
+    if (fresh ||
+        (even % 2 == 0 && odd % 2 == 1 && (newer ? odd - even : even - odd) == 1 && last_of_newer >= last_of_older))
+        return SPOOL_OK;
+    return flaw(check, 0, "and page 1 tell of transactions %" PRIu64 " and %" PRIu64 ", which cannot both be", even,
+                odd);
 }
 
 /* The page size stands in the first meta page, and tells where the second one is. */
@@ -378,15 +420,14 @@ static int read_metas(struct check *check, uint8_t metas[2][PAGECHECK_HEADER + M
     if (code)
         return code;
     check->page_size = get_u32(metas[0] + PAGECHECK_HEADER + FREE_TREE);
-    code = check_meta(check, 0, metas[0]);
+    code = read_at(check, 1, check->page_size, metas[1], SIZE);
     if (!code)
-        code = read_at(check, 1, check->page_size, metas[1], SIZE);
-    return code ? code : check_meta(check, 1, metas[1]);
-}
-
-static uint64_t meta_txn(const uint8_t *bytes)
-{
-    return get_u64(bytes + PAGECHECK_HEADER + META_SIZE - 8);
+        code = check_version(check, metas);
+    if (!code)
+        code = check_meta(check, 0, metas[0]);
+    if (!code)
+        code = check_meta(check, 1, metas[1]);
+    return code ? code : check_turns(check, metas);
 }
 
 static int check_file(struct check *check)

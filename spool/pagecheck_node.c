@@ -38,7 +38,8 @@ static bool take(struct pagecheck_nodes *nodes, unsigned offset, uint64_t size)
     return true;
 }
 
-static const char *node_flaw(const uint8_t *page, uint32_t page_size, unsigned i, unsigned upper, struct pagecheck_nodes *nodes)
+static const char *node_flaw(const uint8_t *page, uint32_t page_size, unsigned i, unsigned upper,
+                             struct pagecheck_nodes *nodes)
 {
     unsigned offset = node_offset(page, i);
     if (offset < upper || offset & 1 || offset + NODE_HEADER > page_size)
@@ -50,8 +51,8 @@ static const char *node_flaw(const uint8_t *page, uint32_t page_size, unsigned i
     return take(nodes, offset, size) ? NULL : "overlaps another";
 }
 
-bool pagecheck_layout(const uint8_t *page, uint32_t page_size, struct pagecheck_nodes *nodes, unsigned *ret_count, char *ret_why,
-                      size_t why_size)
+bool pagecheck_layout(const uint8_t *page, uint32_t page_size, struct pagecheck_nodes *nodes, unsigned *ret_count,
+                      char *ret_why, size_t why_size)
 {
     unsigned lower = get_u16(page + 12), upper = get_u16(page + 14);
     if (lower <= PAGECHECK_HEADER || lower & 1 || lower > upper || upper > page_size || upper & 1) {

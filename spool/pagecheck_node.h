@@ -12,9 +12,9 @@ enum { PAGECHECK_NODE_ELSEWHERE = 0x01, PAGECHECK_NODE_TREE = 0x02 };
 
 struct pagecheck_node {
     const uint8_t *key, *data;
-    size_t key_size, data_size;   /* data_size also of data that is elsewhere */
+    size_t key_size, data_size; /* data_size also of data that is elsewhere */
     unsigned flags;
-    uint64_t child;               /* of a branch's node */
+    uint64_t child; /* of a branch's node */
 };
 
 /* Room to note which bytes of a page are taken: a bit per two. */
@@ -22,9 +22,10 @@ struct pagecheck_nodes {
     uint8_t taken[32768 / 16];
 };
 
-/* Whether the offsets and sizes of all nodes lie within the page and none overlaps another. *ret_count: how many there are. */
-bool pagecheck_layout(const uint8_t *page, uint32_t page_size, struct pagecheck_nodes *nodes, unsigned *ret_count, char *ret_why,
-                      size_t why_size);
+/* Whether the offsets and sizes of all nodes lie within the page and none overlaps another. *ret_count: how many there
+ * are. */
+bool pagecheck_layout(const uint8_t *page, uint32_t page_size, struct pagecheck_nodes *nodes, unsigned *ret_count,
+                      char *ret_why, size_t why_size);
 
 /* Node `i` of a page whose layout is right. */
 void pagecheck_leaf_node(const uint8_t *page, unsigned i, struct pagecheck_node *ret);

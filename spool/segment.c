@@ -1,20 +1,19 @@
 /* segment.c - one segment of the log: the file segments/<20 digits>.mdb.
  *
- * A segment is an LMDB environment (data version 1, one file, no lock file) of a map size that is fixed when it is made. It
- * has five named trees:
+ * A segment is an LMDB environment (data version 1, one file, no lock file) of a map size that is fixed when it is
+ * made. It has five named trees:
  *
- *   critical, high, medium, low   the lanes. Key: a block's first sequence number (MDB_INTEGERKEY, 8 bytes); value: a block
- *                                 (block.c). Only ever appended to.
- *   meta                          key: text; value: a row (segment_row.c)
- *       head                      format, number, time, the sequence number at which each lane begins here, largest id before
- *       tally                     of each lane: next sequence number, events, smallest and largest id; rewritten by each commit
- *       snapshot                  of sinks and cursors when the segment was made, unless there was none
- *       position/<16 bytes>       of a journal: records below it are in segments; the greatest ever stored counts
+ *   critical, high, medium, low   the lanes. Key: a block's first sequence number (MDB_INTEGERKEY, 8 bytes); value: a
+ * block (block.c). Only ever appended to. meta                          key: text; value: a row (segment_row.c) head
+ * format, number, time, the sequence number at which each lane begins here, largest id before tally of each lane: next
+ * sequence number, events, smallest and largest id; rewritten by each commit snapshot                  of sinks and
+ * cursors when the segment was made, unless there was none position/<16 bytes>       of a journal: records below it are
+ * in segments; the greatest ever stored counts
  *
- * A segment is valid if and only if its pages are (pagecheck.c) and head and tally are whole rows. A block that is not whole
- * harms only itself. Sequence numbers of a lane grow from segment to segment: those of segment n are below the base of
- * n + 1; they are dense but for events that damage took. The newest segment is the one with the highest number; all positions
- * are copied into it when it is made, so that only it need be asked.
+ * A segment is valid if and only if its pages are (pagecheck.c) and head and tally are whole rows. A block that is not
+ * whole harms only itself. Sequence numbers of a lane grow from segment to segment: those of segment n are below the
+ * base of n + 1; they are dense but for events that damage took. The newest segment is the one with the highest number;
+ * all positions are copied into it when it is made, so that only it need be asked.
  *
  * Versions: the head's format is that of the whole segment (segment_row.c has the recipe); another one is answered with
  * SPOOL_EVERSION and left alone. */
@@ -71,7 +70,8 @@ int segment_file_error(int fd)
 
 /* ------------------------------------------------------------------------------------------------------- opening */
 
-/* LMDB takes a path. One through the descriptor stays right when the process changes its folder or the spool is renamed. */
+/* LMDB takes a path. One through the descriptor stays right when the process changes its folder or the spool is
+ * renamed. */
 static void env_path(const struct dir *dir, const char *name, char *ret, size_t size)
 {
     snprintf(ret, size, "/proc/self/fd/%d", dir->segments_fd);
@@ -81,7 +81,8 @@ static void env_path(const struct dir *dir, const char *name, char *ret, size_t 
         snprintf(ret, size, "%s/segments/%s", dir->path, name);
 }
 
-int segment_env_open(const struct dir *dir, const char *name, uint64_t map_bytes, unsigned flags, struct segment *segment)
+int segment_env_open(const struct dir *dir, const char *name, uint64_t map_bytes, unsigned flags,
+                     struct segment *segment)
 {
     char path[4096 + 64];
     env_path(dir, name, path, sizeof path);
@@ -122,6 +123,8 @@ static int read_tally(struct segment *segment, MDB_txn *txn)
         code = row_read_tally(&row, &tally);
     if (code)
         return code;
+    if (row.commit != mdb_txn_id(txn)) /* each commit writes it: this one is left over from an older state */
+        return err_set(SPOOL_EDAMAGED, "the tally is not the last transaction's");
     for (int lane = 0; lane < LANES; lane++) {
         if (tally.lane[lane].next < segment->head.base[lane])
             return err_set(SPOOL_EDAMAGED, "the tally of lane %s lies below its base", lane_name(lane));
@@ -206,7 +209,8 @@ void segment_close(struct segment *segment)
     free(segment);
 }
 
-/* ------------------------------------------------------------------------------------------------ keeping up to date */
+/* ------------------------------------------------------------------------------------------------ keeping up to date
+ */
 
 bool segment_is_in_place(const struct dir *dir, const struct segment *segment)
 {

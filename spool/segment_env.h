@@ -5,7 +5,8 @@
 #include "segment.h"
 
 /* Sets segment->env; it is segment_close() that releases it, also after a failure. map_bytes 0: as the file says. */
-int segment_env_open(const struct dir *dir, const char *name, uint64_t map_bytes, unsigned flags, struct segment *segment);
+int segment_env_open(const struct dir *dir, const char *name, uint64_t map_bytes, unsigned flags,
+                     struct segment *segment);
 
 /* Opens, or with MDB_CREATE makes, the five trees. */
 int segment_trees_open(struct segment *segment, MDB_txn *txn, unsigned flags);

@@ -1,7 +1,7 @@
 /* segment_find.c - searches the raw bytes of a damaged segment for blocks and rows whose checksums hold.
  *
- * Both begin with a magic of 8 bytes, at any offset (a row stands behind its key, which may be of odd length), and say how long
- * they are. What lies inside a whole block is not looked at: an event's body may hold anything. */
+ * Both begin with a magic of 8 bytes, at any offset (a row stands behind its key, which may be of odd length), and say
+ * how long they are. What lies inside a whole block is not looked at: an event's body may hold anything. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,8 +159,8 @@ static const uint8_t *next_magic(const uint8_t *at, const uint8_t *end)
 }
 
 /* Goes through one window; *ret_next is where the next one begins. */
-static int search_window(struct found *found, uint64_t offset, const uint8_t *window, size_t size, struct buffer *scratch,
-                         uint64_t *ret_next)
+static int search_window(struct found *found, uint64_t offset, const uint8_t *window, size_t size,
+                         struct buffer *scratch, uint64_t *ret_next)
 {
     const uint8_t *at = window, *end = window + size;
     while ((at = next_magic(at, end)) != NULL) {
@@ -198,30 +198,41 @@ static int search(struct found *found)
 
 /* ------------------------------------------------------------------------------------------------------ meta pages */
 
-/* LMDB's meta page at `offset`: its transaction, and the page size. (pagecheck.c has the format.) */
-static bool read_meta(const struct found *found, uint64_t offset, uint64_t *ret_txn, uint32_t *ret_page_size)
+struct meta {
+    uint64_t txn, last_page;
+    uint32_t page_size;
+};
+
+/* LMDB's meta page at `offset`. (pagecheck.c has the format.) */
+static bool read_meta(const struct found *found, uint64_t offset, struct meta *ret)
 {
     uint8_t page[16 + 136];
     if (found->file_bytes < offset + sizeof page || read_part(found, offset, page, sizeof page))
         return false;
     if (get_u32(page + 16) != 0xBEEFC0DE || get_u32(page + 20) != 1)
         return false;
-    *ret_page_size = get_u32(page + 16 + 24);
-    *ret_txn = get_u64(page + 16 + 128);
+    ret->page_size = get_u32(page + 16 + 24);
+    ret->last_page = get_u64(page + 16 + 120);
+    ret->txn = get_u64(page + 16 + 128);
     return true;
+}
+
+/* As pagecheck() wants them: even and odd transactions take turns, and the file only grows. */
+static bool metas_agree(const struct meta metas[2])
+{
+    const struct meta *newer = &metas[metas[1].txn > metas[0].txn], *older = &metas[metas[1].txn <= metas[0].txn];
+    return metas[0].page_size == metas[1].page_size && metas[0].txn % 2 == 0 && metas[1].txn % 2 == 1 &&
+           newer->txn - older->txn == 1 && newer->last_page >= older->last_page;
 }
 
 static void read_metas(struct found *found)
 {
-    uint64_t txn[2] = {0};
-    uint32_t page_size = 0, again = 0, here = (uint32_t)sysconf(_SC_PAGESIZE);
-    bool first = read_meta(found, 0, &txn[0], &page_size);
-    bool second = read_meta(found, first ? page_size : here, &txn[1], &again);
-    found->certain_txn = txn[0] > txn[1] ? txn[0] : txn[1];
-    /* They take turns: anything else is damage that looks like a number. */
-    uint64_t apart = txn[0] > txn[1] ? txn[0] - txn[1] : txn[1] - txn[0];
-    found->metas_whole = first && second && page_size == again && apart <= 1;
-    if (first && second && !found->metas_whole)
+    struct meta metas[2] = {{0}};
+    bool first = read_meta(found, 0, &metas[0]);
+    bool second = read_meta(found, first ? metas[0].page_size : (uint32_t)sysconf(_SC_PAGESIZE), &metas[1]);
+    found->metas_whole = first && second && metas_agree(metas);
+    found->certain_txn = metas[0].txn > metas[1].txn ? metas[0].txn : metas[1].txn;
+    if (first && second && !found->metas_whole) /* one of the numbers is damage, and it is not known which */
         found->certain_txn = 0;
 }
 

@@ -1,6 +1,7 @@
 /* segment_read.c - reading a segment: blocks by sequence number or id, rows of the meta tree.
  *
- * Each call is a read transaction of its own. Blocks are copied out; nothing points into the map when a call returns. */
+ * Each call is a read transaction of its own. Blocks are copied out; nothing points into the map when a call returns.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ struct scan {
     MDB_txn *txn;
     MDB_cursor *cursor;
     int lane;
-    uint64_t first;         /* the block's key */
+    uint64_t first; /* the block's key */
     MDB_val value;
 };
 
@@ -51,7 +52,8 @@ static int scan_move(struct scan *scan, MDB_cursor_op op, uint64_t seq)
     if (rc)
         return segment_error(scan->segment->number, rc, "a block cannot be read");
     if (key.mv_size != sizeof scan->first)
-        return err_set(SPOOL_EDAMAGED, "segment %" PRIu64 ": a block's key is %zu bytes long", scan->segment->number, key.mv_size);
+        return err_set(SPOOL_EDAMAGED, "segment %" PRIu64 ": a block's key is %zu bytes long", scan->segment->number,
+                       key.mv_size);
     memcpy(&scan->first, key.mv_data, sizeof scan->first);
     return SPOOL_OK;
 }
@@ -61,7 +63,8 @@ static int scan_peek(const struct scan *scan, struct block_info *ret)
 {
     int code = block_peek(scan->value.mv_data, scan->value.mv_size, ret);
     if (!code && (ret->lane != scan->lane || ret->first_seq != scan->first))
-        return err_set(SPOOL_EDAMAGED, "a block of lane %s, event %" PRIu64 " stands where that of lane %s, event %" PRIu64 " should",
+        return err_set(SPOOL_EDAMAGED,
+                       "a block of lane %s, event %" PRIu64 " stands where that of lane %s, event %" PRIu64 " should",
                        lane_name(ret->lane), ret->first_seq, lane_name(scan->lane), scan->first);
     return code;
 }
@@ -132,7 +135,8 @@ int segment_read(const struct segment *segment, int lane, uint64_t seq, struct s
     if (code)
         return code;
     code = scan_to(&scan, seq);
-    if (code == SPOOL_EDAMAGED) /* LMDB stumbled in spite of the check: nothing in this segment can be reached any more */
+    if (code ==
+        SPOOL_EDAMAGED) /* LMDB stumbled in spite of the check: nothing in this segment can be reached any more */
         *ret_flaw = (struct segment_flaw){.first = seq, .end = segment->tally.lane[lane].next};
     if (!code)
         code = copy_block(&scan, ret, ret_flaw);
@@ -204,7 +208,8 @@ int segment_get_position(const struct segment *segment, MDB_txn *txn, const uint
     if (!code)
         code = row_read_position(&row, stored, &applied);
     if (!code && memcmp(stored, uuid, JOURNAL_UUID_SIZE) != 0)
-        return err_set(SPOOL_EDAMAGED, "segment %" PRIu64 ": the position of one journal stands under another", segment->number);
+        return err_set(SPOOL_EDAMAGED, "segment %" PRIu64 ": the position of one journal stands under another",
+                       segment->number);
     if (!code)
         *ret_applied = applied;
     return code;

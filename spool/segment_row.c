@@ -9,15 +9,14 @@
  *       24    8  commit: the LMDB transaction that wrote the row
  *       32       payload by kind:
  *
- *   1 head      u32 format of the segment (1), u32 number of lanes (4), u64 number, u64 created (ns since 1970), u64 base of
- *               each lane, 16 bytes largest id before
- *   2 tally     for each lane: u64 next, u64 events, 16 bytes smallest id, 16 bytes largest id; u32 blocks of the commit, u32 zero
- *   3 position  16 bytes uuid of a journal, u64 position below which its records are in segments
- *   4 snapshot  sinks and cursors, as the state wrote them
+ *   1 head      u32 format of the segment (1), u32 number of lanes (4), u64 number, u64 created (ns since 1970), u64
+ * base of each lane, 16 bytes largest id before 2 tally     for each lane: u64 next, u64 events, 16 bytes smallest id,
+ * 16 bytes largest id; u32 blocks of the commit, u32 zero 3 position  16 bytes uuid of a journal, u64 position below
+ * which its records are in segments 4 snapshot  sinks and cursors, as the state wrote them
  *
- * A row is valid if and only if its checksum matches and its size and kind fit. The format of the head is that of the whole
- * segment: to change anything here or in the trees, increase SEGMENT_FORMAT and keep reading format 1; rows of unknown kinds are
- * ignored by readers. */
+ * A row is valid if and only if its checksum matches and its size and kind fit. The format of the head is that of the
+ * whole segment: to change anything here or in the trees, increase SEGMENT_FORMAT and keep reading format 1; rows of
+ * unknown kinds are ignored by readers. */
 #include "segment_row.h"
 
 #include <string.h>
@@ -111,16 +110,16 @@ static int check_kind(const struct segment_row *row, enum segment_row_kind kind,
 {
     if (row->kind == kind && row->size == whole_size - ROW_HEADER)
         return SPOOL_OK;
-    return err_set(SPOOL_EDAMAGED, "a row of the segment's meta tree has kind %d and %zu bytes instead of kind %d", (int)row->kind,
-                   row->size, (int)kind);
+    return err_set(SPOOL_EDAMAGED, "a row of the segment's meta tree has kind %d and %zu bytes instead of kind %d",
+                   (int)row->kind, row->size, (int)kind);
 }
 
 int row_read_head(const struct segment_row *row, struct segment_head *ret)
 {
     const uint8_t *p = row->payload;
     if (row->kind == ROW_HEAD && row->size >= 8 && (get_u32(p) != SEGMENT_FORMAT || get_u32(p + 4) != LANES))
-        return err_set(SPOOL_EVERSION, "the segment has format %u with %u lanes; this libspool reads format %d with %d", get_u32(p),
-                       get_u32(p + 4), SEGMENT_FORMAT, LANES);
+        return err_set(SPOOL_EVERSION, "the segment has format %u with %u lanes; this libspool reads format %d with %d",
+                       get_u32(p), get_u32(p + 4), SEGMENT_FORMAT, LANES);
     int code = check_kind(row, ROW_HEAD, ROW_HEAD_SIZE);
     if (code)
         return code;

@@ -1,7 +1,7 @@
 /* segment_row.h - rows of a segment's "meta" tree: what is known about the segment besides its blocks.
  *
- * (segment_row.c has the format in prose.) Each row carries magic, kind and checksum, so that one found anywhere in a damaged
- * file can be believed. Private to the segment's and the log's files. */
+ * (segment_row.c has the format in prose.) Each row carries magic, kind and checksum, so that one found anywhere in a
+ * damaged file can be believed. Private to the segment's and the log's files. */
 #ifndef SPOOL_SEGMENT_ROW_H
 #define SPOOL_SEGMENT_ROW_H
 
@@ -16,23 +16,23 @@ extern const uint8_t ROW_MAGIC[8];
 /* Written once, when the segment is made. */
 struct segment_head {
     uint64_t number, created_ns;
-    uint64_t base[LANES];         /* sequence number of the first event that can stand here */
-    struct spool_id max_before;   /* the largest id in all segments before */
+    uint64_t base[LANES];       /* sequence number of the first event that can stand here */
+    struct spool_id max_before; /* the largest id in all segments before */
 };
 
 /* Written with each commit. */
 struct segment_lane_tally {
-    uint64_t next, events;        /* next is behind the last event; events < next - base where some were lost */
+    uint64_t next, events; /* next is behind the last event; events < next - base where some were lost */
     struct spool_id min_id, max_id;
 };
 struct segment_tally {
     struct segment_lane_tally lane[LANES];
-    uint32_t blocks;              /* how many the commit that wrote this row stored */
+    uint32_t blocks; /* how many the commit that wrote this row stored */
 };
 
 struct segment_row {
     enum segment_row_kind kind;
-    uint64_t commit;              /* the transaction that wrote it */
+    uint64_t commit; /* the transaction that wrote it */
     const uint8_t *payload;
     size_t size;
 };

@@ -1,10 +1,10 @@
 /* segment_salvage.c - rebuilds a damaged segment from its whole blocks and rows.
  *
- * What may be believed. A file also holds what is left of older transactions, and of the last one if it was not finished. With
- * both of LMDB's meta pages whole it is known which transaction was the last: anything later is left out. Otherwise the tally
- * row with the highest commit number tells, and since that commit may not have been finished, its positions count only if all of
- * its blocks are here: a position that is too high would lose events that are still in a journal, one too low
- * only repeats some. Of two blocks that overlap the later commit's stays.
+ * What may be believed. A file also holds what is left of older transactions, and of the last one if it was not
+ * finished. With both of LMDB's meta pages whole it is known which transaction was the last: anything later is left
+ * out. Otherwise the tally row with the highest commit number tells, and since that commit may not have been finished,
+ * its positions count only if all of its blocks are here: a position that is too high would lose events that are still
+ * in a journal, one too low only repeats some. Of two blocks that overlap the later commit's stays.
  *
  * If it cannot be known how far the newest segment went, the sequence numbers jump ahead by 2^32, so that none is ever
  * given twice. */
@@ -21,13 +21,13 @@
 #include "../lib/base/error.h"
 #include "../lib/base/sync.h"
 
-enum { BATCH_BYTES = 16 << 20 };       /* of one transaction while rebuilding */
+enum { BATCH_BYTES = 16 << 20 }; /* of one transaction while rebuilding */
 static const uint64_t JUMP = 1ull << 32;
 
 struct salvage {
     struct found found;
-    const struct found_tally *last;    /* the latest tally that may be believed; NULL: none */
-    bool last_complete;                /* its commit was finished */
+    const struct found_tally *last; /* the latest tally that may be believed; NULL: none */
+    bool last_complete;             /* its commit was finished */
     struct segment_head head;
     struct segment_tally tally;
     struct salvage_result result;
@@ -63,7 +63,8 @@ static void choose_tally(struct salvage *salvage)
     if (!salvage->last)
         return;
     uint64_t commit = salvage->last->commit;
-    salvage->last_complete = commit <= found->certain_txn || blocks_of_commit(found, commit) >= salvage->last->tally.blocks;
+    salvage->last_complete =
+        commit <= found->certain_txn || blocks_of_commit(found, commit) >= salvage->last->tally.blocks;
     salvage->result.end_known = found->metas_whole ? commit == found->certain_txn : commit > found->certain_txn;
 }
 
@@ -255,10 +256,11 @@ static int build(void *user, struct segment *segment)
     return code;
 }
 
-/* ------------------------------------------------------------------------------------------------------- in its place */
+/* ------------------------------------------------------------------------------------------------------- in its place
+ */
 
-/* The new file takes the name in the same instant as the old one loses it. Where the file system cannot do that, a crash in
- * between leaves the old one under its third name, from where the next open takes it to quarantine/. */
+/* The new file takes the name in the same instant as the old one loses it. Where the file system cannot do that, a
+ * crash in between leaves the old one under its third name, from where the next open takes it to quarantine/. */
 static int swap(const struct dir *dir, const char *tmp, const char *name, const char *damaged)
 {
     int fd = dir->segments_fd;

@@ -1,4 +1,5 @@
-/* segment_salvage.h - what is whole in a damaged segment, in a new file of the same number. Private to the log's files. */
+/* segment_salvage.h - what is whole in a damaged segment, in a new file of the same number. Private to the log's files.
+ */
 #ifndef SPOOL_SEGMENT_SALVAGE_H
 #define SPOOL_SEGMENT_SALVAGE_H
 
@@ -11,20 +12,21 @@ struct salvage_hint {
     bool newest;
 };
 struct salvage_result {
-    uint64_t blocks, events;         /* saved */
-    uint64_t lost;                   /* events missing among them, as far as is known */
-    bool end_known;                  /* otherwise numbers may have been given that nothing here tells of */
+    uint64_t blocks, events; /* saved */
+    uint64_t lost;           /* events missing among them, as far as is known */
+    bool end_known;          /* otherwise numbers may have been given that nothing here tells of */
 };
 
-/* Builds a whole segment from what is whole in the file, puts it in its place, and the damaged one into quarantine/. log.lock is
- * held exclusively. After a failure everything is as it was. */
-int segment_salvage(const struct dir *dir, uint64_t number, const struct salvage_hint *hint, struct salvage_result *ret);
+/* Builds a whole segment from what is whole in the file, puts it in its place, and the damaged one into quarantine/.
+ * log.lock is held exclusively. After a failure everything is as it was. */
+int segment_salvage(const struct dir *dir, uint64_t number, const struct salvage_hint *hint,
+                    struct salvage_result *ret);
 
 /* ---- segment_find.c: the search ---- */
 
 struct found_block {
     struct block_info info;
-    uint64_t offset;                 /* in the file */
+    uint64_t offset; /* in the file */
 };
 struct found_position {
     struct log_position position;

@@ -11,12 +11,13 @@
 #include "segment_env.h"
 
 enum {
-    PAGE_HEADER = 16,         /* LMDB's */
-    COMMIT_PAGES = 48,        /* copies of B-tree pages and of the free list that one commit can take */
+    PAGE_HEADER = 16,  /* LMDB's */
+    COMMIT_PAGES = 48, /* copies of B-tree pages and of the free list that one commit can take */
     FULL_PERCENT = 95,
 };
 
-/* ----------------------------------------------------------------------------------------------------- rows and blocks */
+/* ----------------------------------------------------------------------------------------------------- rows and blocks
+ */
 
 static int reserve(const struct segment *segment, MDB_txn *txn, MDB_dbi tree, MDB_val key, size_t size, unsigned flags,
                    uint8_t **ret)
@@ -85,7 +86,8 @@ int segment_put_block(struct segment *segment, MDB_txn *txn, struct block_info *
 {
     uint8_t *at;
     MDB_val key = {sizeof info->first_seq, &info->first_seq};
-    int code = reserve(segment, txn, segment->lane[info->lane], key, BLOCK_HEADER + (size_t)info->size, MDB_APPEND, &at);
+    int code =
+        reserve(segment, txn, segment->lane[info->lane], key, BLOCK_HEADER + (size_t)info->size, MDB_APPEND, &at);
     if (code)
         return code;
     info->commit = mdb_txn_id(txn);
@@ -93,7 +95,8 @@ int segment_put_block(struct segment *segment, MDB_txn *txn, struct block_info *
     return SPOOL_OK;
 }
 
-/* -------------------------------------------------------------------------------------------------------------- room */
+/* -------------------------------------------------------------------------------------------------------------- room
+ */
 
 uint64_t segment_pages_for(const struct segment *segment, const struct log_run *runs, size_t n)
 {
@@ -126,7 +129,8 @@ bool segment_is_empty(const struct segment *segment)
     return true;
 }
 
-/* --------------------------------------------------------------------------------------------------------- appending */
+/* --------------------------------------------------------------------------------------------------------- appending
+ */
 
 static void add_to_tally(struct segment_tally *tally, const struct block_info *info)
 {
@@ -141,7 +145,8 @@ static void add_to_tally(struct segment_tally *tally, const struct block_info *i
     tally->blocks++;
 }
 
-static int put_runs(struct segment *segment, MDB_txn *txn, struct segment_tally *tally, const struct log_run *runs, size_t n)
+static int put_runs(struct segment *segment, MDB_txn *txn, struct segment_tally *tally, const struct log_run *runs,
+                    size_t n)
 {
     int code = SPOOL_OK;
     for (size_t i = 0; !code && i < n; i++) {
@@ -160,8 +165,8 @@ static int put_runs(struct segment *segment, MDB_txn *txn, struct segment_tally 
     return code;
 }
 
-static int put_all(struct segment *segment, MDB_txn *txn, struct segment_tally *tally, const struct log_run *runs, size_t n,
-                   const struct log_position *positions, size_t position_count)
+static int put_all(struct segment *segment, MDB_txn *txn, struct segment_tally *tally, const struct log_run *runs,
+                   size_t n, const struct log_position *positions, size_t position_count)
 {
     int code = put_runs(segment, txn, tally, runs, n);
     for (size_t i = 0; !code && i < position_count; i++)
@@ -205,7 +210,8 @@ int segment_append(struct segment *segment, struct log_run *runs, size_t n, cons
     return SPOOL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ making */
+/* ------------------------------------------------------------------------------------------------------------ making
+ */
 
 static int make_trees(struct segment *segment)
 {

@@ -3,7 +3,8 @@
  *
  *     clang -fsanitize=fuzzer,address,undefined …
  *
- * Checksums stop nearly all random inputs. So each is tried twice: as it is, and with magic and checksums made right. */
+ * Checksums stop nearly all random inputs. So each is tried twice: as it is, and with magic and checksums made right.
+ */
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,8 +2,8 @@
  *
  *     clang -fsanitize=fuzzer,address,undefined …
  *
- * The input is a list of changes to a small environment: page (1 byte), offset in it (2), how many bytes (1), the bytes. So
- * the fuzzer need not find out what an LMDB file looks like. The file is in memory (memfd). */
+ * The input is a list of changes to a small environment: page (1 byte), offset in it (2), how many bytes (1), the
+ * bytes. So the fuzzer need not find out what an LMDB file looks like. The file is in memory (memfd). */
 #include <fcntl.h>
 #include <lmdb.h>
 #include <stdio.h>
@@ -23,6 +23,7 @@ static uint8_t original[MAP_BYTES];
 static size_t original_size;
 static int file = -1;
 static char path[64];
+static volatile unsigned sum; /* so that reading is not optimised away */
 
 static void require(int condition)
 {
@@ -90,7 +91,6 @@ static void change(MDB_env *env, unsigned rows)
 
 static void read_tree(MDB_txn *txn, const char *name)
 {
-    static volatile unsigned sum;
     MDB_dbi tree;
     MDB_cursor *cursor;
     MDB_val key, value;
@@ -150,7 +150,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         make_original();
     memcpy(bytes, original, original_size);
     apply(bytes, data, size);
-    require(pwrite(file, bytes, original_size, 0) == (ssize_t)original_size && ftruncate(file, (off_t)original_size) == 0);
+    require(pwrite(file, bytes, original_size, 0) == (ssize_t)original_size &&
+            ftruncate(file, (off_t)original_size) == 0);
     if (pagecheck(file, "fuzz"))
         return 0;
     MDB_env *env = open_env();

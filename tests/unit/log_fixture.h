@@ -1,5 +1,5 @@
-/* log_fixture.h - what the tests of the log share: a log in a directory of its own, runs of events for it, and a record of
- * what it reported as damaged. */
+/* log_fixture.h - what the tests of the log share: a log in a directory of its own, runs of events for it, and a record
+ * of what it reported as damaged. */
 #ifndef LOG_FIXTURE_H
 #define LOG_FIXTURE_H
 
@@ -20,9 +20,9 @@ struct fixture {
     struct dir dir;
     struct lock *lock;
     struct log *log;
-    char snapshot[64];                 /* what the next segment gets; empty: none */
-    unsigned damages;                  /* calls of damaged() */
-    char damage[DAMAGES_MAX][400];     /* "file: what" */
+    char snapshot[64];             /* what the next segment gets; empty: none */
+    unsigned damages;              /* calls of damaged() */
+    char damage[DAMAGES_MAX][400]; /* "file: what" */
     uint64_t damage_events;
 };
 
@@ -100,7 +100,8 @@ static inline struct spool_id test_id(uint64_t ticks)
     return id;
 }
 
-/* `count` events whose ids count from `ticks` and whose bodies are `body_size` bytes. Release with free(run->events). */
+/* `count` events whose ids count from `ticks` and whose bodies are `body_size` bytes. Release with free(run->events).
+ */
 static inline struct log_run test_run(int lane, uint32_t count, size_t body_size, uint64_t ticks)
 {
     struct buffer packed = {0};
@@ -108,8 +109,8 @@ static inline struct log_run test_run(int lane, uint32_t count, size_t body_size
     for (size_t i = 0; i < body_size; i++)
         body[i] = (char)('a' + (ticks + i) % 26);
     for (uint32_t i = 0; i < count; i++) {
-        struct spool_event event = SPOOL_EVENT(.type = "t", .priority = lane_priority(lane), .body = body, .body_size = body_size,
-                                               .content_type = "text/plain");
+        struct spool_event event = SPOOL_EVENT(.type = "t", .priority = lane_priority(lane), .body = body,
+                                               .body_size = body_size, .content_type = "text/plain");
         struct event_measure measure;
         struct spool_id id = test_id(ticks + i);
         ck_ok(event_measure(&event, SIZE_MAX, &measure));
@@ -118,8 +119,13 @@ static inline struct log_run test_run(int lane, uint32_t count, size_t body_size
         packed.size += measure.packed_size;
     }
     free(body);
-    return (struct log_run){.lane = lane, .count = count, .events = packed.data, .size = packed.size, .min_id = test_id(ticks),
-                            .max_id = test_id(ticks + count - 1), .first_seq = UINT64_MAX};
+    return (struct log_run){.lane = lane,
+                            .count = count,
+                            .events = packed.data,
+                            .size = packed.size,
+                            .min_id = test_id(ticks),
+                            .max_id = test_id(ticks + count - 1),
+                            .first_seq = UINT64_MAX};
 }
 
 static inline struct log_position test_position(uint8_t which, uint64_t applied)
@@ -139,8 +145,8 @@ static inline uint64_t test_commit(struct fixture *fixture, int lane, uint32_t c
     return run.first_seq;
 }
 
-/* Reads the lane from `seq` to its end: events met, those skipped as damaged in *ret_skipped (may be NULL). Each block must
- * hold the events it says it does. */
+/* Reads the lane from `seq` to its end: events met, those skipped as damaged in *ret_skipped (may be NULL). Each block
+ * must hold the events it says it does. */
 static inline uint64_t test_read_all(struct fixture *fixture, int lane, uint64_t seq, uint64_t *ret_skipped)
 {
     uint64_t events = 0, skipped = 0;

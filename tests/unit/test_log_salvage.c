@@ -1,5 +1,5 @@
-/* test_log_salvage.c - a damaged log: blocks that are skipped, segments that are rebuilt, and never a signal or a number
- * given twice. */
+/* test_log_salvage.c - a damaged log: blocks that are skipped, segments that are rebuilt, and never a signal or a
+ * number given twice. */
 #include <dirent.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -26,7 +26,8 @@ static uint64_t soon(void)
     return deadline_in_ms(10000);
 }
 
-/* ------------------------------------------------------------------------------------------------------ doing damage */
+/* ------------------------------------------------------------------------------------------------------ doing damage
+ */
 
 enum { FILE_MAX = 2 << 20 };
 
@@ -66,7 +67,8 @@ static size_t find_block(int lane, uint64_t seq)
     for (size_t at = 0; at + BLOCK_HEADER <= file.size; at++) {
         struct block_info info;
         if (memcmp(file.at + at, BLOCK_MAGIC, sizeof BLOCK_MAGIC) == 0 &&
-            block_peek(file.at + at, block_size(file.at + at), &info) == SPOOL_OK && info.lane == lane && info.first_seq == seq)
+            block_peek(file.at + at, block_size(file.at + at), &info) == SPOOL_OK && info.lane == lane &&
+            info.first_seq == seq)
             return at;
     }
     ck_abort_msg("no block of lane %d at %" PRIu64, lane, seq);
@@ -107,7 +109,8 @@ static void reopen(void)
     fixture_open(&f, 0);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ blocks */
+/* ------------------------------------------------------------------------------------------------------------ blocks
+ */
 
 START_TEST(damaged_block_is_skipped_told_once_and_set_aside)
 {
@@ -125,7 +128,8 @@ START_TEST(damaged_block_is_skipped_told_once_and_set_aside)
     }
     ck_assert_uint_eq(f.damages, 1);
     ck_assert_uint_eq(f.damage_events, 20);
-    ck_assert_msg(strstr(f.damage[0], "segments/00000000000000000001.mdb: block of lane high, events 40 to 59"), "%s", f.damage[0]);
+    ck_assert_msg(strstr(f.damage[0], "segments/00000000000000000001.mdb: block of lane high, events 40 to 59"), "%s",
+                  f.damage[0]);
     ck_assert_uint_eq(in_quarantine("block-high-40.bin"), 1);
     reopen(); /* still told only once */
     ck_assert_uint_eq(test_read_all(&f, LANE_HIGH, 45, &skipped), 40);
@@ -196,7 +200,8 @@ START_TEST(verify_names_damage_and_changes_nothing)
 }
 END_TEST
 
-/* ---------------------------------------------------------------------------------------------------------- segments */
+/* ---------------------------------------------------------------------------------------------------------- segments
+ */
 
 static uint64_t position_of(uint8_t which)
 {
@@ -334,8 +339,8 @@ START_TEST(sealed_segment_is_rebuilt_when_first_needed)
 }
 END_TEST
 
-/* A commit that was not finished left its blocks and rows in the file, behind the last page: they must not come back, since the
- * journal still has the events. */
+/* A commit that was not finished left its blocks and rows in the file, behind the last page: they must not come back,
+ * since the journal still has the events. */
 START_TEST(unfinished_commit_is_left_out)
 {
     test_commit(&f, LANE_HIGH, 20, 2000, 1);
@@ -397,7 +402,8 @@ START_TEST(read_only_log_leaves_a_damaged_segment_out)
 }
 END_TEST
 
-/* ----------------------------------------------------------------------------------------------------- random damage */
+/* ----------------------------------------------------------------------------------------------------- random damage
+ */
 
 static uint64_t random_state;
 

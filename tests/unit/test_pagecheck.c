@@ -1,8 +1,8 @@
 /* test_pagecheck.c - what passes the check LMDB can live with, and what LMDB writes passes.
  *
- * Two kinds of environments are made as the library makes them: a segment (named trees, integer keys, large values, only appended
- * to) and a state (rows in the main tree, put and deleted). Then their pages are damaged, some thousand times; whatever still
- * passes is read and written with LMDB in a child process, which must not die. */
+ * Two kinds of environments are made as the library makes them: a segment (named trees, integer keys, large values,
+ * only appended to) and a state (rows in the main tree, put and deleted). Then their pages are damaged, some thousand
+ * times; whatever still passes is read and written with LMDB in a child process, which must not die. */
 #include <fcntl.h>
 #include <lmdb.h>
 #include <signal.h>
@@ -98,7 +98,8 @@ static void append_like_log(MDB_env *env, unsigned blocks)
         uint64_t key = rc || i == META ? 0 : last_key(txn, tree);
         for (unsigned n = 0; !rc && i != META && n < blocks; n++) {
             key++;
-            rc = put(txn, tree, &key, sizeof key, random_below(4) ? 100 + random_below(200) : random_below(VALUE_MAX), MDB_APPEND);
+            rc = put(txn, tree, &key, sizeof key, random_below(4) ? 100 + random_below(200) : random_below(VALUE_MAX),
+                     MDB_APPEND);
         }
         for (unsigned n = 0; !rc && i == META && n < 3; n++) {
             char name[32];
@@ -148,7 +149,8 @@ static void make_env(change_fn change, unsigned commits, unsigned n)
     mdb_env_close(env);
 }
 
-/* ------------------------------------------------------------------------------------------- what LMDB writes passes */
+/* ------------------------------------------------------------------------------------------- what LMDB writes passes
+ */
 
 static void check_while_it_grows(change_fn change, unsigned n)
 {
@@ -217,6 +219,8 @@ START_TEST(other_data_version_is_named)
     int fd = open(path, O_RDWR | O_CLOEXEC);
     uint32_t version = htole32(2);
     ck_assert_int_eq(pwrite(fd, &version, sizeof version, 20), sizeof version);
+    ck_code(pagecheck(fd, "x.mdb"), SPOOL_EDAMAGED); /* only one of the meta pages says so */
+    ck_assert_int_eq(pwrite(fd, &version, sizeof version, 4096 + 20), sizeof version);
     ck_code(pagecheck(fd, "x.mdb"), SPOOL_EVERSION);
     close(fd);
 }
@@ -259,14 +263,16 @@ static void read_tree(MDB_txn *txn, MDB_dbi tree)
     MDB_val key, value;
     if (mdb_cursor_open(txn, tree, &cursor))
         return;
-    for (int rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST); !rc; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+    for (int rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST); !rc;
+         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
         MDB_val again = key;
         for (size_t i = 0; i < value.mv_size; i += 64)
             sink += ((const uint8_t *)value.mv_data)[i];
         if (random_below(8) == 0)
             mdb_get(txn, tree, &again, &value);
     }
-    for (int rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST); !rc; rc = mdb_cursor_get(cursor, &key, &value, MDB_PREV))
+    for (int rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST); !rc;
+         rc = mdb_cursor_get(cursor, &key, &value, MDB_PREV))
         sink++;
     mdb_cursor_close(cursor);
 }

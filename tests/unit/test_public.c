@@ -379,7 +379,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, one_event_is_found_by_its_id);
     tcase_add_test(tcase, many_are_stored_together);
     tcase_add_test(tcase, ids_never_go_back_over_a_restart_even_if_the_clock_does);
-    tcase_add_test(tcase, a_forked_child_must_open_again);
+    tcase_add_forking_test(tcase, a_forked_child_must_open_again);
     tcase_add_test(tcase, delivered_segments_are_deleted);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -389,9 +389,9 @@ static Suite *suite(void)
     tcase_add_test(tcase, dropping_the_oldest_is_counted);
     tcase_add_test(tcase, other_lanes_are_not_dropped_with_it);
     tcase_add_test(tcase, the_journal_of_a_dead_process_is_applied_at_open);
-    tcase_add_test(tcase, a_living_peer_adopts_the_journal_of_a_dead_one);
+    tcase_add_forking_test(tcase, a_living_peer_adopts_the_journal_of_a_dead_one);
     tcase_add_test(tcase, spare_journals_are_capped);
-    tcase_add_test(tcase, closing_is_bounded_when_a_peer_holds_the_lock);
+    tcase_add_forking_test(tcase, closing_is_bounded_when_a_peer_holds_the_lock);
     suite_add_tcase(suite, tcase);
     return suite;
 }
