@@ -25,13 +25,11 @@ static uint64_t apply_status(struct spool *spool, const struct store_sink *sink,
     return status.done_beyond;
 }
 
-int pending_of(struct spool *spool, const struct store_sink *sink, struct pending *ret)
+void pending_of(struct spool *spool, const struct store_sink *sink, struct pending *ret)
 {
     struct pending pending = {.retrying = sink->retry_rows};
     uint64_t first[LANES], next[LANES], stored_beyond = 0;
-    int code = store_bounds(spool->store, first, next);
-    if (code)
-        return code;
+    store_bounds_known(spool->store, first, next);
     memcpy(pending.cursor, sink->cursor, sizeof pending.cursor);
     uint64_t beyond = apply_status(spool, sink, &pending);
     for (int lane = 0; lane < LANES; lane++) {
@@ -43,7 +41,6 @@ int pending_of(struct spool *spool, const struct store_sink *sink, struct pendin
     pending.events -= beyond < pending.events ? beyond : pending.events;
     pending.events += pending.retrying;
     *ret = pending;
-    return SPOOL_OK;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- drain */
@@ -52,7 +49,7 @@ struct draining {
     struct spool *spool;
     uint64_t first[LANES], upto[LANES]; /* what was there at the call */
     uint32_t sinks, behind;
-    char message[256];                  /* names the first that is behind */
+    char message[256]; /* names the first that is behind */
     bool found;
 };
 
@@ -86,10 +83,12 @@ static int look_at_sink(void *user, const struct store_sink *sink)
     draining->sinks++;
     if (!is_behind(draining, sink))
         return 0;
-    struct pending pending = {0};
-    if (draining->behind++ == 0 && pending_of(draining->spool, sink, &pending) == SPOOL_OK)
-        snprintf(draining->message, sizeof draining->message, "sink %s holds %llu event(s)%s", sink->name,
-                 (unsigned long long)pending.events, sink->paused ? " and is paused" : "");
+    if (draining->behind++ > 0)
+        return 0;
+    struct pending pending;
+    pending_of(draining->spool, sink, &pending);
+    snprintf(draining->message, sizeof draining->message, "sink %s holds %llu event(s)%s", sink->name,
+             (unsigned long long)pending.events, sink->paused ? " and is paused" : "");
     return 0;
 }
 

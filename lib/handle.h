@@ -48,6 +48,6 @@ struct pending {
     uint64_t events, retrying;
     uint64_t cursor[LANES];
 };
-int pending_of(struct spool *spool, const struct store_sink *sink, struct pending *ret);
+void pending_of(struct spool *spool, const struct store_sink *sink, struct pending *ret);
 
 #endif

@@ -33,20 +33,11 @@ int struct_give(void *dst, const void *src, size_t our_size, const char *what)
 
 /* ------------------------------------------------------------------------------------------------------- defaults */
 
-static uint64_t clamp(uint64_t n, uint64_t least, uint64_t most) { return n < least ? least : n > most ? most : n; }
-
+/* Sizes left at 0 are settled when the directory is known. */
 static void fill_defaults(struct spool_options *o)
 {
     if (!o->durability)
         o->durability = SPOOL_DURABLE_POWER;
-    if (!o->max_bytes)
-        o->max_bytes = GIB(8);
-    if (!o->journal_bytes)
-        o->journal_bytes = (uint32_t)clamp(o->max_bytes / 8, KIB(64), MIB(16));
-    o->journal_bytes = (o->journal_bytes + 4095u) & ~4095u;
-    if (!o->segment_bytes)
-        o->segment_bytes = clamp(o->max_bytes / 16, MIB(1), MIB(256));
-    o->segment_bytes = (o->segment_bytes + 4095) & ~4095ull;
     if (!o->flush_interval_ms)
         o->flush_interval_ms = 100;
     if (!o->full_timeout_ms)

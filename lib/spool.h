@@ -246,11 +246,11 @@ enum spool_full_policy {
 struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max_bytes = …) fills size */
     size_t size;
     enum spool_durability durability; /* default: SPOOL_DURABLE_POWER */
-    uint64_t max_bytes;            /* of the directory; default 8 GiB, at least 4 MiB. LOW meets the limit at 80 %,
-                                      MEDIUM at 90 %, HIGH at 95 %, CRITICAL at 100 % */
-    uint32_t journal_bytes;        /* the ring of this process; default 16 MiB; 64 KiB to 1 GiB, rounded up to 4 KiB */
+    uint64_t max_bytes;            /* of the directory; default: as it was given last, else 8 GiB; at least 4 MiB. LOW meets
+                                      the limit at 80 %, MEDIUM at 90 %, HIGH at 95 %, CRITICAL at 100 % */
+    uint32_t journal_bytes;        /* the ring of this process; default max_bytes / 8, at most 16 MiB; 64 KiB to 1 GiB */
     uint32_t flush_interval_ms;    /* a PROCESS event is power-safe after that; default 100; SPOOL_FLUSH_NEVER */
-    uint64_t segment_bytes;        /* default: max_bytes / 16, at most 256 MiB; at least 1 MiB */
+    uint64_t segment_bytes;        /* default: max_bytes / 16, at most 256 MiB; at least 1 MiB. Fixed when the spool is made */
     uint64_t retention_ms;         /* keep delivered events that long; default 0: none. Yields to max_bytes */
     enum spool_full_policy full_policy[SPOOL_PRIORITIES]; /* indexed by enum spool_priority */
     uint32_t full_timeout_ms;      /* of SPOOL_FULL_BLOCK; default 5,000 */
@@ -340,7 +340,7 @@ void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome out
  *               as unavailable and tried again with backoff; SPOOL_ECONFIG and SPOOL_EINVAL stand until it is added anew.
  *               A message for the operator: spool_sink_error(). May be NULL: the state is `user`.
  *   deliver     sets the outcome of each event. Returns 0; SPOOL_EUNAVAILABLE: the sink is down, outcomes set before
- *               count, the others cost no attempt; SPOOL_EREJECTED: one of the events without an outcome is bad, find it
+ *               count (so set DELIVERED only when it is), the others cost no attempt; SPOOL_EREJECTED: one of the events without an outcome is bad, find it
  *               (the library bisects). Anything else counts as SPOOL_EUNAVAILABLE. Required.
  *   cancel      any thread, at any time between open and close, possibly twice: makes a running deliver return soon.
  *               May be NULL.

@@ -66,9 +66,8 @@ static int list_one(void *user, const struct store_sink *sink)
     struct pending pending;
     char *config = NULL;
     bool here = delivery_sink_status(spool->delivery, sink->name, &status) == SPOOL_OK;
-    int code = pending_of(spool, sink, &pending);
-    if (!code)
-        code = store_sink_config(spool->store, sink->name, &config);
+    pending_of(spool, sink, &pending);
+    int code = store_sink_config(spool->store, sink->name, &config);
     if (code) {
         listing->code = code == SPOOL_ENOTFOUND ? SPOOL_OK : code; /* removed meanwhile */
         return listing->code;
@@ -126,8 +125,7 @@ static int add_sink(void *user, const struct store_sink *sink)
     struct totals *totals = user;
     struct pending pending;
     totals->sinks++;
-    if (pending_of(totals->spool, sink, &pending))
-        return 0;
+    pending_of(totals->spool, sink, &pending);
     uint64_t oldest = oldest_of(totals->spool, sink, &pending);
     if (oldest && (!totals->oldest_ns || oldest < totals->oldest_ns))
         totals->oldest_ns = oldest;

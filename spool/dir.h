@@ -40,6 +40,11 @@ int dir_file_at(int at_fd, const char *name, int flags, mode_t mode);
  * none. */
 bool dir_copies_on_write(int fd);
 
+/* The max_bytes that was set last (limits.json); 0: none. */
+uint64_t dir_limits_read(const struct dir *dir);
+/* Keeps it for the next one to open. errno. */
+int dir_limits_write(const struct dir *dir, uint64_t max_bytes);
+
 /* Calls `each` with every plain name in the directory `at_fd` that ends in `suffix`, unsorted. Non-zero ends. */
 int dir_each(int at_fd, const char *suffix, int (*each)(void *user, const char *name), void *user);
 

@@ -65,6 +65,8 @@ void log_set_journal_filter(struct log *log, bool (*alive)(void *user, const uin
 int log_read(struct log *log, int lane, uint64_t seq, uint64_t deadline_ns, struct store_block **ret,
              uint64_t *ret_skip_to);
 int log_bounds(struct log *log, uint64_t deadline_ns, uint64_t ret_first[LANES], uint64_t ret_next[LANES]);
+/* As log_bounds() found them last, without the lock. */
+void log_bounds_known(struct log *log, uint64_t ret_first[LANES], uint64_t ret_next[LANES]);
 int log_seek(struct log *log, int lane, const struct spool_id *id, uint64_t deadline_ns, uint64_t *ret_seq);
 
 /* The largest id in the log; all zero if there is none. */
@@ -86,6 +88,7 @@ int log_rotate(struct log *log, uint64_t min_bytes, uint64_t deadline_ns);
 struct log_stats {
     uint64_t segments, bytes, events;
 };
+/* What was known last if a peer does not give the lock. */
 int log_stats(struct log *log, struct log_stats *ret);
 
 /* Every page and block of every segment; calls as spool_verify(). Adds to the report. */

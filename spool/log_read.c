@@ -157,6 +157,17 @@ int log_bounds(struct log *log, uint64_t deadline_ns, uint64_t ret_first[LANES],
     return SPOOL_OK;
 }
 
+void log_bounds_known(struct log *log, uint64_t ret_first[LANES], uint64_t ret_next[LANES])
+{
+    struct bounds bounds = {0};
+    pthread_mutex_lock(&log->mutex);
+    if (log->count && log->entries[0].known && log->entries[log->count - 1].segment)
+        copy_bounds(log, &bounds);
+    pthread_mutex_unlock(&log->mutex);
+    memcpy(ret_first, bounds.first, sizeof bounds.first);
+    memcpy(ret_next, bounds.next, sizeof bounds.next);
+}
+
 static int read_max_id(struct log *log, void *user)
 {
     struct spool_id *max = user;

@@ -8,6 +8,7 @@
 #include "store_inside.h"
 
 enum { OPEN_DEADLINE_MS = 10000, STATE_MAP_MIN = 16 << 20 };
+static const uint64_t DEFAULT_MAX_BYTES = 8ull << 30;
 
 void store_tell_change(struct store *store, bool control)
 {
@@ -46,8 +47,6 @@ static int make_mutexes(struct store *store)
         err = pthread_mutex_init(&store->sinks_mutex, NULL);
     if (!err)
         err = pthread_mutex_init(&store->clock_mutex, NULL);
-    if (!err)
-        err = pthread_mutex_init(&store->look_mutex, NULL);
     if (!err)
         err = cond_init(&store->committer_cond);
     if (!err)
@@ -164,6 +163,42 @@ static int start_threads(struct store *store)
     return code;
 }
 
+static uint64_t between(uint64_t n, uint64_t least, uint64_t most)
+{
+    return n < least ? least : n > most ? most : n;
+}
+
+static uint64_t default_segment_bytes(uint64_t max_bytes)
+{
+    return between(max_bytes / 16, 1 << 20, 256 << 20) & ~4095ull;
+}
+
+/* max_bytes as given, else as it was given last; the ring by it. */
+static void settle_sizes(struct store *store)
+{
+    struct store_options *o = &store->options;
+    if (o->max_bytes && dir_limits_write(&store->dir, o->max_bytes))
+        report(&o->reporter, SPOOL_LOG_WARNING, "max_bytes is not remembered: %s", err_last());
+    if (!o->max_bytes)
+        o->max_bytes = dir_limits_read(&store->dir);
+    if (!o->max_bytes)
+        o->max_bytes = DEFAULT_MAX_BYTES;
+    if (!o->journal_bytes)
+        o->journal_bytes = (uint32_t)between(o->max_bytes / 8, 64 << 10, 16 << 20);
+    o->journal_bytes = (uint32_t)round_up(o->journal_bytes, 4096);
+}
+
+static int open_dir(struct store *store, const char *path)
+{
+    const struct store_options *o = &store->options;
+    uint64_t segment_bytes = o->segment_bytes ? round_up(o->segment_bytes, 4096)
+                                              : default_segment_bytes(o->max_bytes ? o->max_bytes : DEFAULT_MAX_BYTES);
+    int code = dir_open(path, segment_bytes, o->file_mode, o->flags, &store->dir);
+    if (!code)
+        settle_sizes(store);
+    return code;
+}
+
 /* A frame must fit a quarter of the ring and of a segment, headers included. */
 static size_t largest_frame(const struct store *store)
 {
@@ -182,7 +217,7 @@ int store_open(const char *dir, const struct store_options *options, struct hlc 
     store->dir.fd = store->dir.journal_fd = store->dir.segments_fd = store->dir.quarantine_fd = -1;
     int code = make_mutexes(store);
     if (!code)
-        code = dir_open(dir, options->segment_bytes, options->file_mode, options->flags, &store->dir);
+        code = open_dir(store, dir);
     if (!code) {
         store->frame_max = largest_frame(store);
         limits_init(store);
@@ -274,7 +309,6 @@ static void free_mutexes(struct store *store)
     pthread_mutex_destroy(&store->append_mutex);
     pthread_mutex_destroy(&store->sinks_mutex);
     pthread_mutex_destroy(&store->clock_mutex);
-    pthread_mutex_destroy(&store->look_mutex);
     pthread_cond_destroy(&store->committer_cond);
     pthread_cond_destroy(&store->room_cond);
 }

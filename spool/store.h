@@ -3,6 +3,7 @@
  * A store is one open directory:
  *
  *   DIR/ spool.json            what this is and which version: the first file looked at, the last one made
+ *        limits.json           max_bytes as it was set last
  *        log.lock state.lock   our locks (lock.h)           sink-<name>.lock   who delivers to a sink
  *        wake                  mapped futex words (wake.h)
  *        journal/<uuid>.jnl    one ring per process (journal.h)
@@ -35,7 +36,7 @@ enum { SINK_NAME_MAX = 64, SINK_KIND_MAX = 31, REASON_MAX = 255 };
 
 /* ------------------------------------------------------------------------------------------------ open and close */
 
-struct store_options {              /* as in struct spool_options, with the defaults filled in */
+struct store_options {              /* as in struct spool_options, with the defaults filled in; but the sizes may be 0 */
     uint64_t max_bytes, segment_bytes, retention_ms;
     uint32_t journal_bytes, flush_interval_ms, full_timeout_ms, file_mode, flags;
     enum spool_full_policy full_policy[LANES]; /* by lane */
@@ -103,6 +104,9 @@ int store_read(struct store *store, int lane, uint64_t seq, uint64_t deadline_ns
 /* First sequence number there is, and the one the next committed event will get, of each lane. Cheap (memory, refreshed
  * on commits of other processes). */
 int store_bounds(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES]);
+
+/* The same for displays: beside a stopped peer that holds the lock, what was known last. */
+void store_bounds_known(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES]);
 
 /* A sequence number of the lane at or before the first event whose id is >= `id` (block granularity); next if none. */
 int store_seek(struct store *store, int lane, const struct spool_id *id, uint64_t *ret_seq);

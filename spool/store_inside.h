@@ -85,11 +85,6 @@ struct store {
     pthread_mutex_t sinks_mutex;
     struct election *elections;    /* sinks_mutex */
 
-    pthread_mutex_t look_mutex;  /* guards the last answers, for when a stopped peer holds log.lock */
-    struct log_stats last_stats; /* look_mutex */
-    uint64_t last_first[LANES], last_next[LANES]; /* look_mutex */
-    bool have_stats, have_bounds; /* look_mutex */
-
     pthread_mutex_t clock_mutex;
     struct spool_id clock_lease;   /* clock_mutex: stamps up to here were promised on disk */
 

@@ -5,8 +5,6 @@ enum { READ_DEADLINE_MS = 5000, LOOK_DEADLINE_MS = 1000 };
 
 static uint64_t read_deadline(void) { return deadline_in_ms(READ_DEADLINE_MS); }
 
-static uint64_t look_deadline(void) { return deadline_in_ms(LOOK_DEADLINE_MS); }
-
 void store_block_ref(struct store_block *block) { atomic_fetch_add_explicit(&block->refs, 1, memory_order_relaxed); }
 
 void store_block_unref(struct store_block *block)
@@ -21,42 +19,15 @@ int store_read(struct store *store, int lane, uint64_t seq, uint64_t deadline_ns
     return log_read(store->log, lane, seq, deadline_ns, ret, ret_skip_to);
 }
 
-/* Beside a stopped peer that holds the lock, the last answer is better than none: it can only be too small. */
 int store_bounds(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES])
 {
-    uint64_t first[LANES], next[LANES];
-    int code = log_bounds(store->log, look_deadline(), first, next);
-    pthread_mutex_lock(&store->look_mutex);
-    if (!code) {
-        memcpy(store->last_first, first, sizeof first);
-        memcpy(store->last_next, next, sizeof next);
-        store->have_bounds = true;
-    }
-    if (code == SPOOL_ETIMEOUT && store->have_bounds)
-        code = SPOOL_OK;
-    if (!code) {
-        memcpy(ret_first, store->last_first, sizeof first);
-        memcpy(ret_next, store->last_next, sizeof next);
-    }
-    pthread_mutex_unlock(&store->look_mutex);
-    return code;
+    return log_bounds(store->log, read_deadline(), ret_first, ret_next);
 }
 
-static int look_at_log(struct store *store, struct log_stats *ret)
+void store_bounds_known(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES])
 {
-    struct log_stats stats;
-    int code = log_stats(store->log, &stats);
-    pthread_mutex_lock(&store->look_mutex);
-    if (!code) {
-        store->last_stats = stats;
-        store->have_stats = true;
-    }
-    if (code == SPOOL_ETIMEOUT && store->have_stats)
-        code = SPOOL_OK;
-    if (!code)
-        *ret = store->last_stats;
-    pthread_mutex_unlock(&store->look_mutex);
-    return code;
+    if (log_bounds(store->log, deadline_in_ms(LOOK_DEADLINE_MS), ret_first, ret_next))
+        log_bounds_known(store->log, ret_first, ret_next);
 }
 
 int store_seek(struct store *store, int lane, const struct spool_id *id, uint64_t *ret_seq)
@@ -124,7 +95,7 @@ int store_stats(struct store *store, struct store_stats *ret)
     struct store_stats stats = {0};
     struct log_stats log;
     struct state_stats state;
-    int code = look_at_log(store, &log);
+    int code = log_stats(store->log, &log);
     if (!code)
         code = state_stats(store->state, read_deadline(), &state);
     if (code)

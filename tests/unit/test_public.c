@@ -80,6 +80,21 @@ static void add_sink(struct spool *spool, const char *name, struct seen *seen)
 
 /* ------------------------------------------------------------------------------------------------------------ tests */
 
+START_TEST(the_limit_given_last_is_remembered)
+{
+    struct spool *spool = open_spool();
+    struct spool_stats stats = SPOOL_STATS();
+    ck_ok(spool_close(spool));
+    for (int i = 0; i < 2; i++) { /* also when it is only looked at */
+        struct spool_options options = SPOOL_OPTIONS(.flags = i ? SPOOL_READ_ONLY : 0);
+        ck_ok(spool_open(path, &options, &spool));
+        ck_ok(spool_stats(spool, &stats));
+        ck_assert_uint_eq(stats.max_bytes, 64 << 20);
+        ck_ok(spool_close(spool));
+    }
+}
+END_TEST
+
 START_TEST(open_twice_is_one_handle)
 {
     struct spool *a = open_spool(), *b = NULL;
@@ -370,6 +385,7 @@ static Suite *suite(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, open_twice_is_one_handle);
+    tcase_add_test(tcase, the_limit_given_last_is_remembered);
     tcase_add_test(tcase, events_wait_for_the_first_sink_and_come_once);
     tcase_add_test(tcase, a_sink_from_now_sees_only_what_comes);
     tcase_add_test(tcase, a_sink_that_is_down_holds_its_events);
