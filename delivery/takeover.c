@@ -80,6 +80,15 @@ static int take_stored(struct sink *sink, const struct store_sink *stored)
     return SPOOL_OK;
 }
 
+/* A row stands for its event, which is over for the log: also if a crash came between the parts of a large acknowledgement,
+ * after the rows were stored and before the cursor and ranges were. */
+static int load_row(void *user, const struct store_retry *stored)
+{
+    struct sink *sink = user;
+    int code = add_row(&sink->retries, stored);
+    return code ? code : window_finish(&sink->windows[stored->lane], stored->seq, stored->seq + 1);
+}
+
 /* Without the lock; what it writes is nobody else's while the sink is not loaded. */
 static int read_progress(struct delivery *d, struct sink *sink, bool *ret_paused)
 {
@@ -94,7 +103,7 @@ static int read_progress(struct delivery *d, struct sink *sink, bool *ret_paused
     if (code == SPOOL_OK)
         code = store_checkpoint(d->store, sink->id, sink->checkpoint, sizeof sink->checkpoint, &sink->checkpoint_size);
     if (code == SPOOL_OK)
-        code = store_retry_each(d->store, sink->id, add_row, &sink->retries);
+        code = store_retry_each(d->store, sink->id, load_row, sink);
     free(stored);
     return code;
 }
