@@ -75,6 +75,8 @@ static int commit_gathered(struct cycle *cycle, struct journal *journal)
 static int run_cycle(struct cycle *cycle, struct journal *journal)
 {
     cycle->damaged = 0;
+    if (journal_head(journal) - journal_applied(journal) >= BUSY_BYTES) /* not for a lone event: its flush would write them */
+        journal_open_pages(journal, AHEAD_BYTES);
     int code = gather(cycle, journal);
     if (!code)
         code = commit_gathered(cycle, journal);

@@ -70,9 +70,34 @@ void journal_begin_at(struct journal *journal, uint64_t position)
     journal->head_offset = (uint32_t)(position % journal->ring_bytes);
     journal->reserved = 0;
     journal->begun = true;
+    journal->lap_begin = journal->pages_open = position;
     atomic_store(&journal->applied, position);
     atomic_store(&journal->flushed, position);
     atomic_store(&journal->head, position);
+}
+
+/* Opens [from, to), which may go over the end of the ring. */
+static bool open_range(struct journal *journal, uint64_t from, uint64_t to)
+{
+    while (from < to) {
+        uint32_t offset = (uint32_t)(from % journal->ring_bytes);
+        uint64_t left = journal->ring_bytes - offset, size = to - from < left ? to - from : left;
+        uint32_t page = offset & ~(uint32_t)(JOURNAL_PAGE - 1);
+        if (madvise(journal->ring + page, size + (offset - page), MADV_POPULATE_WRITE))
+            return false; /* a kernel before 5.14, or no memory: then producers fault as they come */
+        from += size;
+    }
+    return true;
+}
+
+void journal_open_pages(struct journal *journal, size_t ahead_bytes)
+{
+    uint64_t lap_end = journal->lap_begin + journal->ring_bytes, to = journal_head(journal) + ahead_bytes;
+    to = to < lap_end ? to : lap_end;
+    if (journal->use_pwrite || journal->pages_open >= to)
+        return;
+    uint64_t from = journal->pages_open;
+    journal->pages_open = open_range(journal, from, to) ? to : lap_end;
 }
 
 static bool is_possible(const struct journal *journal, size_t payload_size)

@@ -36,6 +36,8 @@ struct journal {
     _Atomic uint64_t head;    /* written under the appender's lock, with release; read by all with acquire */
     _Atomic uint64_t applied; /* written by the committer */
 
+    uint64_t lap_begin, pages_open; /* positions: where appending began, and up to where pages are open; the committer's */
+
     pthread_mutex_t flush_mutex;
     _Atomic uint64_t flushed;       /* written under flush_mutex */
     _Atomic int failure;            /* errno of the flush that failed; written under flush_mutex, once */

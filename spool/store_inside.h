@@ -25,6 +25,8 @@
 
 enum {
     COMMIT_BYTES = 1 << 20,      /* so much gathered is committed at once */
+    AHEAD_BYTES = 2 << 20,       /* of journal pages are made writable before the producers come to them … */
+    BUSY_BYTES = 64 << 10,       /* … when so much has gathered */
     COMMIT_LINGER_MS = 5,        /* with a sink registered, an event waits at most that long for company */
     SPARE_JOURNALS_MAX = 4,      /* emptied journals that are kept for processes to come */
     SPARES_KNOWN_MAX = 16,       /* … and remembered, so that a probe need not read them again */
