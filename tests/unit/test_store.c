@@ -241,9 +241,16 @@ START_TEST(dropping_the_oldest_is_counted)
     for (int i = 0; i < 600; i++)
         ck_ok(append(store, SPOOL_LOW, body, sizeof body, false, NULL));
     ck_ok(store_commit(store, deadline_in_ms(10000)));
-    ck_ok(store_stats(store, &stats));
-    ck_assert_uint_gt(stats.dropped_events, 100);
-    ck_assert_uint_eq(stats.dropped_events + count(store, NULL, NULL), 600);
+    uint64_t dropped;
+    unsigned left;
+    do { /* the keeper may still be at the last wish */
+        ck_ok(store_stats(store, &stats));
+        dropped = stats.dropped_events;
+        left = count(store, NULL, NULL);
+        ck_ok(store_stats(store, &stats));
+    } while (dropped != stats.dropped_events);
+    ck_assert_uint_gt(dropped, 100);
+    ck_assert_uint_eq(dropped + left, 600);
     ck_ok(store_sink_get(store, "s", &sink));
     ck_assert_uint_eq(sink.dropped, stats.dropped_events);
     ck_ok(store_close(store, deadline_in_ms(5000)));
