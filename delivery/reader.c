@@ -155,7 +155,7 @@ static int fill(struct delivery *d, const struct sink *sink, struct batch *batch
 static void note_unread(struct delivery *d, struct sink *sink, int lane, const struct supply *s, int code,
                         uint64_t skip_to)
 {
-    if (code == SPOOL_EDAMAGED || code == SPOOL_ESTALE) {
+    if (s && (code == SPOOL_EDAMAGED || code == SPOOL_ESTALE)) { /* of the log; a damaged row is judged as such */
         skip(d, sink, lane, s->first, skip_to < s->end ? skip_to : s->end, code == SPOOL_EDAMAGED);
         return;
     }

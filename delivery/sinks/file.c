@@ -271,7 +271,7 @@ static int read_checkpoint(const void *bytes, size_t size, struct mark *ret)
 static int resume(struct file *f, const struct mark *mark)
 {
     struct stat st;
-    char wanted[FILE_PATH_MAX];
+    char wanted[FILE_PATH_MAX] = "";
     if (mark->ino == 0 || stat(mark->path, &st) != 0 || st.st_dev != (dev_t)mark->dev ||
         st.st_ino != (ino_t)mark->ino || (uint64_t)st.st_size < mark->offset)
         return SPOOL_OK; /* gone, replaced or cut by somebody: not ours to change */
