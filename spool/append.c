@@ -75,7 +75,8 @@ static enum spool_full_policy ask_for_room(struct store *store, const struct fra
         return SPOOL_FULL_BLOCK; /* the ring is full for a moment: back-pressure, not a full spool */
     enum spool_full_policy policy = store->options.full_policy[frame->lane];
     store->want_room = true;
-    store->want_drop[frame->lane] |= policy == SPOOL_FULL_DROP_OLDEST;
+    /* Dropping makes room; against another failure of the commit it does not help. */
+    store->want_drop[frame->lane] |= policy == SPOOL_FULL_DROP_OLDEST && (limit || limits_disk_is_full(store));
     wake_bump(store->wake, false);
     return policy;
 }

@@ -10,7 +10,11 @@
  * all goes to the log, and the journal is replaced. */
 #include "store_inside.h"
 
-enum { RETRY_MIN_MS = 50, RETRY_MAX_MS = 1000 };
+enum {
+    RETRY_MIN_MS = 50,
+    RETRY_MAX_MS = 1000,
+    SCAN_ENOUGH = -1101, /* does not leave this file: the cycle is full */
+};
 
 void committer_kick(struct store *store)
 {
@@ -29,28 +33,37 @@ struct cycle {
 
 static int gather_one(void *user, const uint8_t *payload, size_t size) { return packer_add_frame(user, payload, size); }
 
-static int gather_scanned(void *user, const uint8_t *payload, size_t size, uint64_t position)
-{
-    (void)position;
-    return packer_add_frame(user, payload, size);
-}
-
-/* A record in the ring is broken, so there is no walking past it: takes every whole one there is. */
-static int gather_by_scan(struct cycle *cycle, struct journal *journal)
-{
-    struct journal_scan scan;
-    uint64_t head = journal_head(journal);
-    packer_reset(cycle->packer);
-    int code = journal_scan(journal, journal_applied(journal), true, gather_scanned, cycle->packer, &scan);
-    cycle->damaged = scan.gaps;
-    cycle->to = head;
-    return code;
-}
-
 static size_t cycle_bytes_max(const struct store *store)
 {
     size_t by_segment = store->dir.segment_bytes / 4, by_ring = store->options.journal_bytes / 4;
     return by_segment < by_ring ? by_segment : by_ring;
+}
+
+static int gather_scanned(void *user, const uint8_t *payload, size_t size, uint64_t position)
+{
+    struct cycle *cycle = user;
+    size_t gathered = packer_bytes(cycle->packer);
+    if (gathered && gathered + size > cycle_bytes_max(cycle->store))
+        return SCAN_ENOUGH;
+    cycle->to = position + JOURNAL_RECORD_HEADER + size;
+    return packer_add_frame(cycle->packer, payload, size);
+}
+
+/* A record in the ring is broken, so there is no walking past it: takes the whole ones behind it, a cycle's worth. */
+static int gather_by_scan(struct cycle *cycle, struct journal *journal)
+{
+    struct journal_scan scan = {0};
+    uint64_t head = journal_head(journal); /* producers may be ahead of it when the scan looks */
+    packer_reset(cycle->packer);
+    cycle->to = 0;
+    int code = journal_scan(journal, journal_applied(journal), true, gather_scanned, cycle, &scan);
+    if (code == SCAN_ENOUGH) {
+        cycle->damaged = 1; /* that one; others behind it are met by the cycles to come */
+        return SPOOL_OK;
+    }
+    cycle->damaged = scan.gaps;
+    cycle->to = cycle->to > head ? cycle->to : head;
+    return code;
 }
 
 static int gather(struct cycle *cycle, struct journal *journal)
@@ -92,6 +105,7 @@ static int run_cycle(struct cycle *cycle, struct journal *journal)
 
 static void note_success(struct store *store, struct cycle *cycle)
 {
+    atomic_fetch_add(&store->committed_bytes, packer_bytes(cycle->packer));
     atomic_fetch_add(&store->used_bytes, packer_bytes(cycle->packer));
     if (atomic_exchange(&store->disk_full, false))
         notify(&store->options.reporter, SPOOL_NOTICE_DISK_OK, NULL, NULL, 0, "%s: the disk takes writes again",
@@ -140,9 +154,11 @@ static void replace_journal(struct store *store)
     struct ring *fresh = calloc(1, sizeof *fresh);
     if (!fresh)
         return; /* the next turn tries again; producers wait or get SPOOL_EFULL */
+    store->replacing = true;
     pthread_mutex_unlock(&store->append_mutex);
     int code = recovery_own_journal(store, &fresh->journal);
     pthread_mutex_lock(&store->append_mutex);
+    store->replacing = false;
     if (code) {
         free(fresh);
         return;

@@ -6,9 +6,10 @@
 
 void keeper_measure(struct store *store)
 {
-    uint64_t bytes, journals;
+    uint64_t bytes, journals, before = atomic_load(&store->committed_bytes);
     if (dir_used_bytes(&store->dir, &bytes, &journals) == SPOOL_OK) {
-        atomic_store(&store->used_bytes, bytes);
+        /* What is committed while we look may be counted twice, but never not at all: the limit holds. */
+        atomic_store(&store->used_bytes, bytes + atomic_load(&store->committed_bytes) - before);
         atomic_store(&store->journal_count, (uint32_t)journals);
     }
     uint64_t cursor[LANES];

@@ -29,6 +29,12 @@ bool limits_are_tight(const struct store *store)
     return atomic_load(&store->used_bytes) > store->options.max_bytes / 4 * 3;
 }
 
+bool limits_disk_is_full(const struct store *store)
+{
+    int error = store->commit_error;
+    return error == ENOSPC || error == EDQUOT || error == SPOOL_EFULL;
+}
+
 /* ---------------------------------------------------------------------------------------------- what is delivered */
 
 static void oldest_to_keep(struct store *store, struct spool_id *ret)
@@ -132,7 +138,7 @@ static bool take_drop_wish(struct store *store)
     pthread_mutex_lock(&store->append_mutex);
     for (int lane = 0; lane < LANES; lane++) {
         /* Still too full now? What was deleted meanwhile may have been enough. */
-        wanted |= store->want_drop[lane] && (!limits_allow(store, lane, store->frame_max) || store->commit_error);
+        wanted |= store->want_drop[lane] && (!limits_allow(store, lane, store->frame_max) || limits_disk_is_full(store));
         store->want_drop[lane] = false;
     }
     pthread_mutex_unlock(&store->append_mutex);

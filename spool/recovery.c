@@ -108,10 +108,12 @@ struct sweep {
     uint32_t unapplied;     /* could not be committed: the disk is full, or a peer holds the lock */
 };
 
+/* The record lock does not tell: it is the process's, and to close one's own journal once more gives it up. While the
+ * committer makes a new one, any may be that; the next sweep looks again. */
 static bool is_ours(struct store *store, const char *name)
 {
     pthread_mutex_lock(&store->append_mutex);
-    bool ours = store->ring && strcmp(journal_name(store->ring->journal), name) == 0;
+    bool ours = store->replacing || (store->ring && strcmp(journal_name(store->ring->journal), name) == 0);
     for (struct ring *ring = store->retired; ring && !ours; ring = ring->next)
         ours = strcmp(journal_name(ring->journal), name) == 0;
     pthread_mutex_unlock(&store->append_mutex);

@@ -64,6 +64,7 @@ struct store {
     pthread_cond_t room_cond;      /* append_mutex: room, progress or failure of the committer */
     struct ring *ring;             /* append_mutex; NULL while none could be made */
     struct ring *retired;          /* append_mutex */
+    bool replacing;                /* append_mutex: the committer makes a journal that is not in `ring` yet */
     uint64_t commit_at;            /* append_mutex: wake the committer when the head passes this position */
     uint64_t commit_through;       /* append_mutex: somebody waits for that position to be in a segment */
     uint64_t commit_failures;      /* append_mutex: grows with each failed commit */
@@ -77,7 +78,8 @@ struct store {
     uint64_t close_deadline_ns;    /* append_mutex; set with stopping */
     bool disk_full_told;           /* committer only */
 
-    _Atomic uint64_t used_bytes;   /* of the directory, as of the last look */
+    _Atomic uint64_t used_bytes;   /* of the directory: the last look and what was committed since */
+    _Atomic uint64_t committed_bytes; /* by this process, ever */
     _Atomic uint64_t recovered_events;
     _Atomic uint32_t journal_count, sink_count;
     _Atomic uint32_t unapplied_journals; /* of dead processes, that the last sweep could not apply */
@@ -137,6 +139,8 @@ bool limits_allow(const struct store *store, int lane, uint64_t bytes);
 /* Without locks: deletes what is delivered, and drops by policy what must go. */
 void limits_reclaim(struct store *store);
 bool limits_are_tight(const struct store *store); /* three quarters of max_bytes are used */
+/* append_mutex held: the last commit found no room on the disk (and did not fail for another reason). */
+bool limits_disk_is_full(const struct store *store);
 
 /* store.c */
 void store_tell_change(struct store *store, bool control);
