@@ -2,19 +2,23 @@
  *
  * POSIX record locks belong to the process and are dropped when any descriptor of the file is closed, and LMDB forbids to
  * open a file twice: so a directory opened twice is one handle, counted. A spool that was closed while a sink hung stays in
- * the registry with a count of 0, since its lock and memory are still in use; the next open of that directory goes on with it. */
+ * the registry with a count of 0, since its lock and memory are still in use; the next open of that directory goes on with it.
+ *
+ * For the same reason a forked child that has opened the directory itself keeps the descriptors of an inherited handle until
+ * its own is closed: closing them would give up its own locks, and a peer would take its journal for a dead one's. */
 #include <sys/stat.h>
 
 #include "handle.h"
 
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct spool *registry; /* registry_mutex */
+static struct spool *registry;  /* registry_mutex */
+static struct spool *inherited; /* registry_mutex: handles of the parent that were closed, and are not freed yet */
 
 /* In a forked child nothing is open, and the mutex may be held by a thread that is not there. */
 static void forget_parent(void)
 {
     pthread_mutex_init(&registry_mutex, NULL);
-    registry = NULL;
+    registry = inherited = NULL;
 }
 
 static int watch_forks(void)
@@ -40,16 +44,19 @@ int handle_check(const struct spool *spool)
 }
 
 /* registry_mutex held. */
+static struct spool *find_inode(dev_t device, ino_t inode)
+{
+    struct spool *spool = registry;
+    while (spool && (spool->device != device || spool->inode != inode))
+        spool = spool->next;
+    return spool;
+}
+
+/* registry_mutex held. */
 static struct spool *find_open(const char *dir)
 {
     struct stat st;
-    if (stat(dir, &st))
-        return NULL;
-    for (struct spool *spool = registry; spool; spool = spool->next) {
-        if (spool->device == st.st_dev && spool->inode == st.st_ino)
-            return spool;
-    }
-    return NULL;
+    return stat(dir, &st) ? NULL : find_inode(st.st_dev, st.st_ino);
 }
 
 static void forget(struct spool *gone)
@@ -195,18 +202,39 @@ int spool_open(const char *dir, const struct spool_options *options, struct spoo
 
 /* ------------------------------------------------------------------------------------------------------- closing */
 
-/* In a forked child: the memory goes, files and locks stay the parent's. */
-static int abandon(struct spool *spool)
+static void free_abandoned(struct spool *spool)
 {
-    if (spool->opened > 1) {
-        spool->opened--;
-        return SPOOL_OK;
-    }
     delivery_abandon(atomic_load(&spool->delivery));
     store_abandon(spool->store);
     hlc_free(spool->clock);
     free(spool->dir);
     free(spool);
+}
+
+/* registry_mutex held: frees what no spool of this process stands in the way of. */
+static void free_inherited(void)
+{
+    for (struct spool **at = &inherited; *at;) {
+        struct spool *spool = *at;
+        if (find_inode(spool->device, spool->inode)) {
+            at = &spool->next;
+            continue;
+        }
+        *at = spool->next;
+        free_abandoned(spool);
+    }
+}
+
+/* In a forked child: the memory goes, files and locks stay the parent's. */
+static int abandon(struct spool *spool)
+{
+    pthread_mutex_lock(&registry_mutex);
+    if (--spool->opened == 0) {
+        spool->next = inherited;
+        inherited = spool;
+        free_inherited();
+    }
+    pthread_mutex_unlock(&registry_mutex);
     return SPOOL_OK;
 }
 
@@ -231,6 +259,7 @@ static int close_last(struct spool *spool)
     forget(spool);
     int closed = store_close(spool->store, deadline);
     free_handle(spool);
+    free_inherited();
     return closed ? closed : code;
 }
 
