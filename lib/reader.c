@@ -36,12 +36,20 @@ static void drop_block(struct lane_head *head)
     head->block = NULL;
 }
 
+/* Until when a look waits for a peer that commits. Who follows comes again soon; to who does not, it would be the end. */
+static uint64_t look_until(const struct spool_reader *reader, uint64_t deadline)
+{
+    uint64_t at_least = deadline_in_ms(reader->flags & SPOOL_READER_FOLLOW ? 250 : 5000);
+    return deadline > at_least ? deadline : at_least;
+}
+
 /* Brings the lane's next block; SPOOL_ENOTFOUND when there is none yet. Damaged ones are passed over: they are counted. */
-static int load_block(struct spool_reader *reader, struct lane_head *head, int lane)
+static int load_block(struct spool_reader *reader, struct lane_head *head, int lane, uint64_t deadline)
 {
     for (;;) {
         uint64_t skip_to = 0;
-        int code = store_read(reader->spool->store, lane, head->next_seq, deadline_in_ms(5000), &head->block, &skip_to);
+        uint64_t until = look_until(reader, deadline);
+        int code = store_read(reader->spool->store, lane, head->next_seq, until, &head->block, &skip_to);
         if (code == SPOOL_EDAMAGED && skip_to > head->next_seq) {
             head->next_seq = skip_to;
             continue;
@@ -62,13 +70,13 @@ static int load_block(struct spool_reader *reader, struct lane_head *head, int l
 }
 
 /* The same, but a lane that is at its end is not asked again before something has changed. */
-static int need_block(struct spool_reader *reader, int lane)
+static int need_block(struct spool_reader *reader, int lane, uint64_t deadline)
 {
     struct lane_head *head = &reader->lane[lane];
     uint32_t change = store_change(reader->spool->store);
     if (head->at_end && head->end_seen == change)
         return SPOOL_ENOTFOUND;
-    int code = load_block(reader, head, lane);
+    int code = load_block(reader, head, lane, deadline);
     head->at_end = code == SPOOL_ENOTFOUND;
     head->end_seen = change;
     return code;
@@ -86,12 +94,12 @@ static void advance(struct lane_head *head)
 /* ------------------------------------------------------------------------------------------------------- choosing */
 
 /* The lane whose event comes next; -1: none has one. */
-static int choose(struct spool_reader *reader, int *ret_lane)
+static int choose(struct spool_reader *reader, uint64_t deadline, int *ret_lane)
 {
     *ret_lane = -1;
     for (int lane = 0; lane < LANES; lane++) {
         struct lane_head *head = &reader->lane[lane];
-        int code = head->block ? SPOOL_OK : need_block(reader, lane);
+        int code = head->block ? SPOOL_OK : need_block(reader, lane, deadline);
         if (code == SPOOL_ENOTFOUND)
             continue;
         if (code)
@@ -234,7 +242,7 @@ int spool_reader_next(struct spool_reader *reader, uint32_t timeout_ms, const st
     while (!code) {
         int lane;
         uint32_t seen = store_change(reader->spool->store);
-        code = choose(reader, &lane);
+        code = choose(reader, deadline, &lane);
         if (code)
             break;
         if (lane < 0) {

@@ -156,17 +156,20 @@ static int write_frame(struct store *store, const struct frame *frame, struct sp
 /* ---------------------------------------------------------------------------------------------------- power-safe */
 
 /* The flush failed: waits for the committer to commit the record instead. append_mutex held. */
-static int wait_for_commit_instead(struct store *store, struct journal *journal, uint64_t end)
+static int wait_for_commit_instead(struct store *store, struct journal *journal, uint64_t end, uint64_t deadline_ns)
 {
     uint64_t failures = store->commit_failures;
-    uint64_t deadline = deadline_in_ms(store->options.full_timeout_ms);
+    uint64_t patience = deadline_in_ms(store->options.full_timeout_ms);
     committer_kick(store);
     while (journal_applied(journal) < end && store->commit_failures == failures) {
-        if (cond_wait_until(&store->room_cond, &store->append_mutex, deadline))
+        if (cond_wait_until(&store->room_cond, &store->append_mutex, deadline_ns < patience ? deadline_ns : patience))
             break;
     }
     if (journal_applied(journal) >= end)
         return SPOOL_OK;
+    if (store->commit_failures == failures && deadline_ns < patience)
+        return err_set(SPOOL_ETIMEOUT, "%s: flushing the journal failed, and it was not committed in the time given",
+                       store->dir.path);
     return err_set(SPOOL_EUNCERTAIN, "%s: flushing the journal failed and so did committing it (%s): the event may be lost on a "
                    "power failure; enqueue it again under its id", store->dir.path,
                    store->commit_message[0] ? store->commit_message : "no answer in time");
@@ -178,7 +181,7 @@ static int make_power_safe(struct store *store, struct ring *ring, uint64_t end,
     if (code == SPOOL_OK || code == SPOOL_ETIMEOUT)
         return code;
     pthread_mutex_lock(&store->append_mutex);
-    code = wait_for_commit_instead(store, ring->journal, end);
+    code = wait_for_commit_instead(store, ring->journal, end, deadline);
     pthread_mutex_unlock(&store->append_mutex);
     return code;
 }

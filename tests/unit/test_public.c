@@ -1,6 +1,9 @@
 /* test_public.c - the public calls together: open, enqueue, read, find, sinks, drain, close, and what survives a reopen. */
+#include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/wait.h>
 
@@ -354,6 +357,60 @@ START_TEST(a_forked_child_must_open_again)
 }
 END_TEST
 
+/* How many journals another process could take over now. */
+static int count_unlocked(void)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        char pattern[4096];
+        glob_t found;
+        int unlocked = 0;
+        snprintf(pattern, sizeof pattern, "%s/journal/*.jnl", path);
+        if (glob(pattern, 0, NULL, &found))
+            _exit(99);
+        for (size_t i = 0; i < found.gl_pathc; i++) {
+            struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+            int fd = open(found.gl_pathv[i], O_RDWR);
+            unlocked += fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0;
+        }
+        _exit(unlocked);
+    }
+    return waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* A daemon: its parent opened the spool and is gone, so that it takes over that journal. Closing the inherited handle
+ * closes a descriptor of the same file, and with it the lock would go. */
+START_TEST(closing_what_was_inherited_gives_up_no_lock)
+{
+    int report[2], bad = -1;
+    ck_assert_int_eq(pipe(report), 0);
+    pid_t parent = fork();
+    if (parent == 0) {
+        int gone[2];
+        char byte;
+        struct spool *inherited = open_spool(), *mine;
+        if (pipe(gone))
+            _exit(1);
+        if (fork() > 0)
+            raise(SIGKILL);
+        close(gone[1]);
+        bad = read(gone[0], &byte, 1) != 0; /* waits for the parent's end */
+        mine = open_spool();                /* as the parent did, so that it takes over that journal */
+        bad |= (spool_close(inherited) != SPOOL_OK) << 1;
+        bad |= (count_unlocked() != 0) << 2;
+        bad |= (spool_close(mine) != SPOOL_OK) << 3;
+        bad |= (count_unlocked() != 1) << 4; /* now it is spare */
+        _exit(write(report[1], &bad, sizeof bad) != sizeof bad);
+    }
+    close(report[1]);
+    ck_assert_int_eq(waitpid(parent, NULL, 0), parent);
+    ck_assert_int_eq(read(report[0], &bad, sizeof bad), sizeof bad);
+    ck_assert_int_eq(bad, 0);
+    close(report[0]);
+}
+END_TEST
+
 START_TEST(delivered_segments_are_deleted)
 {
     struct spool *spool = open_spool();
@@ -396,6 +453,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, many_are_stored_together);
     tcase_add_test(tcase, ids_never_go_back_over_a_restart_even_if_the_clock_does);
     tcase_add_forking_test(tcase, a_forked_child_must_open_again);
+    tcase_add_forking_test(tcase, closing_what_was_inherited_gives_up_no_lock);
     tcase_add_test(tcase, delivered_segments_are_deleted);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -1,10 +1,12 @@
 /* test_store.c - the store as a whole: journal to log, failing flushes, limits and policies, dead peers. */
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "../../spool/journal.h"
+#include "../../spool/journal_inside.h"
 #include "../../spool/store_inside.h"
 #include "../check_main.h"
 
@@ -186,6 +188,79 @@ START_TEST(when_the_log_fails_too_the_answer_is_uncertain)
 }
 END_TEST
 
+/* A broken record in a ring that holds more than one commit may take: what is whole comes out, in several commits. */
+START_TEST(a_full_ring_with_a_broken_record_is_emptied)
+{
+    static char body[3000];
+    struct store_options options = small();
+    options.journal_bytes = 2 << 20;
+    options.flush_interval_ms = 60000;
+    struct store *store = open_store(&options);
+    ck_ok(lock_take(store->log_lock, LOCK_EXCLUSIVE, deadline_in_ms(5000))); /* nobody can commit while it fills */
+    unsigned n = 0;
+    for (; n < 500; n++) {
+        ck_ok(append(store, SPOOL_MEDIUM, body, sizeof body, false, NULL));
+        pthread_mutex_lock(&store->append_mutex);
+        if (n == 0)
+            store->ring->journal->ring[100] ^= 0xff; /* in its body, before the committer looks */
+        pthread_mutex_unlock(&store->append_mutex);
+    }
+    flush_failures = 1;
+    journal_fdatasync = fail_some;
+    uint64_t begin = mono_ns(); /* long enough for a commit that began before the failure to give up */
+    ck_code(store_flush(store, deadline_in_ms(600)), SPOOL_ETIMEOUT);
+    ck_assert_uint_lt(mono_ns() - begin, 1800 * NS_PER_MS); /* and not after full_timeout_ms, which is 2,000 */
+    lock_drop(store->log_lock, LOCK_EXCLUSIVE);
+    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_assert_uint_eq(count(store, NULL, NULL), n - 1);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+/* Can another process take the lock of this journal? */
+static bool is_unlocked(const char *name)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        char file[4096];
+        snprintf(file, sizeof file, "%s/journal/%s", path, name);
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+        int fd = open(file, O_RDWR);
+        _exit(fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    return WEXITSTATUS(status);
+}
+
+static void keep_house_now(struct store *store)
+{
+    pthread_mutex_lock(&store->append_mutex);
+    store->want_room = true;
+    pthread_mutex_unlock(&store->append_mutex);
+    wake_bump(store->wake, false);
+}
+
+START_TEST(the_keeper_leaves_a_new_journal_of_ours_alone)
+{
+    struct store_options options = small();
+    struct store *store = open_store(&options);
+    journal_fdatasync = fail_some;
+    for (int i = 0; i < 60; i++) {
+        char name[JOURNAL_NAME_SIZE];
+        keep_house_now(store);
+        flush_failures = 1;
+        ck_ok(append(store, SPOOL_MEDIUM, "x", 1, true, NULL));
+        ck_ok(append(store, SPOOL_MEDIUM, "y", 1, true, NULL)); /* waits for the new journal */
+        pthread_mutex_lock(&store->append_mutex);
+        memcpy(name, journal_name(store->ring->journal), sizeof name);
+        pthread_mutex_unlock(&store->append_mutex);
+        ck_assert_msg(!is_unlocked(name), "round %d: the journal in use is not locked", i);
+    }
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
 /* ------------------------------------------------------------------------------------------------- limits, policies */
 
 static unsigned fill(struct store *store, enum spool_priority priority, int want)
@@ -269,6 +344,36 @@ START_TEST(other_lanes_are_not_dropped_with_it)
     ck_ok(append(store, SPOOL_HIGH, "precious", 8, false, NULL));
     ck_ok(store_commit(store, deadline_in_ms(10000)));
     fill(store, SPOOL_LOW, SPOOL_EFULL);
+    ck_ok(store_stats(store, &stats));
+    ck_assert_uint_eq(stats.dropped_events, 0);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+/* Commits fail for want of descriptors, while the spool is nearly empty: to drop events would not help. */
+START_TEST(nothing_is_dropped_unless_it_is_full)
+{
+    static char body[30000];
+    struct store_options options = small();
+    for (int lane = 0; lane < LANES; lane++)
+        options.full_policy[lane] = SPOOL_FULL_DROP_OLDEST;
+    options.full_timeout_ms = 500;
+    struct store *store = open_store(&options);
+    struct store_sink sink;
+    struct store_stats stats;
+    ck_ok(store_sink_register(store, "s", "test", 0, "{}", false, &sink));
+    for (int i = 0; i < 70; i++)
+        ck_ok(append(store, SPOOL_MEDIUM, body, sizeof body, false, NULL));
+    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    struct rlimit as_it_was, none;
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &as_it_was), 0);
+    none = (struct rlimit){3, as_it_was.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int code;
+    while ((code = append(store, SPOOL_MEDIUM, body, sizeof body, false, NULL)) == SPOOL_OK)
+        ;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &as_it_was), 0);
+    ck_code(code, SPOOL_EFULL);
     ck_ok(store_stats(store, &stats));
     ck_assert_uint_eq(stats.dropped_events, 0);
     ck_ok(store_close(store, deadline_in_ms(5000)));
@@ -391,10 +496,13 @@ static Suite *suite(void)
     tcase_add_test(tcase, many_laps_round_a_small_ring);
     tcase_add_test(tcase, a_failed_flush_is_answered_by_the_log);
     tcase_add_test(tcase, when_the_log_fails_too_the_answer_is_uncertain);
+    tcase_add_test(tcase, a_full_ring_with_a_broken_record_is_emptied);
+    tcase_add_forking_test(tcase, the_keeper_leaves_a_new_journal_of_ours_alone);
     tcase_add_test(tcase, lower_priorities_meet_the_limit_first);
     tcase_add_test(tcase, blocking_ends_by_its_deadline);
     tcase_add_test(tcase, dropping_the_oldest_is_counted);
     tcase_add_test(tcase, other_lanes_are_not_dropped_with_it);
+    tcase_add_test(tcase, nothing_is_dropped_unless_it_is_full);
     tcase_add_test(tcase, the_journal_of_a_dead_process_is_applied_at_open);
     tcase_add_forking_test(tcase, a_living_peer_adopts_the_journal_of_a_dead_one);
     tcase_add_test(tcase, spare_journals_are_capped);
