@@ -28,11 +28,14 @@ UNIT_SRC  := $(sort $(wildcard tests/unit/test_*.c))
 PROG_SRC  := $(sort $(wildcard tests/programs/*.c))
 EX_SRC    := $(sort $(wildcard examples/*.c))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
+LABS      := $(sort $(foreach dir,$(wildcard tests/lab/*/),$(if $(wildcard $(dir)*.c),$(notdir $(dir:/=)))))
+LAB_SRC   := $(sort $(wildcard tests/lab/*/*.c))
 MAN       := $(sort $(wildcard man/*.[0-9]))
+-include $(wildcard tests/lab/*/flags.mk)
 
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ   := $(call obj,$(LIB_SRC))
-ALL_OBJ   := $(call obj,$(LIB_SRC) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC) $(BENCH_SRC))
+ALL_OBJ   := $(call obj,$(LIB_SRC) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC) $(BENCH_SRC) $(LAB_SRC))
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
 PROG      := $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(PROG_SRC))
 EXAMPLES  := $(patsubst examples/%.c,$(BUILD)/examples/%,$(EX_SRC))
@@ -104,7 +107,18 @@ $(BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libspool.a
 	$(call say,LINK)
 	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lm $(LDFLAGS)
 
-.PHONY: units programs benches
+# The fault laboratory: each folder of tests/lab/ is one program; its flags.mk says what else it is compiled and linked with.
+define LAB
+$(BUILD)/lab/$(1): $(call obj,$(sort $(wildcard tests/lab/$(1)/*.c) $(wildcard tests/lab/common/*.c))) $(BUILD)/libspool-inside.a
+	@mkdir -p $$(@D)
+	$$(call say,LINK)
+	$$(Q)$$(CC) $$(SANFLAGS) -rdynamic $$(LAB_LDFLAGS_$(1)) -o $$@ $$^ $$(LIBS) -lm -ldl $$(LDFLAGS)
+$(BUILD)/obj/tests/lab/$(1)/%.o: ALLCFLAGS += $$(LAB_CFLAGS_$(1))
+endef
+$(foreach lab,$(filter-out common,$(LABS)),$(eval $(call LAB,$(lab))))
+
+.PHONY: units programs benches labs
+labs: $(patsubst %,$(BUILD)/lab/%,$(filter-out common,$(LABS)))
 units: $(UNIT)
 programs: $(PROG) $(if $(TOOL_SRC),$(BUILD)/spool) $(EXAMPLES)
 benches: $(BENCHES)
