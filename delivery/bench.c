@@ -79,6 +79,7 @@ int bench_load(struct bench *bench, const struct batch *batch, enum spool_order 
     if (bench_reserve(bench, batch->count) != SPOOL_OK)
         return ENOMEM;
     bench->count = bench->open = 0;
+    bench->holds = false;
     bench->reasons.size = 0;
     if (batch->kind == BATCH_LOG)
         load_log(bench, batch, order, now_ns);
@@ -156,6 +157,12 @@ static enum verdict verdict_of(enum spool_outcome outcome)
     }
 }
 
+static void set_verdict(struct bench *bench, struct bench_item *item, enum verdict verdict)
+{
+    item->verdict = (uint8_t)verdict;
+    bench->holds |= verdict == VERDICT_RETRY && item->key != 0;
+}
+
 /* Takes over the answers in deliveries [from, to) and moves those without one to the front; where they end. */
 static size_t collect(struct bench *bench, size_t from, size_t to)
 {
@@ -164,7 +171,7 @@ static size_t collect(struct bench *bench, size_t from, size_t to)
         struct spool_delivery *delivery = &bench->deliveries[i];
         struct bench_item *item = &bench->items[bench->item_of[i]];
         if (was_answered(delivery, item)) {
-            item->verdict = (uint8_t)verdict_of(delivery->outcome);
+            set_verdict(bench, item, verdict_of(delivery->outcome));
             item->retry_after_ms = delivery->retry_after_ms;
             continue;
         }
@@ -186,34 +193,60 @@ static void reject_at(struct bench *bench, size_t at)
 static void retry_untouched(struct bench *bench, size_t from, size_t to)
 {
     for (size_t i = from; i < to; i++)
-        bench->items[bench->item_of[i]].verdict = VERDICT_RETRY;
+        set_verdict(bench, &bench->items[bench->item_of[i]], VERDICT_RETRY);
 }
 
-/* Delivers [from, to). When one of them is bad, each half on its own: after at most log2(n) levels it stands alone. */
-static int deliver_range(struct bench *bench, const struct spool_sink *sink, void *state, size_t from, size_t to)
+/* What all calls for one batch share. */
+struct bisection {
+    struct bench *bench;
+    const struct spool_sink *sink;
+    void *state;
+    bool (*goes_on)(void *user);
+    void *user;
+};
+
+/* One call of the sink for [from, to). *ret_left: where those without an answer end, which were moved to the front. */
+static int deliver_once(const struct bisection *b, size_t from, size_t to, size_t *ret_left)
 {
-    if (from == to)
-        return SPOOL_OK;
     spool_sink_error(SPOOL_OK, "%s", "");
-    int code = sink->deliver(state, bench->deliveries + from, to - from);
-    size_t left = collect(bench, from, to);
+    int code = b->sink->deliver(b->state, b->bench->deliveries + from, to - from);
+    *ret_left = collect(b->bench, from, to);
     if (code == SPOOL_OK)
-        retry_untouched(bench, from, left);
-    if (code != SPOOL_EREJECTED || left == from)
-        return code == SPOOL_EREJECTED ? SPOOL_OK : code;
-    if (left - from == 1) {
-        reject_at(bench, from);
+        retry_untouched(b->bench, from, *ret_left);
+    return code;
+}
+
+/* The halves of [from, to), in which one event is bad: after at most log2(n) levels it stands alone. */
+static int deliver_halves(const struct bisection *b, size_t from, size_t to)
+{
+    if (to - from == 1) {
+        reject_at(b->bench, from);
         return SPOOL_OK;
     }
-    size_t middle = from + (left - from) / 2;
-    code = deliver_range(bench, sink, state, from, middle);
-    return code == SPOOL_OK ? deliver_range(bench, sink, state, middle, left) : code;
+    const size_t bounds[] = {from, from + (to - from) / 2, to};
+    int code = SPOOL_OK;
+    for (int half = 0; half < 2 && code == SPOOL_OK; half++) {
+        size_t left;
+        if (b->bench->holds || !b->goes_on(b->user))
+            return SPOOL_OK;
+        code = deliver_once(b, bounds[half], bounds[half + 1], &left);
+        if (code == SPOOL_EREJECTED)
+            code = left > bounds[half] ? deliver_halves(b, bounds[half], left) : SPOOL_OK;
+    }
+    return code;
 }
 
-int bench_deliver(struct bench *bench, const struct spool_sink *sink, void *state)
+int bench_deliver(struct bench *bench, const struct spool_sink *sink, void *state, bool (*goes_on)(void *user),
+                  void *user)
 {
+    const struct bisection b = {bench, sink, state, goes_on, user};
+    size_t left;
+    if (bench->open == 0)
+        return SPOOL_OK;
     at_work = bench;
-    int code = deliver_range(bench, sink, state, 0, bench->open);
+    int code = deliver_once(&b, 0, bench->open, &left);
+    if (code == SPOOL_EREJECTED)
+        code = left > 0 ? deliver_halves(&b, 0, left) : SPOOL_OK;
     at_work = NULL;
     return code;
 }

@@ -39,6 +39,7 @@ struct bench {
     struct spool_delivery *deliveries; /* what the sink gets: those still open */
     uint32_t *item_of;                 /* beside deliveries: index into items */
     size_t open;                       /* of deliveries */
+    bool holds;                        /* an event with an order is to be tried again: those behind it must wait */
     struct buffer reasons;             /* texts with their NULs */
 };
 
@@ -47,9 +48,11 @@ struct bench {
 int bench_load(struct bench *bench, const struct batch *batch, enum spool_order order, uint64_t now_ns);
 /* Fills `deliveries` with the items that are open. */
 void bench_lay_out(struct bench *bench);
-/* Runs the sink over them, bisecting when it says that one is bad. Returns what the sink returned at last: SPOOL_OK
- * when every event that could be tried was. Its message is delivery_sink_message(). */
-int bench_deliver(struct bench *bench, const struct spool_sink *sink, void *state);
+/* Runs the sink over them, bisecting when it says that one is bad. Returns what the sink returned at last. Its message
+ * is delivery_sink_message(). Before each further call `goes_on` is asked; when it says no, or an event that has an
+ * order is to be tried again (nothing may overtake it), the events not tried yet stay open. */
+int bench_deliver(struct bench *bench, const struct spool_sink *sink, void *state, bool (*goes_on)(void *user),
+                  void *user);
 const char *bench_reason(const struct bench *bench, const struct bench_item *item);
 /* Keeps a reason for the item, cut at REASON_MAX. */
 void bench_set_reason(struct bench *bench, struct bench_item *item, const char *text);

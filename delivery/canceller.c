@@ -12,19 +12,19 @@ static uint64_t due_at(const struct sink *sink, const struct slot *slot)
     return sink->cancel_at_ns > 0 && sink->cancel_at_ns < due_ns ? sink->cancel_at_ns : due_ns;
 }
 
-/* The state stays while `cancelling` is set. */
+/* The state stays while `cancelling` is not 0. */
 static void cancel(struct delivery *d, struct sink *sink, struct slot *slot)
 {
     slot->cancel_sent = true;
     delivery_add_worker(d);
     if (!slot->open || !sink->hooks.cancel)
         return;
-    slot->cancelling = true;
+    slot->cancelling++;
     atomic_fetch_add(&sink->refs, 1);
     pthread_mutex_unlock(&d->lock);
     sink->hooks.cancel(slot->state);
     pthread_mutex_lock(&d->lock);
-    slot->cancelling = false;
+    slot->cancelling--;
     pthread_cond_broadcast(&d->idle);
     sink_unref(sink);
 }

@@ -139,6 +139,8 @@ static int link_sink(struct delivery *d, struct sink *sink)
 static int check_free(struct delivery *d, const char *name)
 {
     pthread_mutex_lock(&d->lock);
+    if (!d->running) /* one that hung when it was dropped, and came back after the stop */
+        sinks_unlink_dropped(d);
     bool taken = sink_find(d, name) != NULL;
     pthread_mutex_unlock(&d->lock);
     return taken ? err_set(SPOOL_EEXISTS, "sink %s is already added here", name) : SPOOL_OK;

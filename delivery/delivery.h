@@ -59,6 +59,12 @@ const struct spool_sink *delivery_builtin_sink(const char *kind);
 /* Reads the configuration of such a sink without opening anything: SPOOL_ECONFIG, with a message that names the key. */
 int delivery_builtin_check(const char *kind, const char *json_config);
 
+/* For sinks in this folder: something that the operator should hear of, although nothing failed
+ * (SPOOL_NOTICE_SINK_FILE). Told when the hook has returned; the last one counts. */
+void delivery_sink_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Takes it, for the thread that ran the hook; "" if there is none. */
+void delivery_sink_take_note(char ret[REASON_MAX + 1]);
+
 /* For sinks in this folder: the message of a failed hook, for the operator (spool_sink_error keeps it, per thread). */
 const char *delivery_sink_message(void);
 

@@ -180,8 +180,10 @@ static bool is_over(struct delivery *d, const struct runner *self)
 void dispatcher_run(struct runner *self)
 {
     struct delivery *d = self->delivery;
-    while (!is_over(d, self)) {
-        uint64_t seen = wakes_seen(d);
+    for (;;) {
+        uint64_t seen = wakes_seen(d); /* first of all, so that a wake-up that tells of the end is not taken for seen */
+        if (is_over(d, self))
+            break;
         struct pass pass = {.wait_until_ns = mono_ns() + look_interval_ns};
         look(d, &pass);
         if (!pass.progress)

@@ -45,8 +45,9 @@ enum {
 struct slot {
     void *state;
     bool open, busy;
-    uint64_t since_ns;            /* when the running hook began, monotonic; 0: none runs */
-    bool cancel_sent, cancelling; /* cancel was called for that run; is running now */
+    uint64_t since_ns;   /* when the running hook began, monotonic; 0: none runs */
+    bool cancel_sent;    /* cancel was called for that run */
+    uint32_t cancelling; /* calls of cancel that are running: two when the first one's thread was given up */
 };
 
 struct sink {
@@ -161,7 +162,8 @@ void sink_take_back_ready(struct delivery *d, struct sink *sink);
 void sink_push(struct delivery *d, struct sink *sink, struct batch *batch);
 /* Takes a sink that was dropped and let go of out of the list; false if it is not that. */
 bool sink_unlink_dropped(struct delivery *d, struct sink **link);
-struct batch *batch_get(struct delivery *d); /* NULL: ENOMEM */
+void sinks_unlink_dropped(struct delivery *d); /* all of those; only while no dispatcher runs */
+struct batch *batch_get(struct delivery *d);   /* NULL: ENOMEM */
 void batch_put(struct delivery *d, struct batch *batch);
 
 /* takeover.c, for the dispatcher; with the lock held, which they leave while they are at the store. */

@@ -79,27 +79,29 @@ static void make_row(const struct bench *bench, const struct bench_item *item, i
     snprintf(ret->reason, sizeof ret->reason, "%s", bench_reason(bench, item));
 }
 
-static uint64_t due_after(struct delivery *d, const struct sink *sink, const struct bench_item *item, uint64_t now_ns)
+/* How long until the next attempt. */
+static uint64_t wait_ns_of(struct delivery *d, const struct sink *sink, const struct bench_item *item)
 {
     if (item->verdict == VERDICT_PARKED)
-        return now_ns;
+        return 0;
     uint32_t failures = (item->row ? item->row->attempts : 0) + 1;
     uint64_t wait_ns = backoff_draw_ns(&d->jitter, failures, sink->options.retry_base_ms, sink->options.retry_cap_ms);
     uint64_t asked_ns;
     if (__builtin_mul_overflow(item->retry_after_ms, NS_PER_MS, &asked_ns) || asked_ns > UINT64_MAX / 4)
         asked_ns = UINT64_MAX / 4; /* some 146 years: as good as asked for */
-    return now_ns + (asked_ns > wait_ns ? asked_ns : wait_ns);
+    return asked_ns > wait_ns ? asked_ns : wait_ns;
 }
 
-/* Into the retry table, or back into it. */
+/* Into the retry table, or back into it. Due by the wall clock on disk, by the monotonic one in memory. */
 static int put_again(struct delivery *d, struct sink *sink, struct bench *bench, struct bench_item *item, int lane,
                      uint64_t now_ns)
 {
     struct store_retry stored;
-    make_row(bench, item, lane, item->verdict == VERDICT_RETRY, due_after(d, sink, item, now_ns), &stored);
+    uint64_t wait_ns = wait_ns_of(d, sink, item), due_ns = mono_ns() + wait_ns;
+    make_row(bench, item, lane, item->verdict == VERDICT_RETRY, now_ns + wait_ns, &stored);
     if (item->row) {
         item->row->attempts = stored.attempts;
-        retry_again(&sink->retries, item->row, stored.due_ns);
+        retry_again(&sink->retries, item->row, due_ns);
         return answers_retry(&sink->open, &stored, NULL);
     }
     struct retry_row row = {
@@ -108,7 +110,7 @@ static int put_again(struct delivery *d, struct sink *sink, struct bench *bench,
         .id = stored.id,
         .attempts = stored.attempts,
         .first_ns = stored.first_ns,
-        .due_ns = stored.due_ns,
+        .due_ns = due_ns,
         .size = stored.size,
         .key = stored.key_hash,
     };
@@ -159,7 +161,7 @@ static int apply_item(struct delivery *d, struct sink *sink, struct bench *bench
 }
 
 /* Runs of events with an answer are finished, runs without are gaps again. */
-static int apply_window(struct sink *sink, const struct batch *batch, const struct bench *bench)
+static int apply_window(struct delivery *d, struct sink *sink, const struct batch *batch, const struct bench *bench)
 {
     struct window *w = &sink->windows[batch->lane];
     for (size_t i = 0, end; i < bench->count; i = end) {
@@ -170,7 +172,8 @@ static int apply_window(struct sink *sink, const struct batch *batch, const stru
         int code = open ? window_return(w, first, last) : window_finish(w, first, last);
         if (code != SPOOL_OK)
             return code;
-        sink->epoch += open; /* what was cut behind the gap is not next any more */
+        if (open)
+            sink_take_back_ready(d, sink); /* what was cut behind the gap is not next any more */
     }
     return SPOOL_OK;
 }
@@ -184,7 +187,7 @@ void judge_apply(struct delivery *d, struct sink *sink, const struct batch *batc
         code = apply_item(d, sink, bench, &bench->items[i], batch->lane, now_ns);
     }
     if (code == SPOOL_OK && batch->kind == BATCH_LOG)
-        code = apply_window(sink, batch, bench);
+        code = apply_window(d, sink, batch, bench);
     if (code != SPOOL_OK) { /* half applied: what the store knows is whole */
         sink->reload = true;
         sink_error(sink, err_last());

@@ -33,10 +33,9 @@ static void note_full(struct sink *sink)
                          "no further events are taken until some of it is delivered");
 }
 
-static void survey(struct delivery *d, struct sink *sink, const uint64_t next_seq[LANES], struct supply supply[LANES],
-                   uint64_t *wait_until)
+static void survey(struct sink *sink, const uint64_t next_seq[LANES], struct supply supply[LANES], uint64_t *wait_until)
 {
-    uint64_t wall = hlc_physical_ns(d->clock), now = mono_ns();
+    uint64_t now = mono_ns();
     bool full = retries_are_full(sink), reading = now >= sink->read_again_ns;
     bool waiting = false;
     for (int lane = 0; lane < LANES; lane++) {
@@ -47,9 +46,9 @@ static void survey(struct delivery *d, struct sink *sink, const uint64_t next_se
         waiting |= s->first < s->end;
         s->log = s->first < s->end && !full && reading;
         uint64_t due = retry_due(&sink->retries, lane);
-        s->retries = due <= wall;
-        if (due > wall && due != UINT64_MAX && now + (due - wall) < *wait_until)
-            *wait_until = now + (due - wall);
+        s->retries = due <= now;
+        if (due > now && due < *wait_until)
+            *wait_until = due;
     }
     if (full && waiting)
         note_full(sink);
@@ -190,9 +189,9 @@ static bool cut_log(struct delivery *d, struct sink *sink, int lane, const struc
 
 /* --------------------------------------------------------------------------------------------------------- retries */
 
-static void take_rows(struct delivery *d, struct sink *sink, int lane, struct batch *batch)
+static void take_rows(struct sink *sink, int lane, struct batch *batch)
 {
-    uint64_t now_ns = hlc_physical_ns(d->clock);
+    uint64_t now_ns = mono_ns();
     while (batch->count < events_max(sink) && (batch->count == 0 || batch->bytes < sink->options.batch_bytes_max)) {
         struct retry_row *row = retry_take(&sink->retries, lane, now_ns);
         if (!row)
@@ -221,7 +220,7 @@ static bool cut_retries(struct delivery *d, struct sink *sink, int lane, struct 
 {
     batch->kind = BATCH_RETRY;
     batch->lane = lane;
-    take_rows(d, sink, lane, batch);
+    take_rows(sink, lane, batch);
     uint64_t epoch = sink->epoch;
     sink->inflight_bytes += batch->bytes; /* as sink_take_back() takes it off again */
     d->inflight_bytes += batch->bytes;
@@ -244,7 +243,7 @@ static bool cut_retries(struct delivery *d, struct sink *sink, int lane, struct 
 bool reader_cut(struct delivery *d, struct sink *sink, const uint64_t next_seq[LANES], uint64_t *wait_until)
 {
     struct supply supply[LANES];
-    survey(d, sink, next_seq, supply, wait_until);
+    survey(sink, next_seq, supply, wait_until);
     int lane = choose(sink, supply);
     if (lane < 0)
         return false;

@@ -2,10 +2,11 @@
  * calls into the library do not overwrite it. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "delivery.h"
 
-static _Thread_local char sink_message[REASON_MAX + 1];
+static _Thread_local char sink_message[REASON_MAX + 1], sink_note[REASON_MAX + 1];
 
 int spool_sink_error(int code, const char *format, ...)
 {
@@ -19,4 +20,18 @@ int spool_sink_error(int code, const char *format, ...)
 const char *delivery_sink_message(void)
 {
     return sink_message;
+}
+
+void delivery_sink_note(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sink_note, sizeof sink_note, format, args);
+    va_end(args);
+}
+
+void delivery_sink_take_note(char ret[REASON_MAX + 1])
+{
+    memcpy(ret, sink_note, sizeof sink_note);
+    sink_note[0] = '\0';
 }

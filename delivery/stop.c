@@ -82,9 +82,11 @@ static bool hang(struct delivery *d, struct sink *sink)
 static bool hang_all(struct delivery *d, char name[SINK_NAME_MAX + 1])
 {
     bool any = false;
-    for (struct sink *sink = d->sinks; sink; sink = sink->next) {
-        if (!hang(d, sink))
+    for (struct sink *sink = d->sinks; sink;) {
+        if (!hang(d, sink)) {
+            sink = sink->next;
             continue;
+        }
         if (!any)
             memcpy(name, sink->name, SINK_NAME_MAX + 1);
         any = true;
@@ -96,6 +98,7 @@ static bool hang_all(struct delivery *d, char name[SINK_NAME_MAX + 1])
                "did not return in time, although it was cancelled; it is left alone until it does");
         pthread_mutex_lock(&d->lock);
         sink_unref(sink);
+        sink = d->sinks; /* it may be gone, and so may its successor; whoever is marked is passed over */
     }
     return any;
 }
@@ -145,6 +148,7 @@ static int release_rest(struct delivery *d)
             continue;
         if (sink_has_answers(sink))
             code = d->ack_error ? d->ack_error : SPOOL_ETIMEOUT;
+        sink_take_back_ready(d, sink); /* cut while it was ours: after the next start it may be somebody else's */
         sink->elected = sink->loaded = false;
         pthread_mutex_unlock(&d->lock);
         store_sink_release(d->store, sink->name);
@@ -153,7 +157,7 @@ static int release_rest(struct delivery *d)
     return code;
 }
 
-static void unlink_dropped(struct delivery *d)
+void sinks_unlink_dropped(struct delivery *d)
 {
     for (struct sink **link = &d->sinks; *link;)
         if (!sink_unlink_dropped(d, link))
@@ -180,7 +184,7 @@ static int stop_locked(struct delivery *d, const struct schedule *schedule)
     }
     end_threads(d, schedule->deadline_ns);
     int code = release_rest(d);
-    unlink_dropped(d);
+    sinks_unlink_dropped(d);
     if (hangs)
         return err_set(SPOOL_ETIMEOUT, "sink %s did not return in time", hung);
     return code == SPOOL_OK
@@ -212,23 +216,39 @@ int delivery_stop(struct delivery *d, uint64_t deadline_ns)
 /* ---------------------------------------------------------------------------------------------------------- dropping
  */
 
-static int drop_running(struct delivery *d, struct sink *sink, const struct schedule *schedule)
+/* Nothing of it runs any more, and nobody finds it. While delivery is stopped there is no dispatcher to see to it. */
+static bool is_let_go(struct delivery *d, const struct sink *sink)
+{
+    if (!d->running)
+        sinks_unlink_dropped(d);
+    return sink->unlinked;
+}
+
+/* It is in a hook still: then it keeps what it was given. */
+static int drop_hung(struct delivery *d, struct sink *sink)
+{
+    if (hang(d, sink)) {
+        pthread_mutex_unlock(&d->lock);
+        notify(&d->reporter, SPOOL_NOTICE_SINK_HUNG, sink->name, NULL, 0, "did not return in time when it was dropped");
+        pthread_mutex_lock(&d->lock);
+    }
+    return err_set(SPOOL_ETIMEOUT, "sink %s did not return in time", sink->name);
+}
+
+static int drop_sink(struct delivery *d, struct sink *sink, const struct schedule *schedule)
 {
     cancel_at(d, sink, schedule->cancel_ns);
     dispatcher_wake(d);
     d->hurry++;
     pthread_cond_signal(&d->ack);
-    while (!sink->unlinked && d->running && cond_wait_until(&d->idle, &d->lock, schedule->give_up_ns) == 0) {
+    while (!is_let_go(d, sink) && cond_wait_until(&d->idle, &d->lock, schedule->give_up_ns) == 0) {
     }
     d->hurry--;
-    if (sink->unlinked || !d->running)
+    if (sink->unlinked)
         return SPOOL_OK;
-    if (!hang(d, sink))
-        return err_set(SPOOL_ETIMEOUT, "sink %s: its last answers could not be stored in time", sink->name);
-    pthread_mutex_unlock(&d->lock);
-    notify(&d->reporter, SPOOL_NOTICE_SINK_HUNG, sink->name, NULL, 0, "did not return in time when it was dropped");
-    pthread_mutex_lock(&d->lock);
-    return err_set(SPOOL_ETIMEOUT, "sink %s did not return in time", sink->name);
+    if (sink->hung || sink->running > 0)
+        return drop_hung(d, sink);
+    return err_set(SPOOL_ETIMEOUT, "sink %s: its last answers could not be stored in time", sink->name);
 }
 
 int delivery_sink_drop(struct delivery *d, const char *name, uint64_t deadline_ns)
@@ -242,10 +262,7 @@ int delivery_sink_drop(struct delivery *d, const char *name, uint64_t deadline_n
     if (sink) {
         atomic_fetch_add(&sink->refs, 1);
         sink->dropping = true;
-        if (d->running)
-            code = drop_running(d, sink, &schedule);
-        else
-            unlink_dropped(d);
+        code = drop_sink(d, sink, &schedule);
         sink_unref(sink);
     }
     pthread_mutex_unlock(&d->lock);

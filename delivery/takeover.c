@@ -37,23 +37,45 @@ void takeover_release(struct delivery *d, struct sink *sink)
 
 /* -------------------------------------------------------------------------------------------------------- loading */
 
+/* When a stored row is due, on our monotonic clock. On disk stands the wall clock's time of whoever had the row before.
+ * A clock that was set back since (it is behind the ids that it made), or that differs by more than a day from his,
+ * says nothing of how long was to be waited: then at once, at the price of an attempt that may come too early. */
+static uint64_t due_here(struct delivery *d, uint64_t due_ns)
+{
+    static const uint64_t behind_max_ns = 5000 * NS_PER_MS; /* stamps are promised up to a second ahead */
+    static const uint64_t wait_max_ns = 24 * 3600 * 1000 * NS_PER_MS;
+    struct spool_id stamp;
+    uint64_t wall_ns = hlc_physical_ns(d->clock), now_ns = mono_ns();
+    hlc_now(d->clock, &stamp);
+    bool set_back = spool_id_time_ns(&stamp) > wall_ns + behind_max_ns;
+    if (due_ns <= wall_ns || set_back || due_ns - wall_ns > wait_max_ns)
+        return now_ns;
+    return now_ns + (due_ns - wall_ns);
+}
+
+struct loading {
+    struct delivery *d;
+    struct retry_index *rows;
+    struct window *windows; /* NULL: rows alone */
+};
+
 /* Adds a stored row that is not known in memory: all of them at the first look, later those of dead letters put back.
  */
 static int add_row(void *user, const struct store_retry *stored)
 {
-    struct retry_index *index = user;
+    const struct loading *loading = user;
     struct retry_row row = {
         .lane = stored->lane,
         .seq = stored->seq,
         .id = stored->id,
         .attempts = stored->attempts,
         .first_ns = stored->first_ns,
-        .due_ns = stored->due_ns,
+        .due_ns = due_here(loading->d, stored->due_ns),
         .size = stored->size,
         .key = stored->key_hash,
         .stored = true,
     };
-    int code = retry_add(index, &row, NULL);
+    int code = retry_add(loading->rows, &row, NULL);
     return code == SPOOL_EEXISTS ? SPOOL_OK : code;
 }
 
@@ -84,9 +106,9 @@ static int take_stored(struct sink *sink, const struct store_sink *stored)
  * after the rows were stored and before the cursor and ranges were. */
 static int load_row(void *user, const struct store_retry *stored)
 {
-    struct sink *sink = user;
-    int code = add_row(&sink->retries, stored);
-    return code ? code : window_finish(&sink->windows[stored->lane], stored->seq, stored->seq + 1);
+    const struct loading *loading = user;
+    int code = add_row(user, stored);
+    return code ? code : window_finish(&loading->windows[stored->lane], stored->seq, stored->seq + 1);
 }
 
 /* Without the lock; what it writes is nobody else's while the sink is not loaded. */
@@ -102,8 +124,9 @@ static int read_progress(struct delivery *d, struct sink *sink, bool *ret_paused
     }
     if (code == SPOOL_OK)
         code = store_checkpoint(d->store, sink->id, sink->checkpoint, sizeof sink->checkpoint, &sink->checkpoint_size);
+    struct loading loading = {.d = d, .rows = &sink->retries, .windows = sink->windows};
     if (code == SPOOL_OK)
-        code = store_retry_each(d->store, sink->id, load_row, sink);
+        code = store_retry_each(d->store, sink->id, load_row, &loading);
     free(stored);
     return code;
 }
@@ -141,9 +164,10 @@ struct outside {
 
 static int look_outside(struct delivery *d, const struct sink *sink, struct outside *now)
 {
+    struct loading loading = {.d = d, .rows = &now->rows};
     int code = store_sink_get(d->store, sink->name, &now->sink);
     if (code == SPOOL_OK && now->sink.retry_rows > 0)
-        code = store_retry_each(d->store, now->sink.id, add_row, &now->rows);
+        code = store_retry_each(d->store, now->sink.id, add_row, &loading);
     return code;
 }
 

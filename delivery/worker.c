@@ -84,16 +84,29 @@ static void hook_begins(struct job *job)
     pthread_mutex_unlock(&d->lock);
 }
 
+/* What a sink that was given up has to say is not heard: nobody may be there any more. */
+static void tell_note(struct job *job)
+{
+    char note[REASON_MAX + 1];
+    delivery_sink_take_note(note);
+    if (!*note || job->self->abandoned)
+        return;
+    pthread_mutex_unlock(&job->d->lock);
+    notify(&job->d->reporter, SPOOL_NOTICE_SINK_FILE, job->sink->name, NULL, 0, "%s", note);
+    pthread_mutex_lock(&job->d->lock);
+}
+
 static void hook_ends(struct job *job)
 {
     pthread_mutex_lock(&job->d->lock);
     job->slot->since_ns = 0;
+    tell_note(job);
 }
 
 static void close_state(struct job *job)
 {
     struct slot *slot = job->slot;
-    while (slot->cancelling)
+    while (slot->cancelling > 0)
         cond_wait_until(&job->d->idle, &job->d->lock, DEADLINE_NEVER);
     if (!slot->open)
         return;
@@ -272,10 +285,25 @@ static void settle(struct job *job, int code, const char *reason)
         checkpoint(job);
 }
 
+/* Between two calls of the sink for one batch: each has its own timeout, and there are no more of them once the sink is
+ * stopped, dropped or given up. */
+static bool goes_on(void *user)
+{
+    struct job *job = user;
+    hook_ends(job);
+    bool on = !job->self->abandoned && !job->sink->paused && sink_is_wanted(job->d, job->sink);
+    if (on)
+        hook_begins(job);
+    else
+        pthread_mutex_unlock(&job->d->lock);
+    return on;
+}
+
 static void deliver(struct job *job)
 {
     struct sink *sink = job->sink;
-    if (!open_state(job) || sink->reload || checkpoint_first(job)) {
+    bool open = open_state(job); /* which may have taken long */
+    if (!open || sink->reload || sink->paused || !sink_is_wanted(job->d, sink) || checkpoint_first(job)) {
         if (!job->self->abandoned)
             take_back(job);
         return;
@@ -285,7 +313,7 @@ static void deliver(struct job *job)
     judge_park(sink, job->bench);
     hook_begins(job);
     bench_lay_out(job->bench);
-    int code = bench_deliver(job->bench, &sink->hooks, job->slot->state);
+    int code = bench_deliver(job->bench, &sink->hooks, job->slot->state, goes_on, job);
     char reason[REASON_MAX + 1] = "";
     if (code != SPOOL_OK)
         describe(reason, "deliver", code);

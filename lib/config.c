@@ -4,6 +4,8 @@
 #include <jansson.h>
 #include <stddef.h>
 
+#include "base/buffer.h"
+#include "base/json_tree.h"
 #include "base/units.h"
 #include "handle.h"
 
@@ -321,19 +323,50 @@ static int open_from(json_t *root, struct spool **ret_spool)
     return SPOOL_OK;
 }
 
-int spool_open_config(const char *json_file, struct spool **ret_spool)
+/* All of it; a file that cannot be read is no wrong JSON. */
+static int read_file(const char *path, struct buffer *out)
+{
+    enum { PART = 4096 };
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return err_errno(errno, "%s", path);
+    int code = SPOOL_OK;
+    for (bool more = true; !code && more;) {
+        code = buffer_reserve(out, PART);
+        size_t n = code ? 0 : fread(out->data + out->size, 1, PART, file);
+        out->size += n;
+        more = n == PART;
+    }
+    if (!code && ferror(file))
+        code = err_errno(errno ? errno : EIO, "%s: cannot read", path);
+    fclose(file);
+    return code;
+}
+
+static int load(const char *path, json_t **ret)
 {
     json_error_t error;
+    struct buffer text = {0};
+    int code = read_file(path, &text);
+    if (!code)
+        code = json_tree((const char *)text.data, text.size, ret, &error);
+    if (code == SPOOL_EJSON)
+        err_set(code, "%s, line %d, column %d: %s", path, error.line, error.column, error.text);
+    else if (code == ENOMEM)
+        err_errno(code, "%s", path);
+    buffer_free(&text);
+    return code;
+}
+
+int spool_open_config(const char *json_file, struct spool **ret_spool)
+{
+    json_t *root;
     if (!json_file || !ret_spool)
         return err_set(SPOOL_EINVAL, "spool_open_config: NULL is given");
-    FILE *file = fopen(json_file, "re");
-    if (!file)
-        return err_errno(errno, "%s", json_file);
-    json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &error);
-    fclose(file);
-    if (!root)
-        return err_set(SPOOL_EJSON, "%s, line %d, column %d: %s", json_file, error.line, error.column, error.text);
-    int code = open_from(root, ret_spool);
+    int code = load(json_file, &root);
+    if (code)
+        return code;
+    code = open_from(root, ret_spool);
     json_decref(root);
     return code ? err_prefix(code, "%s", json_file) : SPOOL_OK;
 }

@@ -25,11 +25,11 @@ static uint64_t apply_status(struct spool *spool, const struct store_sink *sink,
     return status.done_beyond;
 }
 
-void pending_of(struct spool *spool, const struct store_sink *sink, struct pending *ret)
+void pending_of(struct spool *spool, const struct store_sink *sink, uint64_t deadline_ns, struct pending *ret)
 {
     struct pending pending = {.retrying = sink->retry_rows};
     uint64_t first[LANES], next[LANES], stored_beyond = 0;
-    store_bounds_known(spool->store, first, next);
+    store_bounds_known(spool->store, deadline_ns, first, next);
     memcpy(pending.cursor, sink->cursor, sizeof pending.cursor);
     uint64_t beyond = apply_status(spool, sink, &pending);
     for (int lane = 0; lane < LANES; lane++) {
@@ -37,6 +37,8 @@ void pending_of(struct spool *spool, const struct store_sink *sink, struct pendi
         pending.events += next[lane] > from ? next[lane] - from : 0;
         stored_beyond += in_ranges(sink, lane);
     }
+    if (pending.events >> STORE_HOLE_SHIFT)
+        pending.events = store_events_from(spool->store, pending.cursor);
     beyond = beyond == UINT64_MAX ? stored_beyond : beyond;
     pending.events -= beyond < pending.events ? beyond : pending.events;
     pending.events += pending.retrying;
@@ -47,6 +49,7 @@ void pending_of(struct spool *spool, const struct store_sink *sink, struct pendi
 
 struct draining {
     struct spool *spool;
+    uint64_t deadline_ns;
     uint64_t first[LANES], upto[LANES]; /* what was there at the call */
     uint32_t sinks, behind;
     char message[256]; /* names the first that is behind */
@@ -63,7 +66,8 @@ static int find_early_row(void *user, const struct store_retry *row)
 static bool has_early_rows(struct draining *draining, const struct store_sink *sink)
 {
     draining->found = false;
-    if (sink->retry_rows && store_retry_each(draining->spool->store, sink->id, find_early_row, draining) < 0)
+    if (sink->retry_rows && store_retry_each_by(draining->spool->store, sink->id, draining->deadline_ns, find_early_row,
+                                                draining) < 0)
         return true; /* cannot tell */
     return draining->found;
 }
@@ -86,7 +90,7 @@ static int look_at_sink(void *user, const struct store_sink *sink)
     if (draining->behind++ > 0)
         return 0;
     struct pending pending;
-    pending_of(draining->spool, sink, &pending);
+    pending_of(draining->spool, sink, draining->deadline_ns, &pending);
     snprintf(draining->message, sizeof draining->message, "sink %s holds %llu event(s)%s", sink->name,
              (unsigned long long)pending.events, sink->paused ? " and is paused" : "");
     return 0;
@@ -105,7 +109,7 @@ static bool anything_waits(const struct draining *draining)
 static int look(struct draining *draining)
 {
     draining->sinks = draining->behind = 0;
-    int code = store_sink_each(draining->spool->store, look_at_sink, draining);
+    int code = store_sink_each_by(draining->spool->store, draining->deadline_ns, look_at_sink, draining);
     if (code)
         return code;
     if (!draining->sinks && anything_waits(draining))
@@ -114,8 +118,9 @@ static int look(struct draining *draining)
     return draining->behind ? SPOOL_EBUSY : SPOOL_OK;
 }
 
-static int wait_drained(struct draining *draining, uint64_t deadline)
+static int wait_drained(struct draining *draining)
 {
+    uint64_t deadline = draining->deadline_ns;
     struct store *store = draining->spool->store;
     for (;;) {
         uint32_t seen = store_change(store);
@@ -132,20 +137,27 @@ static int wait_drained(struct draining *draining, uint64_t deadline)
     }
 }
 
+static void reclaim(struct spool *spool)
+{
+    struct file_size_signal signal;
+    file_size_signal_hold(&signal);
+    store_reclaim(spool->store);
+    file_size_signal_release(&signal);
+}
+
 int spool_drain(struct spool *spool, uint32_t timeout_ms)
 {
-    struct draining draining = {.spool = spool};
-    uint64_t deadline = deadline_in_ms(timeout_ms);
+    struct draining draining = {.spool = spool, .deadline_ns = deadline_in_ms(timeout_ms)};
     int code = handle_check(spool);
     if (!code && thread_is_ours())
         code = err_set(SPOOL_EDEADLK, "spool_drain() from a thread of the library would wait for itself");
     if (!code)
-        code = store_commit(spool->store, deadline);
+        code = store_commit(spool->store, draining.deadline_ns);
     if (!code)
-        code = store_bounds(spool->store, draining.first, draining.upto);
+        code = store_bounds_by(spool->store, draining.deadline_ns, draining.first, draining.upto);
     if (!code)
-        code = wait_drained(&draining, deadline);
+        code = wait_drained(&draining);
     if (!code)
-        store_reclaim(spool->store); /* whoever drains may be gone before the keeper's next round */
+        reclaim(spool); /* whoever drains may be gone before the keeper's next round */
     return code;
 }

@@ -26,7 +26,10 @@ struct spool {
     struct hlc *clock;
     struct store *store;
     struct delivery *_Atomic delivery; /* NULL while the store opens, and when it closes; fixed in between */
+    bool closing;                /* registry mutex: being closed by some thread */
     bool power;                  /* the default durability */
+    unsigned stops;              /* stops_mutex of sinks.c: threads in spool_stop() … */
+    uint64_t stop_deadline_ns;   /* … and the earliest of their deadlines */
     struct spool *next;          /* registry mutex */
 };
 
@@ -43,11 +46,11 @@ int struct_take(void *dst, size_t our_size, const void *src, size_t their_size, 
 /* Copies an answer into the caller's struct, at most the size it was compiled with (its first member). */
 int struct_give(void *dst, const void *src, size_t our_size, const char *what);
 
-/* drain.c: adds up what a sink still holds. */
+/* drain.c: adds up what a sink still holds. Beside a stopped peer, by what is known at the deadline. */
 struct pending {
     uint64_t events, retrying;
     uint64_t cursor[LANES];
 };
-void pending_of(struct spool *spool, const struct store_sink *sink, struct pending *ret);
+void pending_of(struct spool *spool, const struct store_sink *sink, uint64_t deadline_ns, struct pending *ret);
 
 #endif

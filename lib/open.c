@@ -5,25 +5,33 @@
  * the registry with a count of 0, since its lock and memory are still in use; the next open of that directory goes on with it.
  *
  * For the same reason a forked child that has opened the directory itself keeps the descriptors of an inherited handle until
- * its own is closed: closing them would give up its own locks, and a peer would take its journal for a dead one's. */
+ * its own is closed: closing them would give up its own locks, and a peer would take its journal for a dead one's.
+ *
+ * Opening and closing may take seconds, beside a stopped peer or a sink that hangs: then other spools must still close,
+ * and open. So the registry's mutex is held only to look and to change. One thread opens at a time (open_mutex, taken
+ * first); whoever opens what is just being closed waits for that. */
 #include <sys/stat.h>
 
 #include "handle.h"
 
+static pthread_mutex_t open_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t registry_cond = PTHREAD_COND_INITIALIZER; /* a spool was closed */
 static struct spool *registry;  /* registry_mutex */
 static struct spool *inherited; /* registry_mutex: handles of the parent that were closed, and are not freed yet */
 
 /* In a forked child nothing is open, and the mutex may be held by a thread that is not there. */
 static void forget_parent(void)
 {
+    pthread_mutex_init(&open_mutex, NULL);
     pthread_mutex_init(&registry_mutex, NULL);
+    pthread_cond_init(&registry_cond, NULL);
     registry = inherited = NULL;
 }
 
 static int watch_forks(void)
 {
-    static bool watching; /* registry_mutex */
+    static bool watching; /* open_mutex */
     int code = fork_watch();
     if (code || watching)
         return code;
@@ -142,7 +150,7 @@ static void free_handle(struct spool *spool)
     free(spool);
 }
 
-/* registry_mutex held. */
+/* open_mutex held. */
 static int open_new(const char *dir, const struct spool_options *options, struct spool **ret)
 {
     struct spool *spool = calloc(1, sizeof *spool);
@@ -165,8 +173,10 @@ static int open_new(const char *dir, const struct spool_options *options, struct
         return code;
     }
     spool->opened = 1;
+    pthread_mutex_lock(&registry_mutex);
     spool->next = registry;
     registry = spool;
+    pthread_mutex_unlock(&registry_mutex);
     *ret = spool;
     return SPOOL_OK;
 }
@@ -182,21 +192,38 @@ static int open_again(struct spool *spool, const struct spool_options *options, 
     return SPOOL_OK;
 }
 
+/* open_mutex held. *ret_known: it is open here already, and the answer stands. */
+static int look_up(const char *dir, const struct spool_options *options, struct spool **ret_spool, bool *ret_known)
+{
+    struct spool *known;
+    pthread_mutex_lock(&registry_mutex);
+    while ((known = find_open(dir)) && known->closing)
+        pthread_cond_wait(&registry_cond, &registry_mutex);
+    int code = known ? open_again(known, options, ret_spool) : SPOOL_OK;
+    pthread_mutex_unlock(&registry_mutex);
+    *ret_known = known != NULL;
+    return code;
+}
+
 int spool_open(const char *dir, const struct spool_options *options, struct spool **ret_spool)
 {
     struct spool_options taken;
+    struct file_size_signal signal;
     if (!dir || !*dir || !ret_spool)
         return err_set(SPOOL_EINVAL, "spool_open: %s", ret_spool ? "no directory is given" : "ret_spool is NULL");
     int code = handle_options(options, &taken);
     if (code)
         return code;
-    pthread_mutex_lock(&registry_mutex);
+    file_size_signal_hold(&signal);
+    pthread_mutex_lock(&open_mutex);
+    bool known = false;
     code = watch_forks();
-    if (!code) {
-        struct spool *known = find_open(dir);
-        code = known ? open_again(known, &taken, ret_spool) : open_new(dir, &taken, ret_spool);
-    }
-    pthread_mutex_unlock(&registry_mutex);
+    if (!code)
+        code = look_up(dir, &taken, ret_spool, &known);
+    if (!code && !known)
+        code = open_new(dir, &taken, ret_spool);
+    pthread_mutex_unlock(&open_mutex);
+    file_size_signal_release(&signal);
     return code;
 }
 
@@ -211,9 +238,11 @@ static void free_abandoned(struct spool *spool)
     free(spool);
 }
 
-/* registry_mutex held: frees what no spool of this process stands in the way of. */
+/* Frees what no spool of this process stands in the way of, one that is being opened included. */
 static void free_inherited(void)
 {
+    pthread_mutex_lock(&open_mutex);
+    pthread_mutex_lock(&registry_mutex);
     for (struct spool **at = &inherited; *at;) {
         struct spool *spool = *at;
         if (find_inode(spool->device, spool->inode)) {
@@ -223,18 +252,22 @@ static void free_inherited(void)
         *at = spool->next;
         free_abandoned(spool);
     }
+    pthread_mutex_unlock(&registry_mutex);
+    pthread_mutex_unlock(&open_mutex);
 }
 
 /* In a forked child: the memory goes, files and locks stay the parent's. */
 static int abandon(struct spool *spool)
 {
     pthread_mutex_lock(&registry_mutex);
-    if (--spool->opened == 0) {
+    bool last = --spool->opened == 0;
+    if (last) {
         spool->next = inherited;
         inherited = spool;
-        free_inherited();
     }
     pthread_mutex_unlock(&registry_mutex);
+    if (last)
+        free_inherited();
     return SPOOL_OK;
 }
 
@@ -248,19 +281,55 @@ static int keep_for_hung(struct spool *spool)
     return code ? code : err_set(SPOOL_ETIMEOUT, "%s", message);
 }
 
-/* registry_mutex held. */
-static int close_last(struct spool *spool)
+/* It is marked as closing, and still in the registry: who opens the directory now waits. */
+static int close_last(struct spool *spool, bool *ret_hung)
 {
     uint64_t deadline = deadline_in_ms(spool->options.stop_timeout_ms);
     store_hurry(spool->store, deadline);
     int code = delivery_stop(atomic_load(&spool->delivery), deadline);
-    if (delivery_has_hung(atomic_load(&spool->delivery)))
+    *ret_hung = delivery_has_hung(atomic_load(&spool->delivery));
+    if (*ret_hung)
         return keep_for_hung(spool);
-    forget(spool);
     int closed = store_close(spool->store, deadline);
-    free_handle(spool);
-    free_inherited();
     return closed ? closed : code;
+}
+
+static void end_closing(struct spool *spool, bool hung)
+{
+    pthread_mutex_lock(&registry_mutex);
+    spool->closing = false;
+    if (!hung)
+        forget(spool);
+    bool heirs = inherited != NULL;
+    pthread_cond_broadcast(&registry_cond);
+    pthread_mutex_unlock(&registry_mutex);
+    if (!hung)
+        free_handle(spool);
+    if (heirs)
+        free_inherited();
+}
+
+static bool begin_closing(struct spool *spool)
+{
+    pthread_mutex_lock(&registry_mutex);
+    bool last = spool->opened > 0 && --spool->opened == 0;
+    if (last)
+        spool->closing = true;
+    pthread_mutex_unlock(&registry_mutex);
+    return last;
+}
+
+static int close_counted(struct spool *spool)
+{
+    struct file_size_signal signal;
+    bool hung;
+    if (!begin_closing(spool))
+        return SPOOL_OK;
+    file_size_signal_hold(&signal);
+    int code = close_last(spool, &hung);
+    file_size_signal_release(&signal);
+    end_closing(spool, hung);
+    return code;
 }
 
 int spool_close(struct spool *spool)
@@ -271,10 +340,5 @@ int spool_close(struct spool *spool)
         return abandon(spool);
     if (thread_is_ours())
         return err_set(SPOOL_EDEADLK, "spool_close() from a thread of the library would wait for itself");
-    pthread_mutex_lock(&registry_mutex);
-    int code = SPOOL_OK;
-    if (spool->opened > 0 && --spool->opened == 0)
-        code = close_last(spool);
-    pthread_mutex_unlock(&registry_mutex);
-    return code;
+    return close_counted(spool);
 }

@@ -22,6 +22,7 @@ struct spool_reader {
     uint64_t since_ns, until_ns;
     char *type, *agent, *session;
     uint32_t flags;
+    uint32_t patience_ms;      /* of one look beside a peer that commits */
     struct event_view view;
     struct store_block *held;  /* what the view points into */
 };
@@ -39,7 +40,7 @@ static void drop_block(struct lane_head *head)
 /* Until when a look waits for a peer that commits. Who follows comes again soon; to who does not, it would be the end. */
 static uint64_t look_until(const struct spool_reader *reader, uint64_t deadline)
 {
-    uint64_t at_least = deadline_in_ms(reader->flags & SPOOL_READER_FOLLOW ? 250 : 5000);
+    uint64_t at_least = deadline_in_ms(reader->patience_ms);
     return deadline > at_least ? deadline : at_least;
 }
 
@@ -48,8 +49,8 @@ static int load_block(struct spool_reader *reader, struct lane_head *head, int l
 {
     for (;;) {
         uint64_t skip_to = 0;
-        uint64_t until = look_until(reader, deadline);
-        int code = store_read(reader->spool->store, lane, head->next_seq, until, &head->block, &skip_to);
+        int code = store_read(reader->spool->store, lane, head->next_seq, look_until(reader, deadline), &head->block,
+                              &skip_to);
         if (code == SPOOL_EDAMAGED && skip_to > head->next_seq) {
             head->next_seq = skip_to;
             continue;
@@ -239,6 +240,7 @@ int spool_reader_next(struct spool_reader *reader, uint32_t timeout_ms, const st
     if (!reader || !ret_event)
         return err_set(SPOOL_EINVAL, "spool_reader_next: NULL is given");
     int code = handle_check(reader->spool);
+    reader->patience_ms = timeout_ms || reader->flags & SPOOL_READER_FOLLOW ? 250 : 5000;
     while (!code) {
         int lane;
         uint32_t seen = store_change(reader->spool->store);

@@ -89,14 +89,16 @@ int spool_sink_load_registered(struct spool *spool, size_t *ret_n)
 
 int spool_sink_remove(struct spool *spool, const char *name)
 {
+    uint64_t deadline = deadline_in_ms(spool ? spool->options.stop_timeout_ms : 0), at_least;
     int code = check_writable(spool, name);
     if (!code && thread_is_ours())
         code = err_set(SPOOL_EDEADLK, "spool_sink_remove() from a thread of the library would wait for itself");
     if (!code)
-        code = delivery_sink_drop(spool->delivery, name, deadline_in_ms(spool->options.stop_timeout_ms));
+        code = delivery_sink_drop(spool->delivery, name, deadline);
     if (code && code != SPOOL_ENOTFOUND)
         return code;
-    return store_sink_remove(spool->store, name);
+    at_least = deadline_in_ms(250); /* a sink may have taken all of it to end */
+    return store_sink_remove_by(spool->store, name, deadline > at_least ? deadline : at_least);
 }
 
 static int pause_sink(struct spool *spool, const char *name, bool paused)
@@ -117,6 +119,26 @@ int spool_start(struct spool *spool)
     return code ? code : delivery_start(spool->delivery);
 }
 
+/* Several threads may stop at once: locks are not waited for beyond the earliest deadline until the last of them is done. */
+static pthread_mutex_t stops_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void begin_stop(struct spool *spool, uint64_t deadline)
+{
+    pthread_mutex_lock(&stops_mutex);
+    if (spool->stops++ == 0 || deadline < spool->stop_deadline_ns)
+        spool->stop_deadline_ns = deadline;
+    store_hurry(spool->store, spool->stop_deadline_ns);
+    pthread_mutex_unlock(&stops_mutex);
+}
+
+static void end_stop(struct spool *spool)
+{
+    pthread_mutex_lock(&stops_mutex);
+    if (--spool->stops == 0)
+        store_hurry(spool->store, DEADLINE_NEVER);
+    pthread_mutex_unlock(&stops_mutex);
+}
+
 int spool_stop(struct spool *spool, uint32_t timeout_ms)
 {
     int code = handle_check(spool);
@@ -125,8 +147,8 @@ int spool_stop(struct spool *spool, uint32_t timeout_ms)
     if (code)
         return code;
     uint64_t deadline = deadline_in_ms(timeout_ms);
-    store_hurry(spool->store, deadline);
+    begin_stop(spool, deadline);
     code = delivery_stop(spool->delivery, deadline);
-    store_hurry(spool->store, DEADLINE_NEVER);
+    end_stop(spool);
     return code;
 }

@@ -221,6 +221,9 @@ enum spool_notice_kind {
     SPOOL_NOTICE_RECOVERED,        /* the journal of a dead process was applied: count */
     SPOOL_NOTICE_CLOCK_JUMP,       /* the wall clock jumped: reason */
     SPOOL_NOTICE_SINK_HUNG,        /* a sink did not return in time: sink, reason */
+    SPOOL_NOTICE_COMMIT_FAILED,    /* commits fail, but not for a full disk; events wait in the journal: reason */
+    SPOOL_NOTICE_COMMIT_OK,        /* … and are committed again */
+    SPOOL_NOTICE_SINK_FILE,        /* a file that a sink had written to was replaced or cut: sink, reason */
 };
 struct spool_notice {
     size_t size;
@@ -269,7 +272,8 @@ struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max
  * processes left in their journals. `options` may be NULL. A process that opens a directory twice gets the same handle,
  * counted. Errors: SPOOL_EINVAL, SPOOL_EOPTION, SPOOL_ENOTSPOOL (not empty and no spool), SPOOL_EVERSION, SPOOL_EACCESS
  * (others may write to it, it is another user's, or holds links in place of files), SPOOL_EREMOTE, SPOOL_EBUSY (open
- * here with another mode), errno (EACCES, EROFS, ENOENT, ENOSPC…). A full disk does not keep it from opening. */
+ * here with another mode), SPOOL_EFULL (a new one does not fit the disk), errno (EACCES, EROFS, ENOENT, ENOSPC…). A full disk does not
+ * keep one that is there from opening. */
 int spool_open(const char *dir, const struct spool_options *options, struct spool **ret_spool);
 
 /* Opens the spool and adds the sinks of a configuration file, see spool.json(5). SPOOL_ECONFIG and SPOOL_EJSON name the
@@ -277,8 +281,8 @@ int spool_open(const char *dir, const struct spool_options *options, struct spoo
 int spool_open_config(const char *json_file, struct spool **ret_spool);
 
 /* Stops delivery within stop_timeout_ms, makes what was enqueued power-safe, and frees the handle (when it was opened
- * twice: at the second close). SPOOL_ETIMEOUT if a sink hung: its thread and memory stay until it returns. The handle is
- * gone whatever is returned. SPOOL_EDEADLK from a library thread. */
+ * twice: at the second close). SPOOL_ETIMEOUT if a sink hung: its thread and memory stay until it returns. What spool_stop()
+ * and spool_flush() answer otherwise. The handle is gone whatever is returned. SPOOL_EDEADLK from a library thread. */
 int spool_close(struct spool *spool);
 
 /* ---------------------------------------------------------------------------------------------------- enqueueing */
@@ -295,7 +299,8 @@ int spool_enqueue(struct spool *spool, const struct spool_event *event, struct s
  * them counts for all. Errors as above; the message names the index. */
 int spool_enqueue_many(struct spool *spool, const struct spool_event *events, size_t n, struct spool_id *ret_ids);
 
-/* Waits until all that was enqueued in this process before the call is power-safe. SPOOL_ETIMEOUT. */
+/* Waits until all that was enqueued in this process before the call is power-safe. SPOOL_ETIMEOUT; SPOOL_EUNCERTAIN: the
+ * disk failed the flush and the commit that was to stand in for it. */
 int spool_flush(struct spool *spool, uint32_t timeout_ms);
 
 /* Waits until all that was in the spool before the call has left every sink's queue: delivered, dead-lettered or
@@ -404,7 +409,7 @@ int spool_sink_load(struct spool *spool, const char *name, const char *kind, con
 int spool_sink_load_registered(struct spool *spool, size_t *ret_n);
 
 /* Forgets the sink: cursor, retries, checkpoint; its dead letters stay. What only it held is gone. SPOOL_ENOTFOUND,
- * SPOOL_EBUSY (another process delivers to it). */
+ * SPOOL_EBUSY (another process delivers to it), SPOOL_ETIMEOUT (not within stop_timeout_ms). */
 int spool_sink_remove(struct spool *spool, const char *name);
 
 /* No new batches until resumed, also across restarts and for other processes. */
@@ -416,8 +421,9 @@ int spool_sink_resume(struct spool *spool, const char *name);
 int spool_start(struct spool *spool);
 
 /* Stops delivery: no new batches, running ones are cancelled when half the time is over, and joined. Returns by the
- * deadline whatever a sink does; SPOOL_ETIMEOUT names the sink that hung. Undelivered events stay. Idempotent; may be
- * started again. SPOOL_EDEADLK from a library thread. */
+ * deadline whatever a sink does; SPOOL_ETIMEOUT names the sink that hung. SPOOL_EFULL or errno: the last answers of sinks
+ * could not be stored, those events will be delivered again. Undelivered events stay. Idempotent; may be started again.
+ * SPOOL_EDEADLK from a library thread. */
 int spool_stop(struct spool *spool, uint32_t timeout_ms);
 
 /* ---------------------------------------------------------------------------------------------------- statistics */
@@ -508,7 +514,8 @@ struct spool_reader_options {
 
 int spool_reader_open(struct spool *spool, const struct spool_reader_options *options, struct spool_reader **ret_reader);
 /* The next event, valid until the next call on this reader; *ret_event's id is set. SPOOL_ENOTFOUND at the end (not with
- * FOLLOW), SPOOL_ETIMEOUT. One thread at a time. */
+ * FOLLOW), SPOOL_ETIMEOUT: without FOLLOW another process keeps the spool's lock; it is awaited as long, but 250 ms at least,
+ * and 5,000 when timeout_ms is 0. One thread at a time. */
 int spool_reader_next(struct spool_reader *reader, uint32_t timeout_ms, const struct spool_event **ret_event);
 void spool_reader_close(struct spool_reader *reader);
 

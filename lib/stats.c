@@ -66,7 +66,7 @@ static int list_one(void *user, const struct store_sink *sink)
     struct pending pending;
     char *config = NULL;
     bool here = delivery_sink_status(spool->delivery, sink->name, &status) == SPOOL_OK;
-    pending_of(spool, sink, &pending);
+    pending_of(spool, sink, DEADLINE_NEVER, &pending);
     int code = store_sink_config(spool->store, sink->name, &config);
     if (code) {
         listing->code = code == SPOOL_ENOTFOUND ? SPOOL_OK : code; /* removed meanwhile */
@@ -125,7 +125,7 @@ static int add_sink(void *user, const struct store_sink *sink)
     struct totals *totals = user;
     struct pending pending;
     totals->sinks++;
-    pending_of(totals->spool, sink, &pending);
+    pending_of(totals->spool, sink, DEADLINE_NEVER, &pending);
     uint64_t oldest = oldest_of(totals->spool, sink, &pending);
     if (oldest && (!totals->oldest_ns || oldest < totals->oldest_ns))
         totals->oldest_ns = oldest;

@@ -42,7 +42,10 @@ static int make_ring(struct store *store)
     store->ring_tried_ns = now;
     struct journal *journal;
     struct ring *ring = calloc(1, sizeof *ring);
+    struct file_size_signal signal;
+    file_size_signal_hold(&signal);
     int code = ring ? recovery_own_journal(store, &journal) : err_errno(ENOMEM, "journal");
+    file_size_signal_release(&signal);
     if (code) {
         free(ring);
         return err_prefix(SPOOL_EFULL, "%s: no journal can be made", store->dir.path);
@@ -58,7 +61,7 @@ static int refusal(struct store *store, const struct frame *frame)
 {
     if (!limits_allow(store, frame->lane, frame->bytes))
         return err_set(SPOOL_EFULL, "%s: %llu of %llu bytes are used, the limit of priority %s is %llu: wait for delivery, "
-                       "add a sink, or raise max_bytes", store->dir.path, (unsigned long long)store->used_bytes,
+                       "add a sink, or raise max_bytes", store->dir.path, (unsigned long long)limits_used_bytes(store),
                        (unsigned long long)store->options.max_bytes, lane_name(frame->lane),
                        (unsigned long long)store->limit_bytes[frame->lane]);
     if (store->commit_error)
@@ -166,7 +169,7 @@ static int wait_for_commit_instead(struct store *store, struct journal *journal,
             break;
     }
     if (journal_applied(journal) >= end)
-        return SPOOL_OK;
+        return SPOOL_OK; /* or lost: see make_power_safe() */
     if (store->commit_failures == failures && deadline_ns < patience)
         return err_set(SPOOL_ETIMEOUT, "%s: flushing the journal failed, and it was not committed in the time given",
                        store->dir.path);
@@ -178,11 +181,14 @@ static int wait_for_commit_instead(struct store *store, struct journal *journal,
 static int make_power_safe(struct store *store, struct ring *ring, uint64_t end, uint64_t deadline)
 {
     int code = journal_flush(ring->journal, end, deadline);
-    if (code == SPOOL_OK || code == SPOOL_ETIMEOUT)
-        return code;
-    pthread_mutex_lock(&store->append_mutex);
-    code = wait_for_commit_instead(store, ring->journal, end, deadline);
-    pthread_mutex_unlock(&store->append_mutex);
+    if (code && code != SPOOL_ETIMEOUT) {
+        pthread_mutex_lock(&store->append_mutex);
+        code = wait_for_commit_instead(store, ring->journal, end, deadline);
+        pthread_mutex_unlock(&store->append_mutex);
+    }
+    if (code == SPOOL_OK && journal_has_lost(ring->journal, end))
+        return err_set(SPOOL_EUNCERTAIN, "%s: flushing the journal failed, and not all that was in it could be saved: the event "
+                       "may be lost; enqueue it again under its id", store->dir.path);
     return code;
 }
 

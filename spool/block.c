@@ -77,7 +77,7 @@ static int check_fields(const struct block_info *info, size_t size)
         return err_set(SPOOL_EDAMAGED, "a block names lane %d, which does not exist", info->lane);
     if (info->count == 0 || info->size % 8 || info->size / EVENT_PACKED_MIN < info->count)
         return err_set(SPOOL_EDAMAGED, "a block says that it holds %u events in %u bytes", info->count, info->size);
-    if (info->first_seq > UINT64_MAX - info->count)
+    if (info->first_seq >= BLOCK_SEQ_MAX)
         return err_set(SPOOL_EDAMAGED, "a block's sequence numbers run over");
     if (memcmp(&info->min_id, &info->max_id, sizeof info->min_id) > 0)
         return err_set(SPOOL_EDAMAGED, "a block's smallest id is above its largest");

@@ -10,6 +10,8 @@
 
 enum { BLOCK_HEADER = 88, BLOCK_TARGET_BYTES = 256 << 10 };
 extern const uint8_t BLOCK_MAGIC[8];
+/* No sequence number reaches it, and no sum with one below it overflows. What says otherwise was not written by us. */
+#define BLOCK_SEQ_MAX (UINT64_C(1) << 62)
 
 struct block_info {
     int lane;

@@ -27,6 +27,7 @@ void committer_kick(struct store *store)
 struct cycle {
     struct store *store;
     struct packer *packer;
+    bool uncertain;      /* the last commit failed, and may nevertheless be there */
     uint64_t to;         /* the journal's position behind what was gathered */
     uint64_t damaged;    /* records whose checksum is wrong in memory */
 };
@@ -50,13 +51,13 @@ static int gather_scanned(void *user, const uint8_t *payload, size_t size, uint6
 }
 
 /* A record in the ring is broken, so there is no walking past it: takes the whole ones behind it, a cycle's worth. */
-static int gather_by_scan(struct cycle *cycle, struct journal *journal)
+static int gather_by_scan(struct cycle *cycle, struct journal *journal, uint64_t from)
 {
     struct journal_scan scan = {0};
     uint64_t head = journal_head(journal); /* producers may be ahead of it when the scan looks */
     packer_reset(cycle->packer);
     cycle->to = 0;
-    int code = journal_scan(journal, journal_applied(journal), true, gather_scanned, cycle, &scan);
+    int code = journal_scan(journal, from, true, gather_scanned, cycle, &scan);
     if (code == SCAN_ENOUGH) {
         cycle->damaged = 1; /* that one; others behind it are met by the cycles to come */
         return SPOOL_OK;
@@ -66,13 +67,30 @@ static int gather_by_scan(struct cycle *cycle, struct journal *journal)
     return code;
 }
 
+/* Where to go on. A commit that failed, and may be there after all, must not be repeated; but only one that succeeds on top
+ * makes it safe, so its room in the ring is not free before. */
+static int find_begin(const struct cycle *cycle, const struct journal *journal, uint64_t *ret_from)
+{
+    uint64_t stored = 0, applied = journal_applied(journal);
+    int code = SPOOL_OK;
+    if (cycle->uncertain)
+        code = log_position(cycle->store->log, journal_uuid(journal), lock_slice(), &stored);
+    *ret_from = stored > applied ? stored : applied;
+    return code == SPOOL_ENOTFOUND ? SPOOL_OK : code;
+}
+
 static int gather(struct cycle *cycle, struct journal *journal)
 {
     bool verify = journal_is_failed(journal);
+    uint64_t from;
     packer_reset(cycle->packer);
-    int code = journal_walk(journal, journal_applied(journal), cycle_bytes_max(cycle->store), verify, gather_one,
-                            cycle->packer, &cycle->to);
-    return code == SPOOL_EDAMAGED ? gather_by_scan(cycle, journal) : code;
+    int code = find_begin(cycle, journal, &from);
+    if (code)
+        return code;
+    code = journal_walk(journal, from, cycle_bytes_max(cycle->store), verify, gather_one, cycle->packer, &cycle->to);
+    if (!code && !verify && journal_is_failed(journal))
+        return gather(cycle, journal); /* it failed meanwhile: what was read may not be what was written */
+    return code == SPOOL_EDAMAGED ? gather_by_scan(cycle, journal, from) : code;
 }
 
 static int commit_gathered(struct cycle *cycle, struct journal *journal)
@@ -93,8 +111,11 @@ static int run_cycle(struct cycle *cycle, struct journal *journal)
     int code = gather(cycle, journal);
     if (!code)
         code = commit_gathered(cycle, journal);
+    cycle->uncertain = code == SPOOL_EUNCERTAIN || (code && cycle->uncertain);
     if (code)
         return code;
+    if (cycle->damaged)
+        journal_set_lost(journal); /* first: who waits for his record must not take it for committed */
     journal_set_applied(journal, cycle->to);
     if (cycle->damaged)
         store_damaged(cycle->store, journal_name(journal), "records that the failed disk did not keep", cycle->damaged);
@@ -103,13 +124,15 @@ static int run_cycle(struct cycle *cycle, struct journal *journal)
 
 /* -------------------------------------------------------------------------------------------- its consequences */
 
-static void note_success(struct store *store, struct cycle *cycle)
+static void note_success(struct store *store)
 {
-    atomic_fetch_add(&store->committed_bytes, packer_bytes(cycle->packer));
-    atomic_fetch_add(&store->used_bytes, packer_bytes(cycle->packer));
     if (atomic_exchange(&store->disk_full, false))
         notify(&store->options.reporter, SPOOL_NOTICE_DISK_OK, NULL, NULL, 0, "%s: the disk takes writes again",
                store->dir.path);
+    if (store->commit_failure_told)
+        notify(&store->options.reporter, SPOOL_NOTICE_COMMIT_OK, NULL, NULL, 0, "%s: events are committed again",
+               store->dir.path);
+    store->commit_failure_told = false;
     store_tell_change(store, false);
     pthread_mutex_lock(&store->append_mutex);
     store->commit_error = 0;
@@ -118,13 +141,21 @@ static void note_success(struct store *store, struct cycle *cycle)
     pthread_mutex_unlock(&store->append_mutex);
 }
 
+/* Once, until a commit goes well. */
+static void tell_failure(struct store *store, bool full)
+{
+    bool told = full ? atomic_exchange(&store->disk_full, true) : store->commit_failure_told;
+    store->commit_failure_told |= !full;
+    if (!told)
+        notify(&store->options.reporter, full ? SPOOL_NOTICE_DISK_FULL : SPOOL_NOTICE_COMMIT_FAILED, NULL, NULL, 0,
+               "%s: cannot commit, events wait in the journal: %s", store->dir.path, err_last());
+}
+
 static void note_failure(struct store *store, int code)
 {
     if (code == SPOOL_ETIMEOUT || code == SPOOL_ESTOPPED)
         return; /* a peer holds the lock: only time passed */
-    if (!atomic_exchange(&store->disk_full, true))
-        notify(&store->options.reporter, SPOOL_NOTICE_DISK_FULL, NULL, NULL, 0,
-               "%s: cannot commit, events wait in the journal: %s", store->dir.path, err_last());
+    tell_failure(store, limits_is_full(code));
     pthread_mutex_lock(&store->append_mutex);
     store->commit_error = code;
     store->commit_failures++;
@@ -243,7 +274,7 @@ static bool turn(struct cycle *cycle, uint32_t *pause_ms)
     if (code)
         note_failure(store, code);
     else
-        note_success(store, cycle);
+        note_success(store);
     pthread_mutex_lock(&store->append_mutex);
     if (code && store->stopping && code != SPOOL_ETIMEOUT && code != SPOOL_ESTOPPED)
         return false; /* trying again will not help, and the journal keeps it for the next one to open */

@@ -54,6 +54,9 @@ int dir_quarantine(const struct dir *dir, int at_fd, const char *name);
 /* Allocated bytes (st_blocks * 512) of all files, recursively over our three subdirectories. */
 int dir_used_bytes(const struct dir *dir, uint64_t *ret_bytes, uint64_t *ret_journals);
 
+/* pread() of all of `size` bytes, or up to the end of the file or to what cannot be read; -1 with errno: nothing could. */
+ssize_t dir_read_at(int fd, void *buf, size_t size, off_t at);
+
 /* errno-returning fsync of a directory descriptor. */
 int dir_flush(int at_fd);
 

@@ -172,6 +172,22 @@ int dir_used_bytes(const struct dir *dir, uint64_t *ret_bytes, uint64_t *ret_jou
 
 /* ----------------------------------------------------------------------------------------------------- other things */
 
+ssize_t dir_read_at(int fd, void *buf, size_t size, off_t at)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = pread(fd, (char *)buf + done, size - done, at + (off_t)done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && !done)
+            return -1;
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
 int dir_flush(int at_fd)
 {
     if (fsync(at_fd) == 0)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "../lib/base/error.h"
+#include "../lib/base/json_tree.h"
 #include "dir_inside.h"
 
 enum { VERSION = 1, SIZE_MAX_BYTES = 64 << 10, UUID_TEXT_SIZE = 37 };
@@ -77,11 +78,14 @@ static int take_members(struct dir *dir, const json_t *root)
 static int parse(struct dir *dir, const char *text, size_t size)
 {
     json_error_t error;
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-    if (!root)
+    json_t *root;
+    int code = json_tree(text, size, &root, &error);
+    if (code == ENOMEM)
+        return err_errno(code, "%s/%s", dir->path, NAME);
+    if (code)
         return err_set(SPOOL_EDAMAGED, "%s/%s: line %d, column %d: %s: put it back from a copy", dir->path, NAME,
                        error.line, error.column, error.text);
-    int code = json_is_object(root) ? take_members(dir, root) : damaged(dir, "no JSON object");
+    code = json_is_object(root) ? take_members(dir, root) : damaged(dir, "no JSON object");
     json_decref(root);
     return code;
 }
@@ -92,8 +96,8 @@ int dir_identity_read(struct dir *dir)
     if (fd < 0)
         return fd == -ELOOP ? err_prefix(SPOOL_EACCESS, "%s", dir->path) : err_prefix(-fd, "%s", dir->path);
     char *text = malloc(SIZE_MAX_BYTES);
-    ssize_t n = text ? pread(fd, text, SIZE_MAX_BYTES, 0) : -1;
-    int err = errno;
+    ssize_t n = text ? dir_read_at(fd, text, SIZE_MAX_BYTES, 0) : -1;
+    int err = text ? errno : ENOMEM;
     close(fd);
     int code = n < 0 ? err_errno(err, "%s/%s", dir->path, NAME) : SPOOL_OK;
     if (!code)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../lib/base/error.h"
+#include "../lib/base/json_tree.h"
 #include "dir_inside.h"
 
 static const char NAME[] = "limits.json", TMP[] = "limits.json.tmp";
@@ -23,9 +24,12 @@ uint64_t dir_limits_read(const struct dir *dir)
     int fd = dir_open_file(dir, dir->fd, NAME, O_RDONLY);
     if (fd < 0)
         return 0;
-    ssize_t n = pread(fd, text, sizeof text, 0);
+    ssize_t n = dir_read_at(fd, text, sizeof text, 0);
     close(fd);
-    json_t *root = n > 0 ? json_loadb(text, (size_t)n, 0, NULL) : NULL;
+    json_t *root = NULL;
+    json_error_t error;
+    if (n <= 0 || json_tree(text, (size_t)n, &root, &error))
+        return 0;
     json_int_t max_bytes = json_integer_value(json_object_get(root, "max_bytes"));
     json_decref(root);
     return max_bytes >= LEAST_BYTES ? (uint64_t)max_bytes : 0;

@@ -88,6 +88,11 @@ void journal_open_pages(struct journal *journal, size_t ahead_bytes);
 /* The log holds everything below `position`, durably: its room may be used again. Wakes those waiting in journal_flush. */
 void journal_set_applied(struct journal *journal, uint64_t position);
 
+/* Before that: of what a failed flush should have written, not all was still in memory. Nobody can tell whose it was, so
+ * that journal_has_lost() from then on of every position that no flush has covered. */
+void journal_set_lost(struct journal *journal);
+bool journal_has_lost(const struct journal *journal, uint64_t position);
+
 /* Fault injection for tests: when set, replaces fdatasync() of journals. */
 extern int (*journal_fdatasync)(int fd);
 

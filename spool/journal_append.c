@@ -11,6 +11,7 @@
 #include "../lib/base/bytes.h"
 #include "../lib/base/crc32c.h"
 #include "../lib/base/error.h"
+#include "../lib/base/sync.h"
 #include "journal_inside.h"
 
 /* ------------------------------------------------------------------------------------------------ a record's header */
@@ -126,7 +127,7 @@ uint8_t *journal_reserve(struct journal *journal, size_t payload_size)
     return journal->ring + (skip ? 0 : journal->head_offset) + JOURNAL_RECORD_HEADER;
 }
 
-static int write_at(const struct journal *journal, uint32_t offset, const uint8_t *bytes, size_t size)
+static int write_whole(const struct journal *journal, uint32_t offset, const uint8_t *bytes, size_t size)
 {
     while (size > 0) {
         ssize_t n = pwrite(journal->fd, bytes, size, (off_t)JOURNAL_PAGE + offset);
@@ -139,6 +140,17 @@ static int write_at(const struct journal *journal, uint32_t offset, const uint8_
         offset += (uint32_t)n;
     }
     return SPOOL_OK;
+}
+
+static int write_at(const struct journal *journal, uint32_t offset, const uint8_t *bytes, size_t size)
+{
+    struct file_size_signal signal;
+    if (!journal->size_limited)
+        return write_whole(journal, offset, bytes, size);
+    file_size_signal_hold(&signal);
+    int code = write_whole(journal, offset, bytes, size);
+    file_size_signal_release(&signal);
+    return code;
 }
 
 static int write_padding(const struct journal *journal, uint64_t position, uint32_t skip)

@@ -41,6 +41,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -161,6 +162,8 @@ static int want_single_pages(const struct journal *journal)
 /* MADV_DONTFORK because a child must not write here; MADV_RANDOM as in want_single_pages(). */
 static int map_ring(struct journal *journal)
 {
+    struct rlimit limit;
+    journal->size_limited = getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < file_bytes(journal);
     int access = journal->use_pwrite ? PROT_READ : PROT_READ | PROT_WRITE;
     uint8_t *map = mmap(NULL, file_bytes(journal), access, MAP_SHARED, journal->fd, 0);
     if (map == MAP_FAILED)
@@ -325,7 +328,7 @@ static int read_identity(struct journal *journal, const char *name)
 {
     uint8_t page[PAGE_USED];
     struct stat st;
-    ssize_t n = pread(journal->fd, page, sizeof page, 0);
+    ssize_t n = dir_read_at(journal->fd, page, sizeof page, 0);
     if (n < 0 || fstat(journal->fd, &st))
         return err_errno(errno, "journal %s: cannot read", name);
     if (n < (ssize_t)sizeof page)

@@ -126,3 +126,13 @@ void journal_set_applied(struct journal *journal, uint64_t position)
     futex_wake_all(&journal->flush_done[0]);
     futex_wake_all(&journal->flush_done[1]);
 }
+
+void journal_set_lost(struct journal *journal)
+{
+    atomic_store(&journal->lost, true);
+}
+
+bool journal_has_lost(const struct journal *journal, uint64_t position)
+{
+    return atomic_load(&journal->lost) && position > atomic_load(&journal->flushed);
+}

@@ -27,6 +27,7 @@ struct journal {
     uint32_t seed; /* crc32c of the uuid: every record's checksum begins with it */
     uint32_t ring_bytes;
     bool use_pwrite;
+    bool size_limited; /* RLIMIT_FSIZE is below the file's size: writing it may raise SIGXFSZ */
     bool begun;       /* journal_begin_at() has been called; set once, before other threads know us */
     uint8_t *ring;    /* the mapped ring; NULL when inspecting */
     uint8_t *scratch; /* use_pwrite: where the next record is put together; the appender's lock */
@@ -41,6 +42,7 @@ struct journal {
     pthread_mutex_t flush_mutex;
     _Atomic uint64_t flushed;       /* written under flush_mutex */
     _Atomic int failure;            /* errno of the flush that failed; written under flush_mutex, once */
+    _Atomic bool lost;              /* records were gone after it; written by the committer, once, before `applied` */
     bool flushing;                  /* flush_mutex: a thread is in fdatasync() */
     uint64_t flush_target;          /* flush_mutex: what the flush that runs covers */
     uint32_t flush_number;          /* flush_mutex: of the flush that runs or ran last */

@@ -178,20 +178,21 @@ static int hand_over(const struct scan *scan, int (*each)(void *, const uint8_t 
     return SPOOL_OK;
 }
 
-/* Of our own journal the head is known, and with it what is missing at the end. */
+/* Of our own journal the head is known, and with it what is missing at the end. Of another's, everything at or behind
+ * `applied` counts: more than a ring behind there is nothing, unless the newest segment is lost and with it the
+ * position; then those records are what it was followed by, and perhaps all that is left of it. */
 static void set_window(struct scan *scan, uint64_t applied, bool known)
 {
     const struct journal *journal = scan->journal;
     scan->known = known;
     scan->low = applied;
-    scan->high = applied + journal->ring_bytes;
-    if (journal->begun && journal_head(journal) < scan->high)
-        scan->high = journal_head(journal);
+    scan->high = journal->begun ? journal_head(journal) : JOURNAL_POSITION_MAX;
 }
 
 static uint64_t begin_behind(const struct scan *scan, uint64_t end)
 {
-    uint64_t ring = scan->journal->ring_bytes, least = (scan->known ? scan->low : end) + ring;
+    uint64_t ring = scan->journal->ring_bytes;
+    uint64_t least = scan->known && end <= scan->low + ring ? scan->low + ring : end + ring;
     return (least + ring - 1) / ring * ring;
 }
 

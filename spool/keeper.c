@@ -6,10 +6,10 @@
 
 void keeper_measure(struct store *store)
 {
-    uint64_t bytes, journals, before = atomic_load(&store->committed_bytes);
+    /* What is committed while we look may be counted twice, but never not at all: the limit holds. */
+    uint64_t bytes, journals, grown = log_grown_bytes(store->log);
     if (dir_used_bytes(&store->dir, &bytes, &journals) == SPOOL_OK) {
-        /* What is committed while we look may be counted twice, but never not at all: the limit holds. */
-        atomic_store(&store->used_bytes, bytes + atomic_load(&store->committed_bytes) - before);
+        atomic_store(&store->measured_bytes, bytes - grown);
         atomic_store(&store->journal_count, (uint32_t)journals);
     }
     uint64_t cursor[LANES];

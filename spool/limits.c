@@ -14,6 +14,14 @@ void limits_init(struct store *store)
         store->limit_bytes[lane] = store->options.max_bytes / 100 * watermark_percent[lane];
 }
 
+/* The order of the two loads matters: the growth is at least what it was when the other was measured. It may wrap below 0
+ * in between, which the sum makes good. */
+uint64_t limits_used_bytes(const struct store *store)
+{
+    uint64_t measured = atomic_load(&store->measured_bytes);
+    return measured + log_grown_bytes(store->log);
+}
+
 bool limits_allow(const struct store *store, int lane, uint64_t bytes)
 {
     enum { OVERHEAD_SHIFT = 5 }; /* blocks, pages and segments take about 3 % more than events */
@@ -21,19 +29,20 @@ bool limits_allow(const struct store *store, int lane, uint64_t bytes)
     if (store->ring)
         waiting += journal_head(store->ring->journal) - journal_applied(store->ring->journal);
     waiting += waiting >> OVERHEAD_SHIFT;
-    return atomic_load_explicit(&store->used_bytes, memory_order_relaxed) + waiting <= store->limit_bytes[lane];
+    return limits_used_bytes(store) + waiting <= store->limit_bytes[lane];
 }
 
 bool limits_are_tight(const struct store *store)
 {
-    return atomic_load(&store->used_bytes) > store->options.max_bytes / 4 * 3;
+    return limits_used_bytes(store) > store->options.max_bytes / 4 * 3;
 }
 
-bool limits_disk_is_full(const struct store *store)
+bool limits_is_full(int code)
 {
-    int error = store->commit_error;
-    return error == ENOSPC || error == EDQUOT || error == SPOOL_EFULL;
+    return code == ENOSPC || code == EDQUOT || code == EFBIG || code == SPOOL_EFULL;
 }
+
+bool limits_disk_is_full(const struct store *store) { return limits_is_full(store->commit_error); }
 
 /* ---------------------------------------------------------------------------------------------- what is delivered */
 
@@ -84,28 +93,15 @@ static bool may_drop(const struct store *store, const uint64_t cursor[LANES], co
     return true;
 }
 
-static uint64_t undelivered(const uint64_t cursor[LANES], const uint64_t first[LANES], const uint64_t next[LANES])
+/* Moves the cursors over the oldest segment, counts, deletes it and says so: unless a peer was faster. */
+static int drop_segment(struct store *store, const uint64_t first[LANES], const uint64_t next[LANES])
 {
-    uint64_t events = 0;
-    for (int lane = 0; lane < LANES; lane++) {
-        uint64_t from = cursor[lane] > first[lane] ? cursor[lane] : first[lane];
-        events += next[lane] > from ? next[lane] - from : 0;
-    }
-    return events;
-}
-
-/* Moves the cursors over the oldest segment, deletes it and says so. */
-static int drop_segment(struct store *store, const uint64_t cursor[LANES], const uint64_t first[LANES],
-                        const uint64_t next[LANES], uint32_t sinks)
-{
-    uint64_t dropped = undelivered(cursor, first, next), by_sinks = 0, deleted;
+    uint64_t dropped = 0, deleted = 0;
     struct spool_id keep_nothing = {0};
-    int code = sinks ? state_drop_below(store->state, next, lock_slice(), &by_sinks) : SPOOL_OK;
-    if (!code)
-        code = state_count(store->state, STATE_DROPPED_EVENTS, dropped, NULL, lock_slice());
+    int code = state_drop_below(store->state, first, next, lock_slice(), &dropped);
     if (!code)
         code = log_delete(store->log, next, &keep_nothing, lock_slice(), &deleted);
-    if (code)
+    if (code || (!dropped && !deleted))
         return code;
     notify(&store->options.reporter, SPOOL_NOTICE_DROPPED, NULL, NULL, dropped,
            "the spool is full: the oldest segment with %llu undelivered event(s) was dropped, as its policy says",
@@ -127,7 +123,7 @@ static void drop_oldest(struct store *store)
             code = log_oldest(store->log, lock_slice(), first, next);
     }
     if (!code && may_drop(store, cursor, first, next))
-        code = drop_segment(store, cursor, first, next, sinks);
+        code = drop_segment(store, first, next);
     if (code && code != SPOOL_ETIMEOUT && code != SPOOL_ENOTFOUND)
         report(&store->options.reporter, SPOOL_LOG_WARNING, "dropping the oldest segment: %s", err_last());
 }
@@ -153,6 +149,7 @@ void limits_reclaim(struct store *store)
     if (code) {
         if (code != SPOOL_ETIMEOUT)
             report(&store->options.reporter, SPOOL_LOG_WARNING, "reading the cursors: %s", err_last());
+        keeper_measure(store);
         return;
     }
     if (sinks) {

@@ -76,18 +76,70 @@ static int clean_up(struct log *log)
     return code ? code : dir_each(log->options.dir->segments_fd, ".mdb.damaged", keep_damaged, log);
 }
 
-/* log.lock held exclusively. */
-static int begin_log(struct log *log)
+/* Rotation counts by one: a file far behind the others was put there by somebody else, and the log must not go on
+ * behind it. Mutex held. */
+static int set_strays_aside(struct log *log)
+{
+    for (size_t i = 1; i < log->count; i++) {
+        char name[SEGMENT_NAME_SIZE];
+        uint64_t number = log->entries[i].number;
+        if (number - log->entries[i - 1].number <= UINT32_MAX)
+            continue;
+        segment_name(number, name);
+        int code = dir_quarantine(log->options.dir, log->options.dir->segments_fd, name);
+        if (code)
+            return code;
+        log_note(log, number, 0, "no segment of this log, by its number; the file is in quarantine/");
+        log_remove_entry(log, i--);
+    }
+    return SPOOL_OK;
+}
+
+/* log.lock held exclusively. LOG_AGAIN: there is no segment, and what sinks know is needed first. */
+static int begin_log(struct log *log, bool asked)
 {
     pthread_mutex_lock(&log->mutex);
     int code = clean_up(log);
     if (!code)
         code = log_list(log);
+    if (!code)
+        code = set_strays_aside(log);
     bool fresh = log->count == 0;
     pthread_mutex_unlock(&log->mutex);
-    if (!code && fresh)
-        code = log_begin_segment(log, NULL, NULL);
-    return code;
+    if (code || !fresh)
+        return code;
+    return log->options.known && !asked ? LOG_AGAIN : log_begin_segment(log, NULL, NULL);
+}
+
+/* Nobody speaks of events in a new spool. */
+static void note_loss(struct log *log)
+{
+    uint64_t known = 0;
+    for (int lane = 0; lane < LANES; lane++)
+        known += log->least[lane];
+    pthread_mutex_lock(&log->mutex);
+    if (known)
+        log_note(log, 1, 0, "all segments are gone: it goes on behind the events that sinks know of");
+    pthread_mutex_unlock(&log->mutex);
+}
+
+/* Makes the first segment if there is none. What sinks know is asked for without the lock. */
+static int make_log(struct log *log, uint64_t deadline_ns)
+{
+    for (bool asked = false;; asked = true) {
+        int code = lock_take(log->options.lock, LOCK_EXCLUSIVE, deadline_ns);
+        if (code)
+            return err_prefix(code, "log.lock");
+        code = begin_log(log, asked);
+        lock_drop(log->options.lock, LOCK_EXCLUSIVE);
+        if (!code && asked)
+            note_loss(log);
+        if (code != LOG_AGAIN)
+            return code;
+        code = log->options.known(log->options.known_user, deadline_ns, log->least);
+        if (code)
+            return code;
+    }
 }
 
 static int look(struct log *log, void *user)
@@ -99,15 +151,13 @@ static int look(struct log *log, void *user)
 static int open_list(struct log *log, uint64_t deadline_ns)
 {
     if (!log->options.dir->read_only) {
-        int code = lock_take(log->options.lock, LOCK_EXCLUSIVE, deadline_ns);
-        if (code)
-            return err_prefix(code, "log.lock");
-        code = begin_log(log);
-        lock_drop(log->options.lock, LOCK_EXCLUSIVE);
+        int code = make_log(log, deadline_ns);
         if (code)
             return code;
     }
-    return log_with_lock(log, LOCK_SHARED, deadline_ns, look, NULL);
+    int code = log_with_lock(log, LOCK_SHARED, deadline_ns, look, NULL);
+    log_tell(log);
+    return code;
 }
 
 int log_open(const struct log_options *options, uint64_t deadline_ns, struct log **ret)

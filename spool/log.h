@@ -20,6 +20,10 @@ struct log_options {
     /* Appends a snapshot of sinks and cursors for the head of a new segment; called without log.lock. May be NULL. */
     int (*snapshot)(void *user, struct buffer *out);
     void *snapshot_user;
+    /* Sequence numbers above all that somebody speaks of, for a log that has no segment (any more) to begin at; called
+     * without log.lock. May be NULL: it begins at 0. */
+    int (*known)(void *user, uint64_t deadline_ns, uint64_t ret_next[LANES]);
+    void *known_user;
     /* A block or segment is damaged and was set aside: told once each, without log.lock. `events` 0: unknown. */
     void (*damaged)(void *user, const char *file, const char *what, uint64_t events);
     void *damaged_user;
@@ -53,6 +57,10 @@ struct log_position {
  * known. SPOOL_ETOOBIG: not even an empty segment takes it; half of segment_bytes in at most 16 runs always fits. */
 int log_commit(struct log *log, struct log_run *runs, size_t n, const struct log_position *positions,
                size_t position_count, uint64_t deadline_ns);
+
+/* From now on no event gets a sequence number below `least` of its lane: for a log that ends before what others speak of.
+ * Numbers that this leaves out are told as damage. When it fails the next commit does it. Before threads. */
+int log_raise(struct log *log, const uint64_t least[LANES], uint64_t deadline_ns);
 
 /* The stored position of a journal. SPOOL_ENOTFOUND if none is. */
 int log_position(struct log *log, const uint8_t uuid[JOURNAL_UUID_SIZE], uint64_t deadline_ns, uint64_t *ret_applied);
@@ -90,6 +98,12 @@ struct log_stats {
 };
 /* What was known last if a peer does not give the lock. */
 int log_stats(struct log *log, struct log_stats *ret);
+/* How many events there are from `cursor` on, per lane added up, holes in the numbers left out: exact but for what is missing
+ * in the segment that the cursor stands in. */
+uint64_t log_events_from(struct log *log, const uint64_t cursor[LANES]);
+/* Bytes by which the segments were seen to grow on disk since the log was opened, by commits of any process. Never
+ * falls; no lock. A commit of ours is in it when log_commit() returns. */
+uint64_t log_grown_bytes(const struct log *log);
 
 /* Every page and block of every segment; calls as spool_verify(). Adds to the report. */
 int log_verify(struct log *log, void (*each)(void *user, const struct spool_finding *finding),

@@ -65,6 +65,8 @@ static int settle(struct commit *commit, int code, uint64_t txn_before, const st
     else if ((code = confirm(commit, segment)) == SPOOL_OK)
         segment_number_runs(before, commit->runs, commit->n);
     pthread_mutex_lock(&commit->log->mutex);
+    if (code == SPOOL_EUNCERTAIN && commit->log->count)
+        log_forget(commit->log, commit->log->count - 1); /* LMDB may be in its fatal state again: opened anew by the next try */
     log_release(commit->log, segment);
     pthread_mutex_unlock(&commit->log->mutex);
     return code;
@@ -72,10 +74,26 @@ static int settle(struct commit *commit, int code, uint64_t txn_before, const st
 
 /* --------------------------------------------------------------------------------------------------------- a commit */
 
+/* Mutex held. */
+static void raise_tally(struct log *log, struct segment *segment)
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        uint64_t *next = &segment->tally.lane[lane].next;
+        if (*next >= log->least[lane])
+            continue;
+        log_note(log, segment->number, 0, "lane %s ends at %" PRIu64 ", but sinks know of events up to %" PRIu64
+                 ", which are not there: it goes on behind them", lane_name(lane), *next, log->least[lane]);
+        *next = log->least[lane];
+    }
+}
+
 /* log.lock held exclusively, the mutex not. */
 static int append(struct commit *commit, struct segment *segment, bool *ret_committing)
 {
     struct segment_tally tally;
+    pthread_mutex_lock(&commit->log->mutex);
+    raise_tally(commit->log, segment);
+    pthread_mutex_unlock(&commit->log->mutex);
     int code = segment_append(segment, commit->runs, commit->n, commit->positions, commit->position_count, &tally,
                               ret_committing);
     if (code)
@@ -83,6 +101,7 @@ static int append(struct commit *commit, struct segment *segment, bool *ret_comm
     pthread_mutex_lock(&commit->log->mutex);
     segment->tally = tally;
     segment->txn++;
+    log_note_growth(commit->log);
     pthread_mutex_unlock(&commit->log->mutex);
     return SPOOL_OK;
 }
@@ -99,8 +118,18 @@ static int refuse_size(const struct segment *segment, uint64_t pages)
                    pages * segment->page_size >> 10);
 }
 
+static int replace_standin(struct log *log)
+{
+    pthread_mutex_lock(&log->mutex);
+    int code = log_replace_standin(log);
+    pthread_mutex_unlock(&log->mutex);
+    return code;
+}
+
 static int commit_into(struct commit *commit, struct segment *segment)
 {
+    if (segment->standin)
+        return replace_standin(commit->log);
     uint64_t pages = segment_pages_for(segment, commit->runs, commit->n), txn = segment->txn;
     struct segment_tally before = segment->tally;
     bool room = segment_has_room(segment, pages), committing = false;
@@ -181,5 +210,13 @@ int log_commit(struct log *log, struct log_run *runs, size_t n, const struct log
         return err_set(SPOOL_EREADONLY, "%s is open for reading only", log->options.dir->path);
     int code = run_commit(&commit, deadline_ns);
     buffer_free(&commit.snapshot);
+    return code;
+}
+
+int log_raise(struct log *log, const uint64_t least[LANES], uint64_t deadline_ns)
+{
+    memcpy(log->least, least, sizeof log->least);
+    int code = log_commit(log, NULL, 0, NULL, 0, deadline_ns);
+    log_tell(log);
     return code;
 }

@@ -15,6 +15,7 @@
 enum {
     LOG_OPEN_MAX = 8, /* segments kept open; the newest is one of them */
     LOG_WHOLE_SEGMENT = -1,
+    LOG_IN_MEMORY = -2,
     LOG_TRIES_MAX = 1000, /* of starting again because a peer rotated, deleted or repaired meanwhile */
     /* Answers that do not leave these files: */
     LOG_AGAIN = -1001,  /* the list of segments has changed: look again */
@@ -40,7 +41,8 @@ struct log_note {
     uint64_t events;
 };
 
-/* A damaged block that was told; or, in a log open for reading, a segment that is left out (lane LOG_WHOLE_SEGMENT). */
+/* A damaged block that was told; or, in a log open for reading, a segment that is left out (lane LOG_WHOLE_SEGMENT); or one
+ * that is served from memory, which was told (LOG_IN_MEMORY). */
 struct log_flaw {
     uint64_t number, first;
     int lane;
@@ -50,6 +52,7 @@ struct log {
     struct log_options options;
     bool (*alive)(void *user, const uint8_t uuid[JOURNAL_UUID_SIZE]); /* set before threads */
     void *alive_user;
+    uint64_t least[LANES];       /* set before threads: no event gets a lower sequence number */
     pthread_mutex_t mutex;
     struct log_entry *entries;   /* mutex; ascending by number */
     size_t count, cap;           /* mutex */
@@ -58,6 +61,8 @@ struct log {
     struct log_note *notes;      /* mutex; newest first */
     struct log_flaw *flaws;      /* mutex */
     size_t flaw_count, flaw_cap; /* mutex */
+    uint64_t end_number, end_bytes; /* mutex: the segment that was the newest at the last look, and how full it was */
+    _Atomic uint64_t grown_bytes;   /* by how much segments were seen to grow */
 };
 
 static inline struct log_entry *log_newest(struct log *log)
@@ -72,6 +77,8 @@ int log_list(struct log *log);
 /* Opens a segment if its head is not known or, with `open`, if it is not open. LOG_AGAIN, LOG_BROKEN, SPOOL_EVERSION,
  * errno. */
 int log_load(struct log *log, size_t index, bool open);
+/* The entry, which has none, gets this open segment. */
+void log_adopt(struct log *log, size_t index, struct segment *segment);
 /* One more reference to entry `index`, which is open. */
 struct segment *log_hold(struct log *log, size_t index);
 void log_release(struct log *log, struct segment *segment);
@@ -83,6 +90,8 @@ void log_free_list(struct log *log);
 bool log_is_fresh(const struct log *log);
 /* log.lock held, at least shared: finds the newest segment, opens it and brings its tally up to date. */
 int log_refresh(struct log *log);
+/* The newest is open and up to date: takes note of how much it has grown, by whomever. */
+void log_note_growth(struct log *log);
 /* The segment in which `seq` of the lane stands or would stand; there is at least one. */
 int log_find(struct log *log, int lane, uint64_t seq, size_t *ret_index);
 
@@ -108,6 +117,8 @@ void log_take_snapshot(struct log *log, struct buffer *out);
 int log_repair(struct log *log, uint64_t deadline_ns);
 /* The same with log.lock held exclusively, and the mutex. */
 int log_repair_locked(struct log *log);
+/* Likewise: the newest is a stand-in. Rebuilds it if the disk has room now: LOG_AGAIN, else ENOSPC and friends. */
+int log_replace_standin(struct log *log);
 /* Mutex held: remembers that something is to be told. */
 void log_note(struct log *log, uint64_t number, uint64_t events, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

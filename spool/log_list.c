@@ -174,6 +174,16 @@ static void learn(struct log_entry *entry)
     entry->known = true;
 }
 
+void log_adopt(struct log *log, size_t index, struct segment *segment)
+{
+    struct log_entry *entry = &log->entries[index];
+    log->open_count++;
+    segment->last_used = ++log->uses;
+    entry->segment = segment;
+    entry->broken = false;
+    learn(entry);
+}
+
 int log_load(struct log *log, size_t index, bool open)
 {
     struct log_entry *entry = &log->entries[index];
@@ -185,9 +195,7 @@ int log_load(struct log *log, size_t index, bool open)
     make_room(log);
     int code = segment_open(log->options.dir, entry->number, newest && !log->options.dir->read_only, &entry->segment);
     if (code == SPOOL_OK) {
-        log->open_count++;
-        entry->segment->last_used = ++log->uses;
-        learn(entry);
+        log_adopt(log, index, entry->segment);
         return SPOOL_OK;
     }
     if (code == ENOENT)
@@ -219,7 +227,8 @@ static bool exists(const struct log *log, uint64_t number)
 {
     char name[SEGMENT_NAME_SIZE];
     segment_name(number, name);
-    return faccessat(log->options.dir->segments_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    /* When in doubt it does: to commit into a segment that has a successor would lose events, to list again costs nothing. */
+    return faccessat(log->options.dir->segments_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
 }
 
 /* Peers rotate, and may even have deleted since what was the newest: then its successor is gone, too. */
@@ -237,6 +246,19 @@ bool log_is_fresh(const struct log *log)
     const struct log_entry *newest = &log->entries[log->count - 1];
     return newest->segment && segment_last_txn(newest->segment) == newest->segment->txn && is_current(log, newest) &&
            (log->count == 1 || exists(log, log->entries[0].number));
+}
+
+/* Whole pages and a new segment's first ones: what an event takes on disk is more than its bytes. What a peer appended
+ * to a segment between our last look and its sealing is missed, until somebody measures the directory. */
+void log_note_growth(struct log *log)
+{
+    const struct log_entry *newest = log_newest(log);
+    uint64_t bytes = segment_used_bytes(newest->segment);
+    uint64_t before = newest->number == log->end_number ? log->end_bytes : 0;
+    if (log->end_number && bytes > before)
+        atomic_fetch_add(&log->grown_bytes, bytes - before);
+    log->end_number = newest->number;
+    log->end_bytes = bytes;
 }
 
 int log_refresh(struct log *log)
@@ -259,8 +281,10 @@ int log_refresh(struct log *log)
         newest->broken = true;
         return LOG_BROKEN;
     }
-    if (!code)
+    if (!code) {
         learn(newest);
+        log_note_growth(log);
+    }
     return code;
 }
 

@@ -135,11 +135,8 @@ void log_tell_block(struct log *log, uint64_t number, int lane, struct segment_f
 /* ------------------------------------------------------------------------------------------------ damaged segments */
 
 /* What the neighbour before knows about where this one begins. */
-static int make_hint(struct log *log, size_t index, struct salvage_hint *ret)
+static int make_hint_before(struct log *log, size_t index, struct salvage_hint *ret)
 {
-    *ret = (struct salvage_hint){.newest = index + 1 == log->count};
-    if (index == 0)
-        return SPOOL_OK;
     int code = log_load(log, index - 1, false);
     if (code)
         return code;
@@ -153,6 +150,42 @@ static int make_hint(struct log *log, size_t index, struct salvage_hint *ret)
     return SPOOL_OK;
 }
 
+/* The one behind, if it is whole, begins where this one ended. If it is not, it will be made to fit this one. */
+static int make_hint(struct log *log, size_t index, struct salvage_hint *ret)
+{
+    *ret = (struct salvage_hint){.newest = index + 1 == log->count};
+    memset(ret->end, 0xff, sizeof ret->end);
+    int code = index ? make_hint_before(log, index, ret) : SPOOL_OK;
+    if (code || ret->newest)
+        return code;
+    code = log_load(log, index + 1, false);
+    for (int lane = 0; !code && lane < LANES; lane++) {
+        uint64_t begin = log->entries[index + 1].head.base[lane];
+        ret->end[lane] = begin > ret->base[lane] ? begin : ret->base[lane];
+    }
+    return code == LOG_AGAIN ? LOG_AGAIN : SPOOL_OK;
+}
+
+static bool is_no_room(int code) { return code == ENOSPC || code == EDQUOT || code == EFBIG; }
+
+/* A full disk does not keep what is whole from being delivered: it is served from memory until there is room. */
+static int stand_in(struct log *log, size_t index, const struct salvage_hint *hint, const char *why)
+{
+    struct segment *segment;
+    struct salvage_result result;
+    uint64_t number = log->entries[index].number;
+    int code = segment_salvage_in_memory(log->options.dir, number, hint, &result, &segment);
+    if (code)
+        return code;
+    log_adopt(log, index, segment);
+    if (remember_flaw(log, &(struct log_flaw){.number = number, .lane = LOG_IN_MEMORY}))
+        log_note(log, number, 0,
+                 "%s; the disk has no room to rebuild it: %" PRIu64 " block(s) with %" PRIu64
+                 " event(s) are served from memory, nothing can be committed until there is",
+                 why, result.blocks, result.events);
+    return SPOOL_OK;
+}
+
 static int rebuild(struct log *log, size_t index, const char *why)
 {
     struct salvage_hint hint;
@@ -161,6 +194,8 @@ static int rebuild(struct log *log, size_t index, const char *why)
     int code = make_hint(log, index, &hint);
     if (!code)
         code = segment_salvage(log->options.dir, number, &hint, &result);
+    if (is_no_room(code) && !log->entries[index].segment)
+        return stand_in(log, index, &hint, why);
     if (code)
         return code;
     log->entries[index].broken = false;
@@ -169,6 +204,16 @@ static int rebuild(struct log *log, size_t index, const char *why)
              " lost; the damaged file is in quarantine/",
              why, result.blocks, result.events, result.end_known ? "" : "at least ", result.lost);
     return SPOOL_OK;
+}
+
+int log_replace_standin(struct log *log)
+{
+    size_t newest = log->count - 1;
+    int code = rebuild(log, newest, "a damaged segment");
+    if (code)
+        return code;
+    log_forget(log, newest);
+    return LOG_AGAIN;
 }
 
 static int repair_entry(struct log *log, size_t index)

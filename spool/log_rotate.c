@@ -33,8 +33,10 @@ static void plan_head(struct making *making)
     const struct segment *current = making->current;
     making->head.created_ns = real_ns();
     making->head.number = current ? current->number + 1 : 1;
-    if (!current)
+    if (!current) { /* of all, or in place of all that were lost */
+        memcpy(making->head.base, making->log->least, sizeof making->head.base);
         return;
+    }
     making->head.max_before = current->head.max_before;
     for (int lane = 0; lane < LANES; lane++) {
         making->head.base[lane] = current->tally.lane[lane].next;
@@ -147,7 +149,7 @@ static int seal(struct log *log, uint64_t min_bytes, const struct buffer *snapsh
     pthread_mutex_unlock(&log->mutex);
     if (!current)
         return code;
-    if (!segment_is_empty(current) && segment_used_bytes(current) >= min_bytes)
+    if (!current->standin && !segment_is_empty(current) && segment_used_bytes(current) >= min_bytes)
         code = log_begin_segment(log, current, snapshot);
     pthread_mutex_lock(&log->mutex);
     log_release(log, current);
@@ -179,7 +181,7 @@ int log_rotate(struct log *log, uint64_t min_bytes, uint64_t deadline_ns)
 struct deleting {
     const uint64_t *cursor;
     const struct spool_id *keep_from;
-    uint64_t deleted;
+    bool deleted_one;
 };
 
 static bool may_go(const struct log_entry *entry, const struct log_entry *next, const struct deleting *deleting)
@@ -206,33 +208,39 @@ static int delete_oldest(struct log *log)
     return SPOOL_OK;
 }
 
-static int delete_some(struct log *log, void *user)
+static int delete_next(struct log *log, void *user)
 {
     struct deleting *deleting = user;
-    int code = SPOOL_OK;
-    while (!code && log->count > 1) {
-        code = log_load(log, 0, false);
-        if (!code)
-            code = log_load(log, 1, false);
-        if (code || !may_go(&log->entries[0], &log->entries[1], deleting))
-            break;
-        code = delete_oldest(log);
-        deleting->deleted += !code;
-    }
+    deleting->deleted_one = false;
+    if (log->count < 2)
+        return SPOOL_OK;
+    int code = log_load(log, 0, false);
+    if (!code)
+        code = log_load(log, 1, false);
+    if (code || !may_go(&log->entries[0], &log->entries[1], deleting))
+        return code;
+    code = delete_oldest(log);
+    deleting->deleted_one = !code;
     return code;
 }
 
+/* One after the other, each for good before the next: else a crash could bring back an older one without those behind it,
+ * and leave a hole in the numbers. Should the last one not be gone for good, it is deleted again. */
 int log_delete(struct log *log, const uint64_t cursor[LANES], const struct spool_id *keep_from, uint64_t deadline_ns,
                uint64_t *ret_deleted)
 {
     struct deleting deleting = {.cursor = cursor, .keep_from = keep_from};
-    int code = log_with_lock(log, LOCK_EXCLUSIVE, deadline_ns, delete_some, &deleting);
-    if (deleting.deleted) { /* should it not last, the segment is deleted again */
-        int flushed = dir_flush(log->options.dir->segments_fd);
-        code = code ? code : flushed;
-    }
+    uint64_t deleted = 0;
+    int code;
+    do {
+        code = log_with_lock(log, LOCK_EXCLUSIVE, deadline_ns, delete_next, &deleting);
+        if (!code && deleting.deleted_one) {
+            deleted++;
+            code = dir_flush(log->options.dir->segments_fd);
+        }
+    } while (!code && deleting.deleted_one);
     if (!code)
-        *ret_deleted = deleting.deleted;
+        *ret_deleted = deleted;
     return code;
 }
 

@@ -46,6 +46,8 @@ static int add_up(struct log *log, struct log_stats *ret)
     return SPOOL_OK;
 }
 
+uint64_t log_grown_bytes(const struct log *log) { return atomic_load(&log->grown_bytes); }
+
 int log_stats(struct log *log, struct log_stats *ret)
 {
     for (unsigned tries = 0;;) {
@@ -64,4 +66,31 @@ int log_stats(struct log *log, struct log_stats *ret)
         if (code)
             return code;
     }
+}
+
+/* ------------------------------------------------------------------------------------------------- behind a cursor */
+
+static uint64_t events_behind(const struct log_entry *entry, const uint64_t cursor[LANES])
+{
+    uint64_t events = 0;
+    for (int lane = 0; lane < LANES; lane++) {
+        const struct segment_lane_tally *tally = &entry->tally.lane[lane];
+        uint64_t left = tally->next > cursor[lane] ? tally->next - cursor[lane] : 0;
+        events += left < tally->events ? left : tally->events;
+    }
+    return events;
+}
+
+uint64_t log_events_from(struct log *log, const uint64_t cursor[LANES])
+{
+    uint64_t events = 0;
+    pthread_mutex_lock(&log->mutex);
+    for (size_t i = 0; i < log->count; i++) {
+        if (i + 1 < log->count && log_load(log, i, false) == LOG_AGAIN)
+            break; /* deleted just now: the next look knows better */
+        if (log->entries[i].known)
+            events += events_behind(&log->entries[i], cursor);
+    }
+    pthread_mutex_unlock(&log->mutex);
+    return events;
 }

@@ -137,10 +137,13 @@ static bool is_known_spare(struct store *store, const char *name)
     return false;
 }
 
+/* File times go in ticks of some milliseconds: who takes it in the tick in which it was last changed leaves the same time.
+ * So only a time that is past is remembered; the others are looked at again by the next sweep. */
 static void remember_spare(struct store *store, const char *name)
 {
     struct stat st;
-    if (store->spare_count == SPARES_KNOWN_MAX || fstatat(store->dir.journal_fd, name, &st, AT_SYMLINK_NOFOLLOW))
+    if (store->spare_count == SPARES_KNOWN_MAX || fstatat(store->dir.journal_fd, name, &st, AT_SYMLINK_NOFOLLOW) ||
+        (uint64_t)st.st_mtim.tv_sec + 1 >= real_ns() / (1000 * NS_PER_MS))
         return;
     struct spare *spare = &store->spares[store->spare_count++];
     snprintf(spare->name, sizeof spare->name, "%s", name);
@@ -196,8 +199,13 @@ static int sweep_one(void *user, const char *name)
     int code = journal_adopt(store->dir.journal_fd, name, store->dir.copy_on_write, &journal);
     if (code == SPOOL_EDAMAGED)
         set_aside(store, name);
-    if (code)
+    if (code == SPOOL_EDAMAGED || code == SPOOL_EBUSY || code == SPOOL_ENOTFOUND || code == SPOOL_EVERSION)
         return 0; /* its owner lives, or it has just gone; a newer version's is left alone */
+    if (code) {   /* it could not be looked at: tried again later, and nobody may say that nothing waits */
+        report(&store->options.reporter, SPOOL_LOG_ERROR, "%s", err_last());
+        sweep->unapplied++;
+        return 0;
+    }
     code = apply_journal(store, journal);
     if (code) {
         report(&store->options.reporter, SPOOL_LOG_ERROR, "%s", err_last());
@@ -268,7 +276,11 @@ bool recovery_journal_exists(void *user, const uint8_t uuid[JOURNAL_UUID_SIZE])
     memcpy(id.bytes, uuid, sizeof id.bytes);
     spool_id_format(&id, name);
     strcat(name, ".jnl");
-    return faccessat(store->dir.journal_fd, name, F_OK, 0) == 0 || errno != ENOENT;
+    if (faccessat(store->dir.journal_fd, name, F_OK, 0) == 0 || errno != ENOENT)
+        return true;
+    /* Whoever removed it may not have flushed the directory yet. Would it come back after a loss of power, and its position
+     * were forgotten, all of it would be applied again. */
+    return dir_flush(store->dir.journal_fd) != SPOOL_OK;
 }
 
 /* ------------------------------------------------------------------------------------------ read-only inspection */

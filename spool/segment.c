@@ -50,7 +50,8 @@ bool segment_parse_name(const char *name, uint64_t *ret_number)
         return false;
     *ret_number = strtoull(name, NULL, 10);
     segment_name(*ret_number, again);
-    return *ret_number > 0 && strcmp(again, name) == 0;
+    /* So that the next one is a number too, however many there are. */
+    return *ret_number > 0 && *ret_number <= INT64_MAX && strcmp(again, name) == 0;
 }
 
 int segment_error(uint64_t number, int rc, const char *doing)
@@ -86,13 +87,18 @@ int segment_env_open(const struct dir *dir, const char *name, uint64_t map_bytes
 {
     char path[4096 + 64];
     env_path(dir, name, path, sizeof path);
+    return segment_env_open_path(path, dir->file_mode, map_bytes, flags, segment);
+}
+
+int segment_env_open_path(const char *path, mode_t mode, uint64_t map_bytes, unsigned flags, struct segment *segment)
+{
     int rc = mdb_env_create(&segment->env);
     if (!rc)
         rc = mdb_env_set_maxdbs(segment->env, LANES + 1);
     if (!rc && map_bytes)
         rc = mdb_env_set_mapsize(segment->env, map_bytes);
     if (!rc)
-        rc = mdb_env_open(segment->env, path, MDB_NOSUBDIR | MDB_NOTLS | MDB_NOLOCK | flags, dir->file_mode);
+        rc = mdb_env_open(segment->env, path, MDB_NOSUBDIR | MDB_NOTLS | MDB_NOLOCK | flags, mode);
     return rc ? segment_error(segment->number, rc, "cannot be opened") : SPOOL_OK;
 }
 
@@ -145,7 +151,7 @@ static int read_head(struct segment *segment, MDB_txn *txn)
     return code;
 }
 
-static int load(struct segment *segment)
+int segment_load(struct segment *segment)
 {
     MDB_txn *txn;
     int rc = mdb_txn_begin(segment->env, NULL, MDB_RDONLY, &txn);
@@ -191,7 +197,7 @@ int segment_open(const struct dir *dir, uint64_t number, bool writable, struct s
     if (!code)
         code = segment_env_open(dir, name, 0, writable ? 0 : MDB_RDONLY, segment);
     if (!code)
-        code = load(segment);
+        code = segment_load(segment);
     if (code) {
         segment_close(segment);
         return err_prefix(code, "segment %" PRIu64, number);

@@ -21,6 +21,7 @@ struct segment {
     MDB_dbi lane[LANES], meta;
     uint32_t page_size;
     bool writable;
+    bool standin; /* in memory, in place of a damaged file that the disk has no room to rebuild */
     dev_t device; /* which file this is: the name may come to mean another one */
     ino_t inode;
     struct segment_head head;
@@ -57,6 +58,10 @@ int segment_refresh(struct segment *segment);
  * stood there under that name is removed first; on failure nothing is left. */
 int segment_create(const struct dir *dir, const char *name, uint64_t map_bytes,
                    int (*fill)(void *user, struct segment *segment), void *user);
+
+/* The same in memory; it stays open, to be read. */
+int segment_create_standin(const struct dir *dir, uint64_t number, uint64_t map_bytes,
+                           int (*fill)(void *user, struct segment *segment), void *user, struct segment **ret);
 
 /* Head and tally, snapshot (none when size is 0), one position: in a transaction of the caller. */
 int segment_put_head(struct segment *segment, MDB_txn *txn, const struct segment_head *head);

@@ -8,6 +8,12 @@
 int segment_env_open(const struct dir *dir, const char *name, uint64_t map_bytes, unsigned flags,
                      struct segment *segment);
 
+/* The same by path. */
+int segment_env_open_path(const char *path, mode_t mode, uint64_t map_bytes, unsigned flags, struct segment *segment);
+
+/* Reads head and tally, and keeps the handles of the trees. */
+int segment_load(struct segment *segment);
+
 /* Opens, or with MDB_CREATE makes, the five trees. */
 int segment_trees_open(struct segment *segment, MDB_txn *txn, unsigned flags);
 

@@ -24,10 +24,12 @@
 #include "../lib/base/bytes.h"
 #include "../lib/base/crc32c.h"
 #include "../lib/base/error.h"
+#include "block.h"
 
 const uint8_t ROW_MAGIC[8] = {'S', 'P', 'L', 'r', 'o', 'w', '1', '\n'};
 
 enum { SEGMENT_FORMAT = 1, LANE_TALLY = 48 };
+static const uint64_t POSITION_MAX = UINT64_C(1) << 62; /* of a journal */
 _Static_assert(ROW_HEAD_SIZE == ROW_HEADER + 24 + 8 * LANES + 16, "the format is fixed");
 _Static_assert(sizeof(struct spool_id) == 16, "ids are written as they are");
 
@@ -114,6 +116,11 @@ static int check_kind(const struct segment_row *row, enum segment_row_kind kind,
                    (int)row->kind, row->size, (int)kind);
 }
 
+static int impossible(const char *what)
+{
+    return err_set(SPOOL_EDAMAGED, "a row of the segment's meta tree has an impossible %s", what);
+}
+
 int row_read_head(const struct segment_row *row, struct segment_head *ret)
 {
     const uint8_t *p = row->payload;
@@ -125,8 +132,11 @@ int row_read_head(const struct segment_row *row, struct segment_head *ret)
         return code;
     ret->number = get_u64(p + 8);
     ret->created_ns = get_u64(p + 16);
-    for (int lane = 0; lane < LANES; lane++)
+    for (int lane = 0; lane < LANES; lane++) {
         ret->base[lane] = get_u64(p + 24 + 8 * lane);
+        if (ret->base[lane] >= BLOCK_SEQ_MAX)
+            return impossible("sequence number");
+    }
     memcpy(&ret->max_before, p + 24 + 8 * LANES, sizeof ret->max_before);
     return SPOOL_OK;
 }
@@ -140,6 +150,8 @@ int row_read_tally(const struct segment_row *row, struct segment_tally *ret)
     for (int lane = 0; lane < LANES; lane++, p += LANE_TALLY) {
         struct segment_lane_tally *of = &ret->lane[lane];
         of->next = get_u64(p);
+        if (of->next >= BLOCK_SEQ_MAX)
+            return impossible("sequence number");
         of->events = get_u64(p + 8);
         memcpy(&of->min_id, p + 16, sizeof of->min_id);
         memcpy(&of->max_id, p + 32, sizeof of->max_id);
@@ -153,6 +165,8 @@ int row_read_position(const struct segment_row *row, uint8_t ret_uuid[JOURNAL_UU
     int code = check_kind(row, ROW_POSITION, ROW_POSITION_SIZE);
     if (code)
         return code;
+    if (get_u64(row->payload + JOURNAL_UUID_SIZE) >= POSITION_MAX)
+        return impossible("position of a journal");
     memcpy(ret_uuid, row->payload, JOURNAL_UUID_SIZE);
     *ret_applied = get_u64(row->payload + JOURNAL_UUID_SIZE);
     return SPOOL_OK;

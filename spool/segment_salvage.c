@@ -15,14 +15,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "../lib/base/bytes.h"
 #include "../lib/base/error.h"
 #include "../lib/base/sync.h"
 
-enum { BATCH_BYTES = 16 << 20 }; /* of one transaction while rebuilding */
-static const uint64_t JUMP = 1ull << 32;
+enum {
+    BATCH_BYTES = 16 << 20, /* of one transaction while rebuilding */
+    SPARE_BYTES = 256 << 10, /* for B-tree pages and rows */
+};
+static const uint64_t JUMP = 1ull << STORE_HOLE_SHIFT;
 
 struct salvage {
     struct found found;
@@ -90,8 +94,16 @@ static int by_place(const void *a, const void *b)
     return (x->count < y->count) - (x->count > y->count);
 }
 
+static bool belongs_here(const struct found *found, const struct block_info *info, const struct salvage_hint *hint)
+{
+    if (found->have_head && info->first_seq < found->head.base[info->lane])
+        return false;
+    return info->first_seq >= hint->base[info->lane] && info->first_seq < hint->end[info->lane] &&
+           info->count <= hint->end[info->lane] - info->first_seq;
+}
+
 /* Sorts the blocks and leaves out what must not stay. */
-static void choose_blocks(struct salvage *salvage)
+static void choose_blocks(struct salvage *salvage, const struct salvage_hint *hint)
 {
     struct found *found = &salvage->found;
     size_t kept = 0;
@@ -99,7 +111,7 @@ static void choose_blocks(struct salvage *salvage)
         qsort(found->blocks, found->block_count, sizeof *found->blocks, by_place);
     for (size_t i = 0; i < found->block_count; i++) {
         const struct block_info *info = &found->blocks[i].info;
-        if (!may_be(found, info->commit) || (found->have_head && info->first_seq < found->head.base[info->lane]))
+        if (!may_be(found, info->commit) || !belongs_here(found, info, hint))
             continue;
         const struct block_info *before = kept ? &found->blocks[kept - 1].info : NULL;
         bool overlaps = before && before->lane == info->lane && before->first_seq + before->count > info->first_seq;
@@ -126,6 +138,11 @@ static uint64_t guess_base(const struct salvage *salvage, const struct salvage_h
     return salvage->last ? salvage->last->tally.lane[lane].next : 0;
 }
 
+static uint64_t clamp(uint64_t seq, uint64_t least, uint64_t most)
+{
+    return seq < least ? least : seq > most ? most : seq;
+}
+
 static void make_head(struct salvage *salvage, uint64_t number, const struct salvage_hint *hint)
 {
     struct segment_head *head = &salvage->head;
@@ -137,6 +154,8 @@ static void make_head(struct salvage *salvage, uint64_t number, const struct sal
         for (int lane = 0; lane < LANES; lane++)
             head->base[lane] = guess_base(salvage, hint, lane);
     }
+    for (int lane = 0; lane < LANES; lane++)
+        head->base[lane] = clamp(head->base[lane], hint->base[lane], hint->end[lane]);
     head->number = number;
 }
 
@@ -152,13 +171,13 @@ static void add_block(struct segment_lane_tally *lane, const struct block_info *
 }
 
 /* Counts what is saved and what is missing; then the jump, if it must be. */
-static void make_tally(struct salvage *salvage, bool newest)
+static void make_tally(struct salvage *salvage, const struct salvage_hint *hint)
 {
     const struct found *found = &salvage->found;
     struct segment_tally *tally = &salvage->tally;
     for (int lane = 0; lane < LANES; lane++) {
         uint64_t base = salvage->head.base[lane], known = salvage->last ? salvage->last->tally.lane[lane].next : base;
-        tally->lane[lane].next = known > base ? known : base;
+        tally->lane[lane].next = clamp(known, base, hint->end[lane]);
     }
     for (size_t i = 0; i < found->block_count; i++)
         add_block(&tally->lane[found->blocks[i].info.lane], &found->blocks[i].info);
@@ -168,7 +187,7 @@ static void make_tally(struct salvage *salvage, bool newest)
         salvage->result.events += of->events;
         uint64_t span = of->next - salvage->head.base[lane];
         salvage->result.lost += span > of->events ? span - of->events : 0;
-        if (newest && !salvage->result.end_known)
+        if (hint->newest && !salvage->result.end_known)
             of->next += JUMP;
     }
 }
@@ -272,15 +291,33 @@ static int swap(const struct dir *dir, const char *tmp, const char *name, const 
     return dir_flush(fd);
 }
 
+/* Packed anew the blocks take no more room than they did, but for a B-tree page here and there. */
+static uint64_t map_bytes_for(const struct dir *dir, const struct salvage *salvage)
+{
+    uint64_t bytes = round_up(salvage->found.file_bytes + salvage->found.file_bytes / 8 + (1 << 20), 65536);
+    return bytes > dir->segment_bytes ? bytes : dir->segment_bytes;
+}
+
+/* So that no room is taken in vain, again and again: acknowledgements may need what is left. */
+static int check_room(const struct dir *dir, const struct salvage *salvage)
+{
+    struct statvfs st;
+    if (fstatvfs(dir->segments_fd, &st))
+        return SPOOL_OK;
+    uint64_t free = (geteuid() ? st.f_bavail : st.f_bfree) * st.f_frsize, need = SPARE_BYTES;
+    for (size_t i = 0; i < salvage->found.block_count; i++)
+        need += BLOCK_HEADER + salvage->found.blocks[i].info.size;
+    return free >= need ? SPOOL_OK : err_errno(ENOSPC, "%llu KiB are needed", (unsigned long long)need >> 10);
+}
+
 static int replace_file(const struct dir *dir, const char *name, struct salvage *salvage)
 {
     char tmp[SEGMENT_NAME_SIZE + 8], damaged[SEGMENT_NAME_SIZE + 12];
     snprintf(tmp, sizeof tmp, "%s.tmp", name);
     snprintf(damaged, sizeof damaged, "%s.damaged", name);
-    /* Packed anew the blocks take no more room than they did, but for a B-tree page here and there. */
-    uint64_t map_bytes = round_up(salvage->found.file_bytes + salvage->found.file_bytes / 8 + (1 << 20), 65536);
-    map_bytes = map_bytes > dir->segment_bytes ? map_bytes : dir->segment_bytes;
-    int code = segment_create(dir, tmp, map_bytes, build, salvage);
+    int code = check_room(dir, salvage);
+    if (!code)
+        code = segment_create(dir, tmp, map_bytes_for(dir, salvage), build, salvage);
     if (!code)
         code = swap(dir, tmp, name, damaged);
     if (!code)
@@ -288,7 +325,9 @@ static int replace_file(const struct dir *dir, const char *name, struct salvage 
     return code;
 }
 
-int segment_salvage(const struct dir *dir, uint64_t number, const struct salvage_hint *hint, struct salvage_result *ret)
+/* With ret_segment in memory. */
+static int salvage_file(const struct dir *dir, uint64_t number, const struct salvage_hint *hint, struct salvage_result *ret,
+                        struct segment **ret_segment)
 {
     char name[SEGMENT_NAME_SIZE];
     struct salvage salvage = {0};
@@ -299,10 +338,11 @@ int segment_salvage(const struct dir *dir, uint64_t number, const struct salvage
     int code = segment_find(fd, &salvage.found);
     if (!code) {
         choose_tally(&salvage);
-        choose_blocks(&salvage);
+        choose_blocks(&salvage, hint);
         make_head(&salvage, number, hint);
-        make_tally(&salvage, hint->newest);
-        code = replace_file(dir, name, &salvage);
+        make_tally(&salvage, hint);
+        code = ret_segment ? segment_create_standin(dir, number, map_bytes_for(dir, &salvage), build, &salvage, ret_segment)
+                           : replace_file(dir, name, &salvage);
     }
     close(fd);
     segment_find_free(&salvage.found);
@@ -311,4 +351,15 @@ int segment_salvage(const struct dir *dir, uint64_t number, const struct salvage
         return err_prefix(code, "segments/%s is damaged, and cannot be rebuilt", name);
     *ret = salvage.result;
     return SPOOL_OK;
+}
+
+int segment_salvage(const struct dir *dir, uint64_t number, const struct salvage_hint *hint, struct salvage_result *ret)
+{
+    return salvage_file(dir, number, hint, ret, NULL);
+}
+
+int segment_salvage_in_memory(const struct dir *dir, uint64_t number, const struct salvage_hint *hint,
+                              struct salvage_result *ret, struct segment **ret_segment)
+{
+    return salvage_file(dir, number, hint, ret, ret_segment);
 }

@@ -5,9 +5,10 @@
 
 #include "segment.h"
 
-/* What the segment before knows; zeros if there is none. Counts if the segment's own head is lost. */
+/* What the neighbours know: where the one before ends (zeros if there is none), and the one behind begins (UINT64_MAX).
+ * Nothing may stand outside of that: a file that was put here from elsewhere must not put the lanes out of order. */
 struct salvage_hint {
-    uint64_t base[LANES];
+    uint64_t base[LANES], end[LANES];
     struct spool_id max_before;
     bool newest;
 };
@@ -21,6 +22,11 @@ struct salvage_result {
  * log.lock is held exclusively. After a failure everything is as it was. */
 int segment_salvage(const struct dir *dir, uint64_t number, const struct salvage_hint *hint,
                     struct salvage_result *ret);
+
+/* The same in memory, when the disk has no room: the damaged file stays where it is. *ret_segment is released with
+ * segment_close(). */
+int segment_salvage_in_memory(const struct dir *dir, uint64_t number, const struct salvage_hint *hint,
+                              struct salvage_result *ret, struct segment **ret_segment);
 
 /* ---- segment_find.c: the search ---- */
 

@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../lib/base/error.h"
@@ -269,4 +271,54 @@ int segment_create(const struct dir *dir, const char *name, uint64_t map_bytes,
     if (code)
         unlinkat(dir->segments_fd, name, 0);
     return code ? err_prefix(code, "segments/%s", name) : SPOOL_OK;
+}
+
+/* What the name in segments/ means now is the file that it stands for. */
+static int identify(const struct dir *dir, struct segment *segment)
+{
+    struct stat st;
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(segment->number, name);
+    if (fstatat(dir->segments_fd, name, &st, AT_SYMLINK_NOFOLLOW))
+        return err_errno(errno, "segments/%s", name);
+    segment->device = st.st_dev;
+    segment->inode = st.st_ino;
+    return SPOOL_OK;
+}
+
+static int open_in_memory(struct segment *segment, uint64_t map_bytes)
+{
+    char path[64];
+    int fd = memfd_create("segment", MFD_CLOEXEC);
+    if (fd < 0)
+        return err_errno(errno, "a segment in memory");
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int code = segment_env_open_path(path, 0600, map_bytes, MDB_NOSYNC, segment);
+    close(fd);
+    return code;
+}
+
+int segment_create_standin(const struct dir *dir, uint64_t number, uint64_t map_bytes,
+                           int (*fill)(void *user, struct segment *segment), void *user, struct segment **ret)
+{
+    struct segment *segment = calloc(1, sizeof *segment);
+    if (!segment)
+        return err_errno(ENOMEM, "a segment in memory");
+    segment->number = number;
+    segment->standin = true;
+    int code = identify(dir, segment);
+    if (!code)
+        code = open_in_memory(segment, map_bytes);
+    if (!code)
+        code = make_trees(segment);
+    if (!code)
+        code = fill(user, segment);
+    if (!code)
+        code = segment_load(segment);
+    if (code) {
+        segment_close(segment);
+        return err_prefix(code, "segment %" PRIu64 " in memory", number);
+    }
+    *ret = segment;
+    return SPOOL_OK;
 }

@@ -25,9 +25,9 @@ struct state_options {
 };
 
 /* Opens or makes state.mdb. Pages are checked before anything is mapped (pagecheck.h); what is damaged goes to
- * quarantine/ and is salvaged into a new one. *ret_salvaged: that happened; state_restore() then fills in from the
- * log's snapshot what is missing. SPOOL_EVERSION. When read only and there is none: an empty one in memory (all
- * look-ups answer "none"). */
+ * quarantine/ and is salvaged into a new one. *ret_salvaged: that happened. state_restore() then fills in from the
+ * log's snapshot what is missing, also in place of a file that was gone. SPOOL_EVERSION. When read only and there is
+ * none: an empty one in memory (all look-ups answer "none"). */
 int state_open(const struct state_options *options, uint64_t deadline_ns, struct state **ret, bool *ret_salvaged);
 void state_close(struct state *state);
 void state_abandon(struct state *state);
@@ -35,8 +35,17 @@ void state_abandon(struct state *state);
 /* Sinks with their configuration and cursors, in a form of its own version and checksum, for the head of a new segment.
  */
 int state_snapshot(struct state *state, uint64_t deadline_ns, struct buffer *out);
-/* Adds sinks of the snapshot that are missing; never lowers a cursor. SPOOL_EDAMAGED, SPOOL_EVERSION. */
-int state_restore(struct state *state, const uint8_t *snapshot, size_t size, uint64_t deadline_ns);
+/* Adds sinks of the snapshot that are missing; never lowers a cursor, nor brings back what was removed. *ret_added (may be
+ * NULL) is their number; when it is 0 nothing was written. SPOOL_EDAMAGED, SPOOL_EVERSION. */
+int state_restore(struct state *state, const uint8_t *snapshot, size_t size, uint64_t deadline_ns,
+                  uint32_t *ret_added);
+/* Per lane a sequence number above all that cursors, ranges and retry rows speak of; with `letters` also dead letters, for
+ * which every one is read. */
+int state_known_next(struct state *state, bool letters, uint64_t deadline_ns, uint64_t ret_next[LANES]);
+
+/* Notes which directory this is; in a copy of it all checkpoints are forgotten, see state_home.c. *ret_forgotten: rows. Not
+ * for a state that is read only. */
+int state_check_home(struct state *state, uint64_t deadline_ns, uint64_t *ret_forgotten);
 
 /* As store_sink_* of the same names, without elections. `start` are the cursors of a new sink. *ret_is_new may be NULL.
  */
@@ -50,9 +59,11 @@ int state_sink_each(struct state *state, uint64_t deadline_ns, int (*each)(void 
                     void *user);
 /* The lowest cursor of any sink, per lane; *ret_sinks their number (0: cursors are all 0). */
 int state_low_cursor(struct state *state, uint64_t deadline_ns, uint64_t ret_cursor[LANES], uint32_t *ret_sinks);
-/* A limit drops everything below `upto`: cursors behind are moved there and the events between counted per sink (an
- * upper bound: out-of-order ranges are subtracted). *ret_dropped: the sum of all sinks. */
-int state_drop_below(struct state *state, const uint64_t upto[LANES], uint64_t deadline_ns, uint64_t *ret_dropped);
+/* A limit drops [first, upto) of each lane: cursors behind are moved there and the events between counted per sink (an
+ * upper bound: out-of-order ranges are subtracted). *ret_dropped: how many of them some sink, or nobody at all, had not
+ * finished with and no earlier call has counted; added to STATE_DROPPED_EVENTS in the same transaction. */
+int state_drop_below(struct state *state, const uint64_t first[LANES], const uint64_t upto[LANES], uint64_t deadline_ns,
+                     uint64_t *ret_dropped);
 
 /* As store_ack and the rest of its section. */
 int state_ack(struct state *state, const struct store_ack *ack, uint64_t deadline_ns);

@@ -3,7 +3,12 @@
  * Normally all of it is one transaction. One of more than STATE_TXN_ROWS rows is cut, in this order: retries and dead
  * letters (their copies are safe from then on), then cursor, ranges, checkpoint and counters together with the first
  * deletions, then the other deletions. A crash in between therefore only repeats deliveries: an event is in the log
- * behind the cursor, or in a retry row, until what makes it superfluous is durable.
+ * behind the cursor, or in a retry row, until what makes it superfluous is durable. Repeating all of it after a failure
+ * in between changes nothing but the counters: so the caller is told when those were added.
+ *
+ * One with a checkpoint is one transaction whatever its size: the sink goes back to its last checkpoint after a crash,
+ * so that a row that is stored before the checkpoint would overtake events of its key, and one that is deleted after it
+ * would be delivered twice.
  *
  * The last part may use the whole reserve. Should even that be short, because the deleted rows lie scattered over many
  * pages, it is done in smaller and smaller transactions: each frees pages for the one after the next. */
@@ -16,6 +21,7 @@ struct ack_round {
     const struct store_ack *ack;
     uint64_t deadline_ns;
     size_t retries, dead, done; /* handled so far, of each list */
+    bool whole;                 /* in one transaction: there is a checkpoint */
     bool moved;                 /* cursor and all that goes with it are durable */
 };
 
@@ -225,10 +231,10 @@ struct ack_budget {
     bool grows;           /* new copies, not only changes */
 };
 
-static bool budget_add(struct ack_budget *budget, const uint8_t *packed, size_t size)
+static bool budget_add(struct ack_budget *budget, bool whole, const uint8_t *packed, size_t size)
 {
     uint64_t rows = packed ? copy_rows(size) : 1;
-    if (budget->rows && budget->rows + rows > STATE_TXN_ROWS)
+    if (!whole && budget->rows && budget->rows + rows > STATE_TXN_ROWS)
         return false;
     budget->rows += rows;
     budget->bytes += packed ? copy_bytes(size) : 64 + REASON_MAX;
@@ -240,11 +246,11 @@ static struct ack_budget plan_puts(const struct ack_round *round)
 {
     const struct store_ack *ack = round->ack;
     struct ack_budget budget = {.retries = round->retries, .dead = round->dead};
-    while (budget.retries < ack->retry_count &&
-           budget_add(&budget, ack->retries[budget.retries].packed, ack->retries[budget.retries].row.size))
+    while (budget.retries < ack->retry_count && budget_add(&budget, round->whole, ack->retries[budget.retries].packed,
+                                                           ack->retries[budget.retries].row.size))
         budget.retries++;
     while (budget.retries == ack->retry_count && budget.dead < ack->dead_count &&
-           budget_add(&budget, ack->dead[budget.dead].packed, ack->dead[budget.dead].row.size))
+           budget_add(&budget, round->whole, ack->dead[budget.dead].packed, ack->dead[budget.dead].row.size))
         budget.dead++;
     return budget;
 }
@@ -270,6 +276,16 @@ static int delete_some(struct ack_round *round, struct ack_part *part, size_t up
     return code;
 }
 
+/* How many deletions go with the last of the puts. */
+static size_t count_deletes(const struct ack_round *round, const struct ack_budget *budget, size_t deletes)
+{
+    size_t room = budget->rows < deletes ? deletes - (size_t)budget->rows : 0;
+    size_t left = round->ack->done_count - round->done;
+    if (round->whole)
+        return left;
+    return left < room ? left : room;
+}
+
 /* One transaction: some of the puts; when those are all done, also the cursor; then up to `deletes` deletions. */
 static int run_part(struct ack_round *round, size_t deletes)
 {
@@ -280,8 +296,7 @@ static int run_part(struct ack_round *round, size_t deletes)
         return code;
     struct ack_budget budget = plan_puts(round);
     bool last_puts = budget.retries == ack->retry_count && budget.dead == ack->dead_count;
-    size_t room = budget.rows < deletes ? deletes - (size_t)budget.rows : 0, left = ack->done_count - round->done;
-    size_t done = round->done + (!last_puts ? 0 : left < room ? left : room);
+    size_t done = round->done + (last_puts ? count_deletes(round, &budget, deletes) : 0);
     code = put_copies(round, &part, &budget);
     if (!code && last_puts && !round->moved)
         code = move_cursor(&part, ack);
@@ -294,6 +309,8 @@ static int run_part(struct ack_round *round, size_t deletes)
     round->dead = budget.dead;
     round->done = done;
     round->moved |= last_puts;
+    if (round->moved && ack->counted)
+        *ack->counted = true;
     return SPOOL_OK;
 }
 
@@ -315,12 +332,16 @@ static int check_ack(const struct store_ack *ack)
 
 int state_ack(struct state *state, const struct store_ack *ack, uint64_t deadline_ns)
 {
-    struct ack_round round = {.state = state, .ack = ack, .deadline_ns = deadline_ns};
+    struct ack_round round = {
+        .state = state, .ack = ack, .deadline_ns = deadline_ns, .whole = ack->checkpoint_size > 0};
     size_t deletes = STATE_TXN_ROWS;
     int code = check_ack(ack);
     while (!code && (!round.moved || round.done < ack->done_count)) {
         code = run_part(&round, deletes);
-        if (code == SPOOL_EFULL && round.done < ack->done_count && deletes > DELETE_ROWS_MIN) {
+        if (code == SPOOL_EFULL && round.whole) {
+            round.whole = false; /* no room for it at once: in parts, at the risk of a crash in between */
+            code = SPOOL_OK;
+        } else if (code == SPOOL_EFULL && round.done < ack->done_count && deletes > DELETE_ROWS_MIN) {
             deletes /= 4;
             code = SPOOL_OK;
         }
@@ -348,7 +369,7 @@ int state_checkpoint(struct state *state, uint32_t sink_id, uint64_t deadline_ns
 {
     uint8_t *bytes = NULL;
     size_t size = 0;
-    int code = read_checkpoint(state, sink_id, deadline_ns, &bytes, &size);
+    int code = state->is_copy ? SPOOL_ENOTFOUND : read_checkpoint(state, sink_id, deadline_ns, &bytes, &size);
     if (code && code != SPOOL_ENOTFOUND && code != SPOOL_EDAMAGED)
         return code; /* a damaged one was reported, and is none */
     if (size > cap)

@@ -62,6 +62,8 @@ static int get_first(struct state_txn *txn, const struct state_key *prefix, stru
         return err_set(SPOOL_EDAMAGED, STATE_FILE ": a first piece of %zu bytes", view.body_size);
     *ret_size = get_u32(view.body);
     *ret_crc = get_u32(view.body + 4);
+    if (*ret_size > txn->state->map_bytes) /* no memory for what cannot be there */
+        return err_set(SPOOL_EDAMAGED, STATE_FILE ": %zu bytes in pieces", *ret_size);
     code = buffer_reserve(out, *ret_size + 1);
     return code ? code : buffer_put(out, view.body + BLOB_HEADER, view.body_size - BLOB_HEADER);
 }

@@ -201,7 +201,7 @@ static int requeue_one(struct state_txn *txn, const struct copy_row *copy, bool 
     if (code)
         return code;
     retry.row.attempts = 0;
-    retry.row.due_ns = real_ns();
+    retry.row.due_ns = 0; /* at once, whatever clock the one who delivers has */
     retry.sink_id = sink.id;
     retry.died_ns = 0;
     memset(retry.sink, 0, sizeof retry.sink);

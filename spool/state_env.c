@@ -17,7 +17,7 @@ enum { ENV_FLAGS = MDB_NOSUBDIR | MDB_NOTLS | MDB_NOLOCK, VERSION_BODY = 16, PAT
 
 int state_env_error(int rc, const char *doing)
 {
-    if (rc == MDB_MAP_FULL || rc == ENOSPC || rc == EDQUOT)
+    if (rc == MDB_MAP_FULL || rc == ENOSPC || rc == EDQUOT || rc == EFBIG)
         return err_set(SPOOL_EFULL, STATE_FILE ": %s: %s; free disk space or purge dead letters", doing,
                        mdb_strerror(rc));
     if (rc > 0)
@@ -145,8 +145,11 @@ static int check_version(struct state *state)
     if (code)
         return code;
     int rc = mdb_get(txn.txn, state->dbi, &k, &value);
-    code = rc ? err_set(SPOOL_EDAMAGED, STATE_FILE " has no version")
-              : state_row_read(value.mv_data, value.mv_size, state->seed, &view);
+    if (rc == MDB_NOTFOUND)
+        code = err_set(SPOOL_EDAMAGED, STATE_FILE " has no version");
+    else
+        code = rc ? state_env_error(rc, "reading the version")
+                  : state_row_read(value.mv_data, value.mv_size, state->seed, &view);
     if (!code)
         code = state_version_check(&view, &state->base);
     state_txn_abort(&txn);

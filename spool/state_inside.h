@@ -39,7 +39,7 @@ enum state_table {
     TABLE_PIECE,
     TABLES
 };
-enum state_meta { META_VERSION, META_NUMBERS, META_COUNTERS, META_CLOCK };
+enum state_meta { META_VERSION, META_NUMBERS, META_COUNTERS, META_CLOCK, META_DROPPED, META_HOME };
 
 /* ------------------------------------------------------------------------------------------ the open environment */
 
@@ -59,6 +59,7 @@ struct state {
     uint64_t epoch; /* grows each time env is replaced */
     uint64_t map_bytes, page_bytes;
     uint64_t base;    /* what stamps add to LMDB's transaction number */
+    bool is_copy;     /* and that could not be stored, so that its checkpoints do not count; set before threads */
     bool taken_over;  /* a salvage that a crash interrupted was finished by this handle */
     atomic_uint busy; /* transactions under way: not 0 in a forked child means LMDB's memory may be half changed */
     atomic_bool reserve_told; /* that the disk reserve could not be allocated */
@@ -101,6 +102,7 @@ struct state_txn {
     MDB_txn *txn;
     MDB_cursor *cursor; /* of state_table_next(); opened when needed */
     bool write, locked;
+    struct file_size_signal signal; /* held from begin() to leave() of one that writes */
     uint64_t stamp;
     uint64_t writes; /* puts and deletes so far: none means there is nothing to commit */
     unsigned note_count;
@@ -135,7 +137,9 @@ int state_table_delete(struct state_txn *txn, const struct state_key *key);
 /* The first row behind `at` that shares its first `prefix` bytes; `at` becomes its key. Damaged rows are noted and
  * skipped. */
 int state_table_next(struct state_txn *txn, struct state_key *at, size_t prefix, struct state_row *ret);
-/* The same without looking into the row. */
+/* The last whole row before `at` that shares its first `prefix` bytes. */
+int state_table_before(struct state_txn *txn, struct state_key *at, size_t prefix, struct state_row *ret);
+/* As state_table_next() without looking into the row. */
 int state_table_next_raw(struct state_txn *txn, struct state_key *at, size_t prefix, MDB_val *ret);
 /* Deletes the rows that begin with `prefix`, at most `most` of them; *ret_deleted counts them. */
 int state_table_clear(struct state_txn *txn, const struct state_key *prefix, uint64_t most, uint64_t *ret_deleted);
@@ -187,6 +191,9 @@ struct state_totals {
 };
 int state_totals_get(struct state_txn *txn, struct state_totals *ret);
 int state_totals_put(struct state_txn *txn, const struct state_totals *totals);
+/* How far limits have dropped each lane; 0 if never. */
+int state_dropped_get(struct state_txn *txn, uint64_t ret[LANES]);
+int state_dropped_put(struct state_txn *txn, const uint64_t dropped[LANES]);
 int state_totals_add_dead(struct state_txn *txn, int64_t add);
 
 /* ---------------------------------------------------------------------------- events copied: retries, dead letters */

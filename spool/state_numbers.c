@@ -3,6 +3,7 @@
  *   numbers   u64 next generation, u64 next number of a copied event, u32 next sink id
  *   counters  u64 each of enum state_counter, then u64 dead letters
  *   clock     the 16 bytes of an id
+ *   dropped   u64 of each lane: the sequence number below which a limit has dropped and counted what was undelivered
  *
  * A damaged one is noted and read as if it was not there; salvage and recount put numbers behind all that are in use.
  */
@@ -10,7 +11,7 @@
 
 #include "state_inside.h"
 
-enum { NUMBERS_SIZE = 20, TOTALS_SIZE = 8 * (STATE_COUNTERS + 1) };
+enum { NUMBERS_SIZE = 20, TOTALS_SIZE = 8 * (STATE_COUNTERS + 1), DROPPED_SIZE = 8 * LANES };
 
 static struct state_key meta_key(enum state_meta which)
 {
@@ -85,6 +86,25 @@ int state_totals_add_dead(struct state_txn *txn, int64_t add)
     bool below = add < 0 && totals.dead_letters < (uint64_t)-add;
     totals.dead_letters = below ? 0 : totals.dead_letters + (uint64_t)add;
     return state_totals_put(txn, &totals);
+}
+
+int state_dropped_get(struct state_txn *txn, uint64_t ret[LANES])
+{
+    struct state_row view;
+    memset(ret, 0, LANES * sizeof *ret);
+    int code = get_meta(txn, META_DROPPED, DROPPED_SIZE, &view);
+    for (int lane = 0; !code && lane < LANES; lane++)
+        ret[lane] = get_u64(view.body + 8 * lane);
+    return code == SPOOL_ENOTFOUND ? SPOOL_OK : code;
+}
+
+int state_dropped_put(struct state_txn *txn, const uint64_t dropped[LANES])
+{
+    uint8_t body[DROPPED_SIZE];
+    for (int lane = 0; lane < LANES; lane++)
+        put_u64(body + 8 * lane, dropped[lane]);
+    struct state_key key = meta_key(META_DROPPED);
+    return state_table_put(txn, &key, body, sizeof body);
 }
 
 /* ------------------------------------------------------------------------------------------------------ counters */

@@ -166,15 +166,14 @@ static int sweep_part(struct state_txn *txn, uint32_t id)
         struct state_row view;
         struct copy_row copy;
         int code = state_table_next(txn, &at, 5, &view);
-        if (!code)
-            code = copy_row_parse(&view, &copy);
-        if (!code)
+        bool whole = !code && copy_row_parse(&view, &copy) == SPOOL_OK; /* one that is not goes all the same */
+        if (whole)
             code = copy_drop(txn, &copy);
         if (!code)
             code = state_table_delete(txn, &at);
         if (code)
             return rows && code == SPOOL_ENOTFOUND ? SPOOL_OK : code;
-        rows += copy_rows(copy.row.size);
+        rows += whole ? copy_rows(copy.row.size) : 1;
     }
     return SPOOL_OK;
 }

@@ -37,7 +37,7 @@ struct salvage {
 static bool read_txnid(int fd, off_t offset, uint64_t *ret, uint32_t *ret_page_size)
 {
     uint8_t page[LMDB_TXNID_AT + 8];
-    if (pread(fd, page, sizeof page, offset) != (ssize_t)sizeof page)
+    if (dir_read_at(fd, page, sizeof page, offset) != (ssize_t)sizeof page)
         return false;
     if (get_u32(page + LMDB_MAGIC_AT) != 0xBEEFC0DE || get_u32(page + LMDB_MAGIC_AT + 4) != 1)
         return false;
@@ -170,13 +170,17 @@ static int scan_window(struct salvage *s, size_t size, size_t end, salvage_row e
     return code;
 }
 
+/* Not beyond the end: a disk that answers EIO does so there, too. One that gives nothing at all is no damaged file, and may
+ * give it later. */
 static int scan(struct salvage *s, salvage_row each)
 {
+    struct stat st;
+    if (fstat(s->fd, &st))
+        return err_errno(errno, STATE_FILE);
+    bool any = st.st_size == 0;
     int code = SPOOL_OK;
-    for (off_t offset = 0; !code;) {
-        ssize_t n = pread(s->fd, s->window, WINDOW, offset);
-        if (n < 0 && errno == EINTR)
-            continue;
+    for (off_t offset = 0; !code && offset < st.st_size;) {
+        ssize_t n = dir_read_at(s->fd, s->window, WINDOW, offset);
         if (n < 0 && errno == EIO) { /* an unreadable page: go on behind it */
             offset += PAGE_MIN;
             continue;
@@ -185,10 +189,13 @@ static int scan(struct salvage *s, salvage_row each)
             return err_errno(errno, STATE_FILE);
         if (n == 0)
             break;
+        any = true;
         size_t size = (size_t)n, next, end = size == WINDOW ? size - ROW_MAX : size;
         code = scan_window(s, size, end, each, &next);
         offset += (off_t)next;
     }
+    if (!code && !any)
+        code = err_errno(EIO, STATE_FILE ": nothing of it can be read");
     return commit(s, code);
 }
 

@@ -324,7 +324,7 @@ static uint64_t skip_to(uint64_t upto, uint64_t *cursor, struct store_range *ran
     return skipped;
 }
 
-static int drop_of(struct state_txn *txn, struct sink_row *sink, const uint64_t upto[LANES], uint64_t *dropped)
+static int drop_of(struct state_txn *txn, struct sink_row *sink, const uint64_t upto[LANES])
 {
     for (int lane = 0; lane < LANES; lane++) {
         struct store_range ranges[STORE_RANGES_MAX];
@@ -338,31 +338,67 @@ static int drop_of(struct state_txn *txn, struct sink_row *sink, const uint64_t 
         if (code)
             return code;
         sink->dropped += n;
-        *dropped += n;
     }
     return sink_row_put(txn, sink);
 }
 
-static int drop_in(struct state_txn *txn, const uint64_t upto[LANES], uint64_t *dropped)
+static int drop_of_sinks(struct state_txn *txn, const uint64_t upto[LANES])
 {
     struct sink_row sink;
     uint32_t at = 0;
     int code;
     while ((code = sink_row_next(txn, &at, &sink)) == SPOOL_OK) {
-        code = drop_of(txn, &sink, upto, dropped);
+        code = drop_of(txn, &sink, upto);
         if (code)
             return code;
     }
     return code == SPOOL_ENOTFOUND ? SPOOL_OK : code;
 }
 
-int state_drop_below(struct state *state, const uint64_t upto[LANES], uint64_t deadline_ns, uint64_t *ret_dropped)
+static uint64_t greatest(uint64_t a, uint64_t b, uint64_t c)
+{
+    a = a > b ? a : b;
+    return a > c ? a : c;
+}
+
+/* Two processes may drop the same segment, and one may be killed before it has deleted it: each event counts once. */
+static int count_dropped(struct state_txn *txn, const uint64_t first[LANES], const uint64_t upto[LANES], uint64_t *ret)
+{
+    uint64_t low[LANES] = {0}, mark[LANES];
+    uint32_t sinks;
+    struct state_totals totals;
+    int code = lowest(txn, low, &sinks);
+    if (!code)
+        code = state_dropped_get(txn, mark);
+    if (!code)
+        code = state_totals_get(txn, &totals);
+    *ret = 0;
+    for (int lane = 0; !code && lane < LANES; lane++) {
+        uint64_t from = greatest(low[lane], first[lane], mark[lane]);
+        *ret += upto[lane] > from ? upto[lane] - from : 0;
+        mark[lane] = mark[lane] > upto[lane] ? mark[lane] : upto[lane];
+    }
+    if (code || !*ret)
+        return code;
+    totals.counters[STATE_DROPPED_EVENTS] += *ret;
+    code = state_totals_put(txn, &totals);
+    return code ? code : state_dropped_put(txn, mark);
+}
+
+static int drop_in(struct state_txn *txn, const uint64_t first[LANES], const uint64_t upto[LANES], uint64_t *ret_dropped)
+{
+    int code = count_dropped(txn, first, upto, ret_dropped);
+    return code ? code : drop_of_sinks(txn, upto);
+}
+
+int state_drop_below(struct state *state, const uint64_t first[LANES], const uint64_t upto[LANES], uint64_t deadline_ns,
+                     uint64_t *ret_dropped)
 {
     struct state_txn txn;
     uint64_t dropped = 0;
     int code = state_txn_write(state, deadline_ns, &txn);
     if (!code)
-        code = state_txn_end(&txn, drop_in(&txn, upto, &dropped));
+        code = state_txn_end(&txn, drop_in(&txn, first, upto, &dropped));
     if (!code)
         *ret_dropped = dropped;
     return code;

@@ -74,7 +74,9 @@ int sink_row_parse(const struct state_row *view, struct sink_row *ret)
     if (view->body_size < SINK_HEADER || view->key_size != 5)
         return err_set(SPOOL_EDAMAGED, STATE_FILE ": a sink row of %zu bytes", view->body_size);
     size_t name = body[AT_NAME_SIZE], kind = body[AT_KIND_SIZE];
-    if (name > SINK_NAME_MAX || kind > SINK_KIND_MAX || view->body_size != SINK_HEADER + name + kind)
+    bool has_name = name || (get_u32(body) & SINK_REMOVED); /* all that is left of a removed one is its number */
+    if (!has_name || name > SINK_NAME_MAX || kind > SINK_KIND_MAX || view->body_size != SINK_HEADER + name + kind ||
+        memchr(body + SINK_HEADER, 0, name + kind))
         return err_set(SPOOL_EDAMAGED, STATE_FILE ": a sink row whose name does not fit it");
     parse_fields(body, ret);
     ret->id = get_be32(view->key + 1);

@@ -199,53 +199,86 @@ static int check_snapshot(const uint8_t *snapshot, size_t size)
 
 /* ------------------------------------------------------------------------------------------------------- restoring */
 
+/* What restoring does; looking first, so that nothing is written when nothing is missing, as nearly always. */
+struct restoring {
+    struct state_txn *txn;
+    bool write;
+    uint32_t missing; /* sinks */
+    bool low;         /* numbers to be given out */
+};
+
 /* A sink that is there keeps its place: a lower cursor only delivers again. One that was removed since stays removed.
  */
-static int restore_sink(struct state_txn *txn, struct snapshot_sink *sink)
+static int restore_sink(struct restoring *restoring, struct snapshot_sink *sink)
 {
     struct sink_row old;
-    int code = sink_row_get(txn, sink->row.id, &old);
+    int code = sink_row_get(restoring->txn, sink->row.id, &old);
     if (code == SPOOL_ENOTFOUND || code == SPOOL_EDAMAGED)
-        code = sink_row_find(txn, sink->row.name, &old);
+        code = sink_row_find(restoring->txn, sink->row.name, &old);
     if (code != SPOOL_ENOTFOUND)
         return code;
+    restoring->missing++;
+    if (!restoring->write)
+        return SPOOL_OK;
     struct state_key key = config_key(sink->row.id);
-    code = state_blob_put(txn, &key, sink->config, sink->config_size);
-    return code ? code : sink_row_put(txn, &sink->row);
+    code = state_blob_put(restoring->txn, &key, sink->config, sink->config_size);
+    return code ? code : sink_row_put(restoring->txn, &sink->row);
 }
 
-static int raise_numbers(struct state_txn *txn, const struct state_numbers *least)
+static int raise_numbers(struct restoring *restoring, const struct state_numbers *least)
 {
     struct state_numbers numbers;
-    int code = state_numbers_get(txn, &numbers);
+    int code = state_numbers_get(restoring->txn, &numbers);
     if (code)
         return code;
+    restoring->low = numbers.sink < least->sink || numbers.generation < least->generation || numbers.copy < least->copy;
+    if (!restoring->low || !restoring->write)
+        return SPOOL_OK;
     numbers.sink = numbers.sink < least->sink ? least->sink : numbers.sink;
     numbers.generation = numbers.generation < least->generation ? least->generation : numbers.generation;
     numbers.copy = numbers.copy < least->copy ? least->copy : numbers.copy;
-    return state_numbers_put(txn, &numbers);
+    return state_numbers_put(restoring->txn, &numbers);
 }
 
-static int restore_in(struct state_txn *txn, const uint8_t *snapshot, size_t size)
+static int restore_in(struct restoring *restoring, const uint8_t *snapshot, size_t size)
 {
     struct snapshot_reader reader;
     struct snapshot_sink sink;
     int code = begin_reading(snapshot, size, &reader);
     if (!code)
-        code = raise_numbers(txn, &reader.numbers);
+        code = raise_numbers(restoring, &reader.numbers);
     while (!code) {
         code = read_sink(&reader, &sink);
         if (!code)
-            code = restore_sink(txn, &sink);
+            code = restore_sink(restoring, &sink);
     }
     return code == SPOOL_ENOTFOUND ? SPOOL_OK : code;
 }
 
-int state_restore(struct state *state, const uint8_t *snapshot, size_t size, uint64_t deadline_ns)
+static int run_restore(struct state *state, bool write, const uint8_t *snapshot, size_t size, uint64_t deadline_ns,
+                       struct restoring *ret)
 {
     struct state_txn txn;
+    *ret = (struct restoring){.txn = &txn, .write = write};
+    int code = write ? state_txn_write(state, deadline_ns, &txn) : state_txn_read(state, deadline_ns, &txn);
+    if (code)
+        return code;
+    code = restore_in(ret, snapshot, size);
+    if (write)
+        return state_txn_end(&txn, code);
+    state_txn_abort(&txn);
+    return code;
+}
+
+int state_restore(struct state *state, const uint8_t *snapshot, size_t size, uint64_t deadline_ns, uint32_t *ret_added)
+{
+    struct restoring restoring = {0};
     int code = check_snapshot(snapshot, size);
     if (!code)
-        code = state_txn_write(state, deadline_ns, &txn);
-    return code ? code : state_txn_end(&txn, restore_in(&txn, snapshot, size));
+        code = run_restore(state, false, snapshot, size, deadline_ns, &restoring);
+    if (!code && (restoring.missing || restoring.low))
+        code = run_restore(state, true, snapshot, size, deadline_ns, &restoring);
+    if (!code && ret_added)
+        *ret_added = restoring.missing;
+    return code;
 }

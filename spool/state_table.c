@@ -126,6 +126,34 @@ int state_table_next(struct state_txn *txn, struct state_key *at, size_t prefix,
     }
 }
 
+static int before_raw(struct state_txn *txn, struct state_key *at, size_t prefix, MDB_val *ret)
+{
+    int rc = txn->cursor ? 0 : mdb_cursor_open(txn->txn, txn->state->dbi, &txn->cursor);
+    if (rc)
+        return state_env_error(rc, "reading");
+    MDB_val k = as_val(at);
+    rc = mdb_cursor_get(txn->cursor, &k, ret, MDB_SET_RANGE);
+    if (!rc || rc == MDB_NOTFOUND)
+        rc = mdb_cursor_get(txn->cursor, &k, ret, rc ? MDB_LAST : MDB_PREV);
+    if (rc && rc != MDB_NOTFOUND)
+        return state_env_error(rc, "reading");
+    if (rc || k.mv_size < prefix || k.mv_size > ROW_KEY_MAX || memcmp(k.mv_data, at->bytes, prefix) != 0)
+        return err_set(SPOOL_ENOTFOUND, STATE_FILE ": no row before");
+    at->size = k.mv_size;
+    memcpy(at->bytes, k.mv_data, at->size);
+    return SPOOL_OK;
+}
+
+int state_table_before(struct state_txn *txn, struct state_key *at, size_t prefix, struct state_row *ret)
+{
+    for (;;) {
+        MDB_val value;
+        int code = before_raw(txn, at, prefix, &value);
+        if (code || check_and_note(txn, at, &value, ret) == SPOOL_OK)
+            return code;
+    }
+}
+
 int state_table_clear(struct state_txn *txn, const struct state_key *prefix, uint64_t most, uint64_t *ret_deleted)
 {
     uint64_t deleted = 0;

@@ -120,11 +120,16 @@ static int begin(struct state *state, bool write, uint64_t deadline_ns, struct s
     int code = lock_take(state->options.lock, mode, deadline_ns);
     if (code)
         return err_prefix(code, "state.lock");
+    txn->signal = (struct file_size_signal){.held = false};
+    if (write)
+        file_size_signal_hold(&txn->signal);
     code = enter(state, write, txn);
-    if (code)
-        lock_drop(state->options.lock, mode);
-    else
+    if (!code) {
         txn->locked = true;
+        return SPOOL_OK;
+    }
+    lock_drop(state->options.lock, mode);
+    file_size_signal_release(&txn->signal);
     return code;
 }
 
@@ -150,6 +155,7 @@ static void leave(struct state_txn *txn)
         return; /* whoever began it inside tells nothing: salvage reports as a whole */
     pthread_rwlock_unlock(&state->env_lock);
     lock_drop(state->options.lock, txn->write ? LOCK_EXCLUSIVE : LOCK_SHARED);
+    file_size_signal_release(&txn->signal);
     tell_notes(state, txn->notes, txn->note_count);
 }
 

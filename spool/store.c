@@ -38,6 +38,13 @@ static int snapshot(void *user, struct buffer *out)
     return store->state ? state_snapshot(store->state, lock_slice(), out) : SPOOL_OK;
 }
 
+/* Behind all that the state speaks of. */
+static int known_next(void *user, uint64_t deadline_ns, uint64_t ret_next[LANES])
+{
+    struct store *store = user;
+    return state_known_next(store->state, true, deadline_ns, ret_next);
+}
+
 /* ------------------------------------------------------------------------------------------------------- opening */
 
 static int make_mutexes(struct store *store)
@@ -97,6 +104,8 @@ static int open_log(struct store *store, uint64_t deadline)
         .reporter = store->options.reporter,
         .snapshot = snapshot,
         .snapshot_user = store,
+        .known = known_next,
+        .known_user = store,
         .damaged = store_damaged,
         .damaged_user = store,
     };
@@ -106,18 +115,44 @@ static int open_log(struct store *store, uint64_t deadline)
     return code;
 }
 
-/* A salvaged state may lack sinks: the newest segment's head names them all. */
-static int restore_state(struct store *store, uint64_t deadline)
+/* A state that was salvaged, or lost and made anew, may lack sinks: the newest segment's head names them all. Looked at
+ * each time, since a crash may have come between salvage and this. */
+static void restore_state(struct store *store, bool salvaged, uint64_t deadline)
 {
     struct buffer copy = {0};
+    uint32_t added = 0;
     int code = log_snapshot(store->log, deadline, &copy);
     if (!code)
-        code = state_restore(store->state, copy.data, copy.size, deadline);
-    if (code) {
-        report(&store->options.reporter, SPOOL_LOG_WARNING, "the damaged state could not be completed from the log: %s", err_last());
-        code = SPOOL_OK; /* what was salvaged stands */
-    }
+        code = state_restore(store->state, copy.data, copy.size, deadline, &added);
     buffer_free(&copy);
+    if (added)
+        store_damaged(store, "state.mdb", "it lacked sinks: they go on where the newest segment knew them last", 0);
+    if (code && (code != SPOOL_ENOTFOUND || salvaged)) /* what there is stands */
+        report(&store->options.reporter, SPOOL_LOG_WARNING, "the state could not be completed from the log: %s", err_last());
+}
+
+static bool is_behind(const uint64_t a[LANES], const uint64_t b[LANES])
+{
+    bool behind = false;
+    for (int lane = 0; lane < LANES; lane++)
+        behind |= a[lane] < b[lane];
+    return behind;
+}
+
+/* A log that lost its newest segments goes on above all that sinks have acknowledged and rows keep. The state is read first: a
+ * peer's acknowledgements never speak of more than the log held before. */
+static int number_behind_state(struct store *store, uint64_t deadline)
+{
+    uint64_t first[LANES], next[LANES], known[LANES];
+    int code = state_known_next(store->state, false, deadline, known);
+    if (!code)
+        code = log_bounds(store->log, deadline, first, next);
+    if (code || !is_behind(next, known))
+        return code;
+    code = state_known_next(store->state, true, deadline, known);
+    if (!code && log_raise(store->log, known, deadline)) /* a full disk does not keep a spool from opening */
+        report(&store->options.reporter, SPOOL_LOG_WARNING, "%s: the next commit will have to go on at higher numbers: %s",
+               store->dir.path, err_last());
     return code;
 }
 
@@ -134,6 +169,19 @@ static int raise_clock(struct store *store, uint64_t deadline)
     return code == SPOOL_ENOTFOUND ? SPOOL_OK : code;
 }
 
+/* A copy must not take for its own what the original has written: state_home.c. */
+static int check_home(struct store *store, uint64_t deadline)
+{
+    uint64_t forgotten;
+    int code = state_check_home(store->state, deadline, &forgotten);
+    if (code)
+        return err_prefix(code, "%s: finding out whether it is a copy", store->dir.path);
+    if (forgotten)
+        report(&store->options.reporter, SPOOL_LOG_WARNING, "%s is a copy of another spool: the checkpoints of its sinks were "
+               "forgotten, so that nothing of the original's is taken back; sinks may get events again", store->dir.path);
+    return SPOOL_OK;
+}
+
 static int open_files(struct store *store)
 {
     uint64_t deadline = deadline_in_ms(OPEN_DEADLINE_MS);
@@ -143,8 +191,12 @@ static int open_files(struct store *store)
         code = open_state(store, deadline, &salvaged);
     if (!code)
         code = open_log(store, deadline);
-    if (!code && salvaged && !store->dir.read_only)
-        code = restore_state(store, deadline);
+    if (!code && !store->dir.read_only)
+        restore_state(store, salvaged, deadline);
+    if (!code && !store->dir.read_only)
+        code = check_home(store, deadline);
+    if (!code && !store->dir.read_only)
+        code = number_behind_state(store, deadline);
     if (!code)
         code = raise_clock(store, deadline);
     if (!code && !store->dir.read_only)

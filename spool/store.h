@@ -105,8 +105,15 @@ int store_read(struct store *store, int lane, uint64_t seq, uint64_t deadline_ns
  * on commits of other processes). */
 int store_bounds(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES]);
 
-/* The same for displays: beside a stopped peer that holds the lock, what was known last. */
-void store_bounds_known(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES]);
+/* The same, waiting for a peer no longer than that. SPOOL_ETIMEOUT. (Without a deadline: 5 s, here and below.) */
+int store_bounds_by(struct store *store, uint64_t deadline_ns, uint64_t ret_first[LANES], uint64_t ret_next[LANES]);
+/* For displays: beside a stopped peer that holds the lock, what was known last; within a second. */
+void store_bounds_known(struct store *store, uint64_t deadline_ns, uint64_t ret_first[LANES], uint64_t ret_next[LANES]);
+
+/* What is in the log from there on, added up over the lanes, without holes: numbers that were left out because it was not
+ * known whether they had been given. Opens every segment: for when the bounds are too far apart to be believed. */
+uint64_t store_events_from(struct store *store, const uint64_t cursor[LANES]);
+enum { STORE_HOLE_SHIFT = 32 }; /* a hole is at least 2 to the power of that */
 
 /* A sequence number of the lane at or before the first event whose id is >= `id` (block granularity); next if none. */
 int store_seek(struct store *store, int lane, const struct spool_id *id, uint64_t *ret_seq);
@@ -150,9 +157,12 @@ int store_sink_get(struct store *store, const char *name, struct store_sink *ret
 /* The JSON configuration; malloc'd, free(). */
 int store_sink_config(struct store *store, const char *name, char **ret);
 int store_sink_remove(struct store *store, const char *name);  /* also takes its lock: SPOOL_EBUSY if another has it */
+int store_sink_remove_by(struct store *store, const char *name, uint64_t deadline_ns);
 int store_sink_pause(struct store *store, const char *name, bool paused);
 /* Calls back with a copy; no lock is held. Non-zero from `each` ends it and is returned. */
 int store_sink_each(struct store *store, int (*each)(void *user, const struct store_sink *sink), void *user);
+int store_sink_each_by(struct store *store, uint64_t deadline_ns,
+                       int (*each)(void *user, const struct store_sink *sink), void *user);
 
 /* Becomes the one process that delivers to the sink, until released or dead. SPOOL_EBUSY. */
 int store_sink_elect(struct store *store, const char *name);
@@ -205,6 +215,8 @@ struct store_ack {
     size_t done_count;
     const struct store_dead_put *dead;
     size_t dead_count;
+    bool *counted; /* may be NULL. Set when `delivered` and `dropped` are durably added, also when a later part fails: then
+                      they must be 0 when the rest is sent again */
 };
 int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadline_ns);
 
@@ -214,6 +226,8 @@ int store_checkpoint(struct store *store, uint32_t sink_id, void *buf, size_t ca
 /* All retry rows of a sink, ascending by lane and sequence number. */
 int store_retry_each(struct store *store, uint32_t sink_id, int (*each)(void *user, const struct store_retry *row),
                      void *user);
+int store_retry_each_by(struct store *store, uint32_t sink_id, uint64_t deadline_ns,
+                        int (*each)(void *user, const struct store_retry *row), void *user);
 /* The packed event of one: malloc'd, free(). SPOOL_ENOTFOUND, SPOOL_EDAMAGED. */
 int store_retry_event(struct store *store, uint32_t sink_id, int lane, uint64_t seq, uint8_t **ret, size_t *ret_size);
 

@@ -76,10 +76,9 @@ struct store {
     uint64_t ring_tried_ns;        /* append_mutex: when a missing journal was last asked for */
     uint64_t enqueued_events, enqueued_bytes, rejected_full; /* append_mutex */
     uint64_t close_deadline_ns;    /* append_mutex; set with stopping */
-    bool disk_full_told;           /* committer only */
+    bool commit_failure_told;      /* committer only: one of another reason than a full disk */
 
-    _Atomic uint64_t used_bytes;   /* of the directory: the last look and what was committed since */
-    _Atomic uint64_t committed_bytes; /* by this process, ever */
+    _Atomic uint64_t measured_bytes; /* of the directory at the last look, less what the log had grown by then: limits.c */
     _Atomic uint64_t recovered_events;
     _Atomic uint32_t journal_count, sink_count;
     _Atomic uint32_t unapplied_journals; /* of dead processes, that the last sweep could not apply */
@@ -130,7 +129,7 @@ void packer_runs(struct packer *packer, struct log_run **ret, size_t *ret_n);
 
 /* keeper.c */
 void *keeper_run(void *store);
-void keeper_measure(struct store *store);         /* brings used_bytes and sink_count up to date */
+void keeper_measure(struct store *store);         /* brings measured_bytes and sink_count up to date */
 
 /* limits.c */
 void limits_init(struct store *store);
@@ -138,7 +137,9 @@ void limits_init(struct store *store);
 bool limits_allow(const struct store *store, int lane, uint64_t bytes);
 /* Without locks: deletes what is delivered, and drops by policy what must go. */
 void limits_reclaim(struct store *store);
+uint64_t limits_used_bytes(const struct store *store); /* of the directory: the last look and what was committed since */
 bool limits_are_tight(const struct store *store); /* three quarters of max_bytes are used */
+bool limits_is_full(int code);               /* of what a commit answered: there is no room */
 /* append_mutex held: the last commit found no room on the disk (and did not fail for another reason). */
 bool limits_disk_is_full(const struct store *store);
 

@@ -19,15 +19,26 @@ int store_read(struct store *store, int lane, uint64_t seq, uint64_t deadline_ns
     return log_read(store->log, lane, seq, deadline_ns, ret, ret_skip_to);
 }
 
-int store_bounds(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES])
+int store_bounds_by(struct store *store, uint64_t deadline_ns, uint64_t ret_first[LANES], uint64_t ret_next[LANES])
 {
-    return log_bounds(store->log, read_deadline(), ret_first, ret_next);
+    return log_bounds(store->log, deadline_ns, ret_first, ret_next);
 }
 
-void store_bounds_known(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES])
+int store_bounds(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES])
 {
-    if (log_bounds(store->log, deadline_in_ms(LOOK_DEADLINE_MS), ret_first, ret_next))
+    return store_bounds_by(store, read_deadline(), ret_first, ret_next);
+}
+
+void store_bounds_known(struct store *store, uint64_t deadline_ns, uint64_t ret_first[LANES], uint64_t ret_next[LANES])
+{
+    uint64_t look = deadline_in_ms(LOOK_DEADLINE_MS);
+    if (log_bounds(store->log, look < deadline_ns ? look : deadline_ns, ret_first, ret_next))
         log_bounds_known(store->log, ret_first, ret_next);
+}
+
+uint64_t store_events_from(struct store *store, const uint64_t cursor[LANES])
+{
+    return log_events_from(store->log, cursor);
 }
 
 int store_seek(struct store *store, int lane, const struct spool_id *id, uint64_t *ret_seq)
@@ -105,7 +116,7 @@ int store_stats(struct store *store, struct store_stats *ret)
     stats.stored_events = log.events;
     stats.segments = log.segments;
     keeper_measure(store);
-    stats.used_bytes = atomic_load(&store->used_bytes);
+    stats.used_bytes = limits_used_bytes(store);
     stats.journals = atomic_load(&store->journal_count);
     if (store->dir.read_only)
         recovery_inspect(store, &stats.dead_journals, &stats.journals);

@@ -66,9 +66,15 @@ int store_sink_pause(struct store *store, const char *name, bool paused)
     return tell_control(store, code ? code : state_sink_pause(store->state, name, paused, state_deadline()));
 }
 
+int store_sink_each_by(struct store *store, uint64_t deadline_ns,
+                       int (*each)(void *user, const struct store_sink *sink), void *user)
+{
+    return state_sink_each(store->state, deadline_ns, each, user);
+}
+
 int store_sink_each(struct store *store, int (*each)(void *user, const struct store_sink *sink), void *user)
 {
-    return state_sink_each(store->state, state_deadline(), each, user);
+    return store_sink_each_by(store, state_deadline(), each, user);
 }
 
 /* ----------------------------------------------------------------------------------------------------- elections */
@@ -152,21 +158,26 @@ bool store_sink_is_served(struct store *store, const char *name)
     return served;
 }
 
-int store_sink_remove(struct store *store, const char *name)
+int store_sink_remove_by(struct store *store, const char *name, uint64_t deadline_ns)
 {
     struct store_sink sink;
     int code = refuse_read_only(store);
     if (!code)
-        code = store_sink_get(store, name, &sink);
+        code = state_sink_get(store->state, name, deadline_ns, &sink);
     if (!code)
         code = store_sink_elect(store, name); /* nobody delivers while it goes */
     if (code)
         return code;
-    code = state_sink_remove(store->state, name, state_deadline());
+    code = state_sink_remove(store->state, name, deadline_ns);
     store_sink_release(store, name);
     /* The lock file stays: another process may wait for its lock, and a new file would be a second lock. */
     atomic_store(&store->pressure, true);
     return tell_control(store, code);
+}
+
+int store_sink_remove(struct store *store, const char *name)
+{
+    return store_sink_remove_by(store, name, state_deadline());
 }
 
 /* ------------------------------------------------------------------------------------ acknowledgement and retries */
@@ -176,7 +187,7 @@ int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadlin
     int code = state_ack(store->state, ack, deadline_ns);
     if (code)
         return code;
-    if (atomic_load(&store->used_bytes) > store->options.max_bytes / 2)
+    if (limits_used_bytes(store) > store->options.max_bytes / 2)
         atomic_store(&store->pressure, true);
     wake_bump(store->wake, false); /* somebody may wait in spool_drain() */
     return SPOOL_OK;
@@ -187,10 +198,16 @@ int store_checkpoint(struct store *store, uint32_t sink_id, void *buf, size_t ca
     return state_checkpoint(store->state, sink_id, state_deadline(), buf, cap, ret_size);
 }
 
+int store_retry_each_by(struct store *store, uint32_t sink_id, uint64_t deadline_ns,
+                        int (*each)(void *user, const struct store_retry *row), void *user)
+{
+    return state_retry_each(store->state, sink_id, deadline_ns, each, user);
+}
+
 int store_retry_each(struct store *store, uint32_t sink_id, int (*each)(void *user, const struct store_retry *row),
                      void *user)
 {
-    return state_retry_each(store->state, sink_id, state_deadline(), each, user);
+    return store_retry_each_by(store, sink_id, state_deadline(), each, user);
 }
 
 int store_retry_event(struct store *store, uint32_t sink_id, int lane, uint64_t seq, uint8_t **ret, size_t *ret_size)

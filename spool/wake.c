@@ -93,7 +93,7 @@ static int fill(int fd, off_t size)
 
 static bool is_disk_full(int code)
 {
-    return code == ENOSPC || code == EDQUOT;
+    return code == ENOSPC || code == EDQUOT || code == EFBIG;
 }
 
 /* A full disk must not keep a spool from opening, nor may a look at one need to write: then waiting is by time only. */

@@ -1,10 +1,7 @@
 """What the test scripts share: where the programs are, counting checks, a scratch directory, and reading back what the
 programs of tests/programs logged and what the file sink wrote.
 
-An acknowledgement log (and the log of the callback sink) is a row of lines of exactly 64 bytes, each written with one
-write(2), so that a line never crosses a page and a killed process leaves no half of one:
-
-    <id, 36 characters> <tag, 8> <thread, 3 digits> <n, 11 digits> <k: good body, X: bad body>
+What the programs log is a history: tests/programs/history.h has its lines, tests/lab/history/history.py judges it.
 
 A body is {"tag":…,"thread":…,"n":…,"pad":…,"crc":…}, crc being the CRC-32 of "tag/thread/n/pad".
 """
@@ -22,12 +19,15 @@ import tempfile
 import time
 import zlib
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lab" / "history"))
+import history
+
 BUILD = pathlib.Path(os.environ.get("BUILD", "build")).resolve()
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPOOL = str(BUILD / "spool")
-LINE = 64
 
 Record = collections.namedtuple("Record", "id tag thread n good")
+FILE = {"file": history.Promise(once=True)}  # what the file sink promises, ordered by agent
 
 
 class Checks:
@@ -127,25 +127,22 @@ def wait_until(condition, timeout=60):
     return False
 
 
-def kill(child):
-    """SIGKILL and reap."""
+def kill(child, log=None, tag=None):
+    """SIGKILL and reap; notes the end of process `tag` in the history `log`."""
     child.send_signal(signal.SIGKILL)
     child.communicate()
+    if log:
+        history.mark(log, k="kill", p=tag, ms=int(time.monotonic() * 1000))
 
 
-def read_log(path):
-    """The records of an acknowledgement or callback log."""
+def read_log(path, kind="ok"):
+    """The events of a history that were acknowledged ("ok"), or that the callback got ("seen")."""
     if not os.path.exists(path):
         return []
-    data = pathlib.Path(path).read_bytes()
-    if len(data) % LINE:
-        raise ValueError(f"{path}: {len(data)} bytes are not a row of whole {LINE}-byte lines")
-    return [parse_line(data[at:at + LINE]) for at in range(0, len(data), LINE)]
-
-
-def parse_line(line):
-    return Record(line[:36].decode(), line[37:45].decode().rstrip(), int(line[46:49]), int(line[50:61]),
-                  line[62:63] == b"k")
+    mark = b'{"k":"%s"' % kind.encode()
+    with open(path, "rb") as lines:
+        rows = [json.loads(line) for line in lines if line.startswith(mark)]
+    return [Record(row["id"], row.get("tag", row["p"]), row["t"], row["n"], bool(row.get("good", 1))) for row in rows]
 
 
 def read_file_sink(path):
@@ -160,41 +157,88 @@ def body_is_good(body):
     return body["crc"] == f"{zlib.crc32(text.encode()):08x}"
 
 
-def check_delivery(checks, what, events, acknowledged, others_allowed=True):
-    """Events of a file sink against the acknowledged records: all there, right bodies, none twice, in order. With
-    `others_allowed` False also that nothing else came."""
-    ids = [event["id"] for event in events]
-    seen, wanted = set(ids), {record.id for record in acknowledged}
-    checks.check(wanted <= seen, f"{what}: all {len(wanted)} acknowledged events arrived",
-                 f"{len(wanted - seen)} lost, e.g. {sorted(wanted - seen)[:3]}")
-    twice = [id for id, times in collections.Counter(ids).items() if times > 1] if len(seen) < len(ids) else []
-    checks.check(not twice, f"{what}: none arrived twice", f"{len(twice)}, e.g. {twice[:3]}")
-    bad = [event["id"] for event in events if not body_is_good(event["data"])]
-    checks.check(not bad, f"{what}: all bodies are right", f"{len(bad)} are not, e.g. {bad[:3]}")
-    changed = [record.id for record in acknowledged if record.id in seen] and mismatches(events, acknowledged)
-    checks.check(not changed, f"{what}: each id has the body it was given for", f"e.g. {changed and changed[:3]}")
-    late = out_of_order(events)
-    checks.check(not late, f"{what}: in order within an agent and a priority", f"{len(late)}, e.g. {late[:3]}")
-    if not others_allowed:
-        checks.check(seen <= wanted, f"{what}: nothing else arrived", f"{len(seen - wanted)} more")
+def judge(checks, what, logs, files=None, promises=None, drained=True):
+    """Gives the histories in `logs` (paths) and what file sinks wrote (`files`: name -> path) to the history checker, and
+    counts its verdict as one check. Returns the history."""
+    judged = history.History()
+    for log in logs:
+        judged.read(log)
+    for name, path in (files or {}).items():
+        judged.read_file_sink(path, name)
+    violations = judged.judge(promises or FILE, drained)
+    for violation in violations[:20]:
+        print(f"    {violation.kind}: {violation.text}")
+    checks.check(not violations, f"{what}: the history is right: {judged.counts()}", history.by_kind(violations))
+    return judged
 
 
-def mismatches(events, acknowledged):
-    """Ids that arrived with another event's body than the one they were acknowledged for."""
-    given = {record.id: (record.tag, record.thread, record.n) for record in acknowledged}
-    return [event["id"] for event in events if event["id"] in given
-            and given[event["id"]] != tuple(event["data"][key] for key in ("tag", "thread", "n"))]
+def control(checks, what, logs, files, promises=None):
+    """Breaks what a file sink wrote, in three ways, and has the checker find each: so that its silence means something."""
+    name, path = next(iter(files.items()))
+    whole = pathlib.Path(path).read_bytes().splitlines(keepends=True)
+    middle = len(whole) // 2
+    for kind, lines in (("lost", whole[:middle] + whole[middle + 1:]), ("repeated", whole + whole[middle:middle + 1]),
+                        ("changed", whole[:-1] + [whole[-1].replace(b'"pad":"', b'"pad":"?')])):
+        broken = checks.dir("control")
+        broken.write_bytes(b"".join(lines))
+        judged = history.History()
+        for log in logs:
+            judged.read(log)
+        found = history.by_kind(judged.read_file_sink(broken, name).judge({name: (promises or FILE)[name]}))
+        checks.check(kind in found, f"{what}: control: {kind} is found", str(found))
 
 
-def out_of_order(events):
-    """Ids that came after a later event of the same agent and priority."""
-    last, late = {}, []
-    for event in events:
-        key = event.get("agent"), event["priority"]
-        if event["id"] < last.get(key, ""):
-            late.append(event["id"])
-        last[key] = event["id"]
-    return late
+class Site:
+    """One spool with its history, and the processes that work on it."""
+
+    def __init__(self, checks, name, *options, promises=None):
+        self.checks, self.spool, self.options = checks, checks.dir(name), options
+        self.history, self.sink = checks.dir(name + ".history"), checks.dir(name + ".jsonl")
+        self.promises, self.tags = promises or FILE, {}
+
+    def start(self, name, tag, *more, prefix=(), **keywords):
+        """Starts a program of tests/programs; its tag is its name in the history."""
+        child = self.checks.start(*prefix, program(name), "--dir", self.spool, "--tag", tag, "--history", self.history,
+                                  *self.options, *more, **keywords)
+        self.tags[child] = tag
+        return child
+
+    def producer(self, tag, *more, prefix=(), **keywords):
+        return self.start("producer", tag, "--size_max", 500, *more, prefix=prefix, stdin=subprocess.PIPE, **keywords)
+
+    def deliverer(self, tag, *more, **keywords):
+        child = self.start("deliverer", tag, *more, **keywords)
+        child.stdout.readline()  # "ready"
+        return child
+
+    def serving(self, tag, *more, **keywords):
+        """A deliverer of the file sink until SIGTERM."""
+        return self.deliverer(tag, "--file_sink", self.sink, "--until_term", *more, **keywords)
+
+    def kill(self, child):
+        kill(child, self.history, self.tags[child])
+
+    def expect(self, child, what, timeout=120):
+        """The process ends well; returns its report."""
+        status, report, errors = wait(child, timeout)
+        self.checks.check(status == 0, f"{what} ends well", f"status {status}: {errors} {report}")
+        return report
+
+    def terminate(self, child, what, timeout=120):
+        child.send_signal(signal.SIGTERM)
+        return self.expect(child, what, timeout)
+
+    def read(self, kind="ok"):
+        return read_log(self.history, kind)
+
+    def drain_and_judge(self, what, *more):
+        """Delivers everything into the file sink; the history checker has the last word. Returns the history."""
+        self.expect(self.deliverer("drain", "--file_sink", self.sink, "--drain_ms", 60000, *more), "the drain")
+        return self.judge(what)
+
+    def judge(self, what, drained=True):
+        files = {"file": self.sink} if self.sink.exists() else {}  # made with its first event
+        return judge(self.checks, what, [self.history], files, self.promises, drained)
 
 
 def status(directory):

@@ -6,14 +6,19 @@
 #include <string.h>
 
 #include "../../lib/base/error.h"
+#include "../../lib/base/json_tree.h"
 #include "../../lib/base/units.h"
 
 int config_open(struct config *config, const char *kind, const char *json)
 {
     json_error_t error;
     *config = (struct config){.kind = kind};
-    json_t *object = json_loads(json ? json : "{}", JSON_REJECT_DUPLICATES, &error);
-    if (!object)
+    json = json ? json : "{}";
+    json_t *object;
+    int code = json_tree(json, strlen(json), &object, &error);
+    if (code == ENOMEM)
+        return spool_sink_error(ENOMEM, "out of memory");
+    if (code)
         return spool_sink_error(SPOOL_ECONFIG, "configuration of the %s sink, line %d, column %d: %s", kind, error.line,
                                 error.column, error.text);
     if (!json_is_object(object)) {

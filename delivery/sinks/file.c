@@ -7,7 +7,9 @@
  * be delivered again, and is cut off at open. Files begun after the checkpoint are found by the trail (file_trail.h).
  * The first checkpoint is stored before the first event is delivered, so whoever has none has written nothing. A file
  * that is no longer the one we wrote (device and inode differ, or it is shorter) is somebody else's: it is left as it
- * is.
+ * is, told, and the next line begins a file of that name. The same is looked at before each write: another program may
+ * move files away (logrotate), and goes on to read what it moved. Only what stood in it behind the last checkpoint when
+ * a crash follows is then there twice, since it cannot be found to be cut off.
  *
  * Checkpoint, version 1, text: "1 <last trail line> <device> <inode> <offset> <number> <path>"; device, inode and
  * offset are 0 and the path "-" while no file is open. Recipe for a version 2: another first number, and a branch in
@@ -129,6 +131,8 @@ static int record(struct file *f)
     int err = file_trail_add(&f->trail, f->path, &f->st, sync);
     if (err == SPOOL_OK && sync)
         err = file_path_sync_parent(f->path);
+    if (err == SPOOL_OK && sync) /* where the template has directories, the trail stands further up */
+        err = file_path_sync_parent(f->trail.path);
     if (err != SPOOL_OK)
         close_file(f);
     return err;
@@ -143,7 +147,7 @@ static int begin(struct file *f, const char *base, bool rotate)
     close_file(f);
     if (base != f->base)
         memcpy(f->base, base, strlen(base) + 1);
-    err = file_path_make_parents(f->base);
+    err = file_path_make_parents(f->base, !rotate && f->flush != FLUSH_NONE);
     if (err == SPOOL_OK && !rotate)
         err = find_last(f);
     if (err == SPOOL_OK)
@@ -166,6 +170,24 @@ static bool must_rotate(const struct file *f, size_t more)
            (f->rotate_ms > 0 && mono_ns() - f->begun_ns >= f->rotate_ms * NS_PER_MS);
 }
 
+/* Somebody may have moved or removed the open file; what was written is his. One that was cut is gone on with. */
+static int look_after(struct file *f)
+{
+    struct stat st;
+    bool there = stat(f->path, &st) == 0;
+    if (there && st.st_dev == f->st.st_dev && st.st_ino == f->st.st_ino) {
+        if ((uint64_t)st.st_size < f->size) {
+            delivery_sink_note("%s was cut from %" PRIu64 " to %jd bytes by another program", f->path, f->size,
+                               (intmax_t)st.st_size);
+            f->size = (uint64_t)st.st_size;
+        }
+        return SPOOL_OK;
+    }
+    delivery_sink_note("%s was %s by another program: a new file is begun", f->path,
+                       there ? "replaced" : "moved away or removed");
+    return begin(f, f->base, false);
+}
+
 /* The file that the next `more` bytes belong to is open. */
 static int ensure_file(struct file *f, size_t more)
 {
@@ -175,6 +197,9 @@ static int ensure_file(struct file *f, size_t more)
         return code;
     if (f->fd < 0 || strcmp(base, f->base) != 0)
         return begin(f, base, false);
+    code = look_after(f);
+    if (code != SPOOL_OK)
+        return code;
     return must_rotate(f, more) ? begin(f, f->base, true) : SPOOL_OK;
 }
 
@@ -267,14 +292,30 @@ static int read_checkpoint(const void *bytes, size_t size, struct mark *ret)
     return SPOOL_OK;
 }
 
+static bool is_ours(const struct mark *mark)
+{
+    struct stat st;
+    const char *what = NULL;
+    if (mark->ino == 0)
+        return false;
+    if (stat(mark->path, &st) != 0)
+        what = "moved away or removed";
+    else if (st.st_dev != (dev_t)mark->dev || st.st_ino != (ino_t)mark->ino)
+        what = "replaced";
+    else if ((uint64_t)st.st_size < mark->offset)
+        what = "cut";
+    if (what)
+        delivery_sink_note("%s was %s by another program since the last checkpoint: it is left as it is", mark->path,
+                           what);
+    return !what;
+}
+
 /* Cuts the file of the checkpoint back to it, and goes on in it if it is what the template says today. */
 static int resume(struct file *f, const struct mark *mark)
 {
-    struct stat st;
     char wanted[FILE_PATH_MAX] = "";
-    if (mark->ino == 0 || stat(mark->path, &st) != 0 || st.st_dev != (dev_t)mark->dev ||
-        st.st_ino != (ino_t)mark->ino || (uint64_t)st.st_size < mark->offset)
-        return SPOOL_OK; /* gone, replaced or cut by somebody: not ours to change */
+    if (!is_ours(mark))
+        return SPOOL_OK; /* not ours to change */
     memcpy(f->path, mark->path, sizeof f->path);
     if (truncate(mark->path, (off_t)mark->offset) != 0)
         return unavailable(f, errno);
@@ -359,6 +400,12 @@ static void file_close(void *state)
     free(f);
 }
 
+static int make_directory_of_trail(struct file *f)
+{
+    int err = file_path_make_parents(f->trail.path, f->flush != FLUSH_NONE);
+    return err == SPOOL_OK ? SPOOL_OK : unavailable(f, err);
+}
+
 static int file_open(void **ret_state, void *user, const char *json_config, const void *checkpoint, size_t size)
 {
     (void)user;
@@ -373,7 +420,7 @@ static int file_open(void **ret_state, void *user, const char *json_config, cons
     if (code == SPOOL_OK)
         code = file_trail_init(&f->trail, f->pattern);
     if (code == SPOOL_OK)
-        code = file_path_make_parents(f->trail.path) == SPOOL_OK ? SPOOL_OK : unavailable(f, errno);
+        code = make_directory_of_trail(f);
     if (code == SPOOL_OK)
         code = recover(f, checkpoint, size);
     if (code != SPOOL_OK) {

@@ -33,19 +33,6 @@ int file_path_number(const char *base, unsigned number, char ret[FILE_PATH_MAX])
     return size < FILE_PATH_MAX ? SPOOL_OK : spool_sink_error(SPOOL_ECONFIG, "path \"%.100s\" is too long", base);
 }
 
-int file_path_make_parents(const char *path)
-{
-    char part[FILE_PATH_MAX];
-    snprintf(part, sizeof part, "%s", path);
-    for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(part, 0755) != 0 && errno != EEXIST)
-            return errno;
-        *slash = '/';
-    }
-    return SPOOL_OK;
-}
-
 int file_path_sync_parent(const char *path)
 {
     char dir[FILE_PATH_MAX];
@@ -58,5 +45,35 @@ int file_path_sync_parent(const char *path)
         return errno;
     int err = fsync(fd) == 0 ? SPOOL_OK : errno;
     close(fd);
+    return err;
+}
+
+/* The name of a directory lasts once the one above is flushed: also of one that was there, since whoever made it may
+ * have died before that. Who may not read the one above flushes the file system of what he made. */
+static int make_one(const char *dir, bool sync)
+{
+    bool made = mkdir(dir, 0755) == 0;
+    if (!made && errno != EEXIST)
+        return errno;
+    int err = sync ? file_path_sync_parent(dir) : SPOOL_OK;
+    if (!made || err != EACCES)
+        return made || (err != EACCES && err != EROFS) ? err : SPOOL_OK;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    err = fd < 0 || syncfs(fd) != 0 ? errno : SPOOL_OK;
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
+int file_path_make_parents(const char *path, bool sync)
+{
+    char part[FILE_PATH_MAX];
+    int err = SPOOL_OK;
+    snprintf(part, sizeof part, "%s", path);
+    for (char *slash = strchr(part + 1, '/'); slash && err == SPOOL_OK; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        err = make_one(part, sync);
+        *slash = '/';
+    }
     return err;
 }

@@ -4,6 +4,7 @@
 #ifndef DELIVERY_SINKS_FILE_PATH_H
 #define DELIVERY_SINKS_FILE_PATH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -14,8 +15,9 @@ enum { FILE_PATH_MAX = 3072 };
 int file_path_expand(const char *pattern, int64_t unix_s, char ret[FILE_PATH_MAX]);
 /* Puts "-<number>" before the extension of the last component; number 0: none. SPOOL_ECONFIG: it does not fit. */
 int file_path_number(const char *base, unsigned number, char ret[FILE_PATH_MAX]);
-/* Makes the directories above the path that are not there, 0755 less the umask. errno. */
-int file_path_make_parents(const char *path);
+/* Makes the directories above the path that are not there, 0755 less the umask; with `sync` their names last when it
+ * returns. errno. */
+int file_path_make_parents(const char *path, bool sync);
 /* Flushes the directory that the path is in. errno. */
 int file_path_sync_parent(const char *path);
 

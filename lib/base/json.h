@@ -15,6 +15,10 @@ int json_put_string(struct buffer *out, const char *text, size_t size);
  * at most 512, strings valid UTF-8) with optional white space around. */
 int json_put_compact(struct buffer *out, const char *text, size_t size);
 
+/* Exactly one valid value, with optional white space around. Takes no memory: so it tells a text that is wrong from one that
+ * a parser had no memory for. */
+bool json_is_valid(const char *text, size_t size);
+
 /* Appends the native JSON rendering of the event (spool.h, spool_event_to_json), without a line feed. */
 int json_put_event(struct buffer *out, const struct spool_event *event, const struct spool_id *id);
 

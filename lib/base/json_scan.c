@@ -347,3 +347,10 @@ int json_prefix(const struct json_cursor *c, int code, const char *member)
     position(c, &line, &column);
     return err_prefix(code, "line %zu, column %zu: member \"%s\"", line, column, member);
 }
+
+bool json_is_valid(const char *text, size_t size)
+{
+    struct json_cursor c;
+    json_begin(&c, text, size);
+    return json_skip_space(&c) && json_scan_value(&c) && !json_skip_space(&c);
+}

@@ -122,6 +122,49 @@ bool thread_is_ours(void)
     return is_ours;
 }
 
+/* ---------------------------------------------------------------------------------------- the limit of a file's size
+ */
+
+static sigset_t file_size_set(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGXFSZ);
+    return set;
+}
+
+static bool file_size_is_pending(void)
+{
+    sigset_t pending;
+    return sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) == 1;
+}
+
+void file_size_signal_hold(struct file_size_signal *ret)
+{
+    sigset_t set = file_size_set();
+    *ret = (struct file_size_signal){.was_pending = false};
+    if (is_ours || pthread_sigmask(SIG_BLOCK, &set, &ret->old))
+        return;
+    ret->held = true;
+    ret->was_pending = file_size_is_pending();
+}
+
+/* errno is left alone: it may be the reason of what comes next. */
+void file_size_signal_release(const struct file_size_signal *signal)
+{
+    const struct timespec at_once = {0};
+    sigset_t set = file_size_set();
+    int saved = errno;
+    if (!signal->held)
+        return;
+    if (!signal->was_pending) {
+        while (file_size_is_pending() && sigtimedwait(&set, NULL, &at_once) < 0 && errno == EINTR)
+            ;
+    }
+    pthread_sigmask(SIG_SETMASK, &signal->old, NULL);
+    errno = saved;
+}
+
 /* ---------------------------------------------------------------------------------------------------------- fork */
 
 static _Atomic uint32_t forks;

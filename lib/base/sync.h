@@ -5,6 +5,7 @@
 #define BASE_SYNC_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,6 +24,16 @@ int cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadl
 int thread_start(pthread_t *ret, const char *name, void *(*run)(void *), void *arg);
 /* The calling thread was started by thread_start(). */
 bool thread_is_ours(void);
+
+/* Writing beyond RLIMIT_FSIZE raises SIGXFSZ, which ends a program. Between the two calls the calling thread gets EFBIG
+ * alone: the signal is blocked, and one that our writes raised is taken back. Our own threads need neither. May be
+ * nested. */
+struct file_size_signal {
+    sigset_t old;
+    bool held, was_pending;
+};
+void file_size_signal_hold(struct file_size_signal *ret);
+void file_size_signal_release(const struct file_size_signal *signal);
 
 /* Grows by one in every forked child (pthread_atfork); compare with the value at open. */
 uint32_t fork_generation(void);

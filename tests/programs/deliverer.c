@@ -44,9 +44,12 @@ int main(int argc, char **argv)
     struct callback_sink callback;
     struct spool_stats stats = SPOOL_STATS();
     block_term();
+    int history_fd = history_open(program.history);
     uint64_t start_ns = now_ns();
+    history_process(history_fd, "opening", program.tag, SPOOL_OK);
     struct spool *spool = program_open(&program);
     double open_ms = ms_since(start_ns);
+    history_process(history_fd, "open", program.tag, SPOOL_OK);
     if (program_add_sinks(&program, spool, &callback))
         must(spool_start(spool), "spool_start");
     puts("ready");
@@ -56,12 +59,14 @@ int main(int argc, char **argv)
     int drained = program.drain_ms ? spool_drain(spool, (uint32_t)program.drain_ms) : SPOOL_OK;
     if (drained != SPOOL_OK)
         warnx("spool_drain: %s", spool_last_error());
-    must(spool_stats(spool, &stats), "spool_stats");
+    if (spool_stats(spool, &stats) != SPOOL_OK)
+        warnx("spool_stats: %s", spool_last_error()); /* a peer that stands still may hold the lock */
     start_ns = now_ns();
     int stopped = spool_stop(spool, program.stop_timeout_ms ? (uint32_t)program.stop_timeout_ms : 5000);
     if (stopped != SPOOL_OK)
         warnx("spool_stop: %s", spool_last_error());
     int closed = spool_close(spool);
+    history_process(history_fd, "close", program.tag, stopped ? stopped : closed);
     report(&stats, open_ms, drained, stopped, ms_since(start_ns));
     return drained == SPOOL_OK && stopped == SPOOL_OK && closed == SPOOL_OK ? 0 : 1;
 }

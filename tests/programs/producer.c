@@ -1,7 +1,7 @@
-/* producer.c - threads that enqueue, log what was acknowledged, and may deliver in the same process.
+/* producer.c - threads that enqueue, log what they intend and what was answered, and may deliver in the same process.
  *
- * Prints one JSON line at its end: {"tag":…,"acked":…,"full":…,"open_ms":…,"close_ms":…}. An answer other than SPOOL_OK
- * and SPOOL_EFULL ends it with exit status 1. program.h has the options. */
+ * Prints one JSON line at its end: {"tag":…,"acked":…,"full":…,"uncertain":…,"open_ms":…,"close_ms":…}. An answer other
+ * than SPOOL_OK, SPOOL_EFULL and SPOOL_EUNCERTAIN ends it with exit status 1. program.h has the options. */
 #include "sinks.h"
 
 #include <pthread.h>
@@ -12,9 +12,9 @@ enum { BATCH_MAX = 64 };
 struct producer {
     const struct program *program;
     struct spool *spool;
-    int ack_fd;
+    int history_fd;
     uint64_t deadline_ns; /* 0: none */
-    atomic_ullong acked, full;
+    atomic_ullong acked, full, uncertain;
 };
 
 struct producer_thread {
@@ -66,28 +66,67 @@ static void make_event(struct producer_thread *self, uint64_t n, size_t i, char 
     char *body = self->bodies + i * body_room(program);
     snprintf(agent, 32, "%s-%u-%u", program->tag, self->index, (unsigned)(n % program->agents));
     *ret = SPOOL_EVENT(.type = program->type, .agent = agent, .priority = priority_of(program, n),
-                       .durability = durability_of(program, n), .body = body,
+                       .durability = durability_of(program, n), .ttl_ms = program->ttl_ms, .body = body,
                        .body_size = body_write(body, program->tag, self->index, n, pad_size(program, n)));
 }
 
-static int enqueue(struct producer_thread *self, uint64_t first, size_t count, struct spool_id *ret_ids)
+static struct history_event event_name(const struct producer_thread *self, uint64_t n)
+{
+    return (struct history_event){.tag = self->producer->program->tag, .thread = self->index, .n = n};
+}
+
+/* Says what is about to be enqueued: a call is known by its first event. */
+static void log_intents(const struct producer_thread *self, uint64_t first, size_t count,
+                        const struct spool_event *events)
+{
+    char lines[BATCH_MAX * LINE_SIZE];
+    if (self->producer->history_fd < 0)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        struct history_event name = event_name(self, first + i);
+        history_intent(lines + i * LINE_SIZE, &name, first, &events[i], whole_crc(events[i].body, events[i].body_size));
+    }
+    history_append(self->producer->history_fd, lines, count);
+}
+
+static void log_outcomes(const struct producer_thread *self, uint64_t first, size_t count, int code,
+                         const struct spool_id *ids)
+{
+    char lines[BATCH_MAX * LINE_SIZE];
+    if (self->producer->history_fd < 0)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        struct history_event name = event_name(self, first + i);
+        history_outcome(lines + i * LINE_SIZE, &name, code, &ids[i]);
+    }
+    history_append(self->producer->history_fd, lines, count);
+}
+
+/* One call, logged before and after. */
+static int enqueue(struct producer_thread *self, uint64_t first, size_t count)
 {
     struct spool_event events[BATCH_MAX];
+    struct spool_id ids[BATCH_MAX];
     char agents[BATCH_MAX][32];
     for (size_t i = 0; i < count; i++)
         make_event(self, first + i, i, agents[i], &events[i]);
-    if (count == 1)
-        return spool_enqueue(self->producer->spool, events, ret_ids);
-    return spool_enqueue_many(self->producer->spool, events, count, ret_ids);
+    log_intents(self, first, count, events);
+    int code = count == 1 ? spool_enqueue(self->producer->spool, events, ids)
+                          : spool_enqueue_many(self->producer->spool, events, count, ids);
+    log_outcomes(self, first, count, code, ids);
+    return code;
 }
 
-static void acknowledge(struct producer_thread *self, uint64_t first, size_t count, const struct spool_id *ids)
+static void count_answer(struct producer *producer, int code, size_t count)
 {
-    char lines[BATCH_MAX * LINE_SIZE];
-    for (size_t i = 0; self->producer->ack_fd >= 0 && i < count; i++)
-        log_line(lines + i * LINE_SIZE, &ids[i], self->producer->program->tag, self->index, first + i, true);
-    log_append(self->producer->ack_fd, lines, count);
-    atomic_fetch_add(&self->producer->acked, count);
+    if (code == SPOOL_OK)
+        atomic_fetch_add(&producer->acked, count);
+    else if (code == SPOOL_EFULL)
+        atomic_fetch_add(&producer->full, count);
+    else if (code == SPOOL_EUNCERTAIN)
+        atomic_fetch_add(&producer->uncertain, count);
+    else
+        must(code, "spool_enqueue");
 }
 
 /* Keeps to --rate; returns false when the time is over. */
@@ -109,14 +148,7 @@ static void *produce(void *argument)
             count = program->count - done;
         if (!pace(self->producer, start_ns, done))
             break;
-        struct spool_id ids[BATCH_MAX];
-        int code = enqueue(self, program->start_at + done, count, ids);
-        if (code == SPOOL_OK)
-            acknowledge(self, program->start_at + done, count, ids);
-        else if (code == SPOOL_EFULL)
-            atomic_fetch_add(&self->producer->full, count);
-        else
-            must(code, "spool_enqueue");
+        count_answer(self->producer, enqueue(self, program->start_at + done, count), count);
         done += count;
     }
     return NULL;
@@ -146,11 +178,13 @@ int main(int argc, char **argv)
     struct program program = program_options(argc, argv);
     if (program.batch > BATCH_MAX)
         errx(2, "--batch: at most %d", BATCH_MAX);
-    struct producer producer = {.program = &program, .ack_fd = log_open(program.ack_log)};
+    struct producer producer = {.program = &program, .history_fd = history_open(program.history)};
     struct callback_sink callback;
     uint64_t start_ns = now_ns();
+    history_process(producer.history_fd, "opening", program.tag, SPOOL_OK);
     producer.spool = program_open(&program);
     double open_ms = ms_since(start_ns);
+    history_process(producer.history_fd, "open", program.tag, SPOOL_OK);
     if (program_add_sinks(&program, producer.spool, &callback))
         must(spool_start(producer.spool), "spool_start");
     program_barrier(&program);
@@ -161,11 +195,14 @@ int main(int argc, char **argv)
         warnx("spool_drain: %s", spool_last_error());
     start_ns = now_ns();
     int closed = program.no_close ? SPOOL_OK : spool_close(producer.spool);
-    printf("{\"tag\":\"%s\",\"acked\":%llu,\"full\":%llu,\"open_ms\":%.3f,\"drain\":\"%s\",\"close\":\"%s\","
+    printf("{\"tag\":\"%s\",\"acked\":%llu,\"full\":%llu,\"uncertain\":%llu,\"open_ms\":%.3f,\"drain\":\"%s\","
+           "\"close\":\"%s\","
            "\"close_ms\":%.3f}\n",
-           program.tag, (unsigned long long)producer.acked, (unsigned long long)producer.full, open_ms,
-           spool_error_name(drained), spool_error_name(closed), ms_since(start_ns));
+           program.tag, (unsigned long long)producer.acked, (unsigned long long)producer.full,
+           (unsigned long long)producer.uncertain, open_ms, spool_error_name(drained), spool_error_name(closed),
+           ms_since(start_ns));
     fflush(stdout);
+    history_process(producer.history_fd, program.no_close ? "gone" : "close", program.tag, closed);
     if (program.no_close)
         _exit(0);
     return drained == SPOOL_OK && closed == SPOOL_OK ? 0 : 1;

@@ -3,8 +3,7 @@
  * A body is {"tag":"r1","thread":0,"n":17,"pad":"rrr","crc":"9abcdef0"}: who made it, and the CRC-32 of "r1/0/17/rrr",
  * so that a reader can tell what is whole and who must have sent it without knowing its id.
  *
- * A log line is exactly 64 bytes, written with write(2) to a file opened with O_APPEND: it never crosses a page, so
- * that a process killed in between leaves no half of one. tests/harness.py reads both. */
+ * What they log is in history.h. tests/harness.py reads both. */
 #ifndef TESTS_PROGRAM_H
 #define TESTS_PROGRAM_H
 
@@ -20,15 +19,17 @@
 #include <unistd.h>
 
 #include "../../lib/spool.h"
+#include "history.h"
 
-enum { LINE_SIZE = 64, TAG_MAX = 8, BODY_OVERHEAD = 128 };
+enum { TAG_MAX = 8, BODY_OVERHEAD = 128 };
 
 /* Every program knows every option; 0 and NULL mean the default. */
 struct program {
-    const char *dir, *tag, *ack_log, *file_sink, *callback_log, *durability, *priority, *policy, *type;
+    const char *dir, *tag, *history, *file_sink, *callback_log, *durability, *priority, *policy, *type;
     uint64_t null_sink, threads, count, size, size_max, large_every, large_size, agents, batch, rate, seconds, start_at;
     uint64_t segment_bytes, journal_bytes, max_bytes, flush_interval_ms, flush_never, full_timeout_ms;
     uint64_t wait, no_close, drain_ms, until_term, stop_timeout_ms, read_only, slow_ms, retry_every, down_every;
+    uint64_t forks, ttl_ms;
 };
 
 enum option_kind { OPTION_TEXT, OPTION_NUMBER, OPTION_FLAG };
@@ -47,9 +48,9 @@ struct option_row {
 static const struct option_row OPTIONS[] = {
     OPTION(TEXT, dir),
     OPTION(TEXT, tag),           /* who this is, at most 8 characters: part of bodies, agents and log lines */
-    OPTION(TEXT, ack_log),       /* gets a line for every acknowledged event */
+    OPTION(TEXT, history),       /* gets a line for every intent and every answer, see history.h */
     OPTION(TEXT, file_sink),     /* deliver into this file, ordered by agent */
-    OPTION(TEXT, callback_log),  /* deliver to a callback that writes a line for every event */
+    OPTION(TEXT, callback_log),  /* deliver to a callback that writes a line for every event; may be the same file */
     OPTION(FLAG, null_sink),     /* deliver to the null sink */
     OPTION(TEXT, durability),    /* process, power, or mixed: every 64th event power */
     OPTION(TEXT, priority),      /* a name, or mixed */
@@ -81,6 +82,8 @@ static const struct option_row OPTIONS[] = {
     OPTION(NUMBER, slow_ms),     /* the callback sink takes that long for a batch */
     OPTION(NUMBER, retry_every), /* the callback sink fails every so many-th event at its first attempt */
     OPTION(NUMBER, down_every),  /* the callback sink is down for every so many-th batch, after half of it */
+    OPTION(NUMBER, ttl_ms),      /* of the events */
+    OPTION(NUMBER, forks),       /* forker: how often */
 };
 
 static inline const struct option_row *option_find(const char *word)
@@ -235,53 +238,32 @@ static inline size_t body_write(char *dst, const char *tag, unsigned thread, uin
     return (size_t)head + pad_size + (size_t)tail;
 }
 
-/* Reads a body; true if it is one that body_write() made, unchanged. */
-static inline bool body_check(const char *body, size_t size, unsigned *ret_thread, uint64_t *ret_n)
+/* The CRC-32 of a whole body, or of any bytes. */
+static inline uint32_t whole_crc(const void *data, size_t size)
+{
+    return ~crc32_step(UINT32_MAX, data, size);
+}
+
+/* Reads a body; true if it is one that body_write() made, unchanged. `ret_tag` is what it says, as far as it does. */
+static inline bool body_check(const char *body, size_t size, char ret_tag[TAG_MAX + 1], unsigned *ret_thread,
+                              uint64_t *ret_n)
 {
     enum { TAIL = sizeof "\",\"crc\":\"00000000\"}" - 1 };
-    char head[BODY_OVERHEAD] = "", tag[TAG_MAX + 1] = "";
+    char head[BODY_OVERHEAD] = "";
     unsigned crc = 0;
     int pad_at = 0;
+    ret_tag[0] = '\0';
     memcpy(head, body, size < sizeof head - 1 ? size : sizeof head - 1);
     *ret_thread = 0, *ret_n = 0;
-    if (sscanf(head, "{\"tag\":\"%8[^\"]\",\"thread\":%u,\"n\":%" SCNu64 ",\"pad\":\"%n", tag, ret_thread, ret_n,
-               &pad_at) != 3 ||
+    if (sscanf(head, "{\"tag\":\"%8[a-zA-Z0-9]\",\"thread\":%u,\"n\":%" SCNu64 ",\"pad\":\"%n", ret_tag, ret_thread,
+               ret_n, &pad_at) != 3 ||
         pad_at == 0 || size < (size_t)pad_at + TAIL)
         return false;
     size_t pad_size = size - (size_t)pad_at - TAIL;
     char tail[TAIL + 1] = "";
     memcpy(tail, body + pad_at + pad_size, TAIL);
     return sscanf(tail, "\",\"crc\":\"%8x\"}", &crc) == 1 &&
-           crc == body_crc(tag, *ret_thread, *ret_n, body + pad_at, pad_size);
-}
-
-/* ------------------------------------------------------------------------------------------------------ log lines */
-
-/* Opens a log for appending, or returns -1 when there is no path. */
-static inline int log_open(const char *path)
-{
-    int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
-    if (path && fd < 0)
-        err(1, "%s", path);
-    return fd;
-}
-
-/* Fills one line of LINE_SIZE bytes. */
-static inline void log_line(char line[LINE_SIZE], const struct spool_id *id, const char *tag, unsigned thread,
-                            uint64_t n, bool good)
-{
-    char id_text[SPOOL_ID_TEXT_SIZE], text[LINE_SIZE + 1];
-    snprintf(text, sizeof text, "%s %-8.8s %03u %011" PRIu64 " %c\n", spool_id_format(id, id_text), tag, thread % 1000,
-             n % 100000000000u, good ? 'k' : 'X');
-    memcpy(line, text, LINE_SIZE);
-}
-
-/* Appends whole lines; a log that cannot be written makes the test worthless, hence the exit. */
-static inline void log_append(int fd, const char *lines, size_t count)
-{
-    size_t size = count * LINE_SIZE;
-    if (fd >= 0 && write(fd, lines, size) != (ssize_t)size)
-        err(1, "log");
+           crc == body_crc(ret_tag, *ret_thread, *ret_n, body + pad_at, pad_size);
 }
 
 #endif

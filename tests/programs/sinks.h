@@ -24,12 +24,14 @@ static inline bool callback_fails(const struct program *program, struct spool_de
 static inline bool callback_take(const struct callback_sink *sink, struct spool_delivery *delivery,
                                  char line[LINE_SIZE])
 {
-    unsigned thread;
-    uint64_t n;
-    bool good = body_check(delivery->event->body, delivery->event->body_size, &thread, &n);
-    if (callback_fails(sink->program, delivery, n))
+    const struct spool_event *event = delivery->event;
+    char tag[TAG_MAX + 1];
+    struct history_event made = {.tag = tag};
+    bool good = body_check(event->body, event->body_size, tag, &made.thread, &made.n);
+    if (callback_fails(sink->program, delivery, made.n))
         return false;
-    log_line(line, &delivery->id, sink->program->tag, thread, n, good);
+    history_seen(line, sink->program->tag, delivery, &made, whole_crc(event->body, event->body_size), good,
+                 now_ns() / 1000000);
     delivery->outcome = SPOOL_DELIVERED;
     return true;
 }
@@ -49,7 +51,7 @@ static inline int callback_deliver(void *state, struct spool_delivery *batch, si
         sleep_until(now_ns() + program->slow_ms * 1000000u);
     while (taken < count && callback_take(sink, SPOOL_DELIVERY_AT(batch, taken), lines + taken * LINE_SIZE))
         taken++;
-    log_append(sink->fd, lines, taken);
+    history_append(sink->fd, lines, taken);
     free(lines);
     return down ? spool_sink_error(SPOOL_EUNAVAILABLE, "down for a moment") : SPOOL_OK;
 }
@@ -60,18 +62,23 @@ static const struct spool_sink CALLBACK_SINK = {
 /* The callback sink: ordered by agent, small batches, so that it is often interrupted between two. */
 static inline void add_callback_sink(const struct program *program, struct spool *spool, struct callback_sink *sink)
 {
-    *sink = (struct callback_sink){.program = program, .fd = log_open(program->callback_log)};
+    *sink = (struct callback_sink){.program = program, .fd = history_open(program->callback_log)};
     struct spool_sink_options options =
         SPOOL_SINK_OPTIONS(.user = sink, .order = SPOOL_ORDER_AGENT, .batch_events_max = 64, .retry_base_ms = 5);
     must(spool_sink_add(spool, "callback", &CALLBACK_SINK, NULL, &options), "spool_sink_add callback");
+    history_sink(sink->fd, program->tag, "callback");
 }
 
 static inline void add_file_sink(const struct program *program, struct spool *spool)
 {
+    int fd = history_open(program->history);
     char config[4200];
     snprintf(config, sizeof config, "{\"path\":\"%s\"}", program->file_sink);
     struct spool_sink_options options = SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_AGENT);
     must(spool_sink_load(spool, "file", "file", config, &options), "spool_sink_load file");
+    history_sink(fd, program->tag, "file");
+    if (fd >= 0)
+        close(fd);
 }
 
 /* Adds the sinks that the options name; `callback` must live until the spool is closed. Returns whether there are any.

@@ -20,14 +20,21 @@ class Pristine:
     """A spool with events in several segments that nobody has delivered, and copies of it to damage."""
 
     def __init__(self, checks):
-        self.checks, self.spool, self.acks = checks, checks.dir("pristine"), checks.dir("pristine.acks")
+        self.checks, self.spool, self.history = checks, checks.dir("pristine"), checks.dir("pristine.history")
         registered = harness.run(harness.program("deliverer"), "--dir", self.spool, "--file_sink",
                                  checks.dir("none.jsonl"), *SMALL)
         made = harness.run(harness.program("producer"), "--dir", self.spool, "--tag", "whole", "--count", EVENTS,
-                           "--size", 200, "--size_max", 900, "--ack_log", self.acks, *SMALL)
+                           "--size", 200, "--size_max", 900, "--history", self.history, *SMALL)
         checks.check(registered.returncode == 0 and made.returncode == 0, "the spool is made",
                      registered.stderr + made.stderr)
-        self.acked = harness.read_log(self.acks)
+        self.acked = harness.read_log(self.history)
+
+    def judge(self, what, sink, damaged):
+        """Whatever is missing is counted as damaged; nothing else is wrong with what came."""
+        log = self.checks.dir(what.replace(" ", "-") + ".history")
+        shutil.copy(self.history, log)
+        harness.history.mark(log, k="damaged", count=damaged)
+        harness.judge(self.checks, what, [log], {"file": sink})
 
     def copy(self, name):
         target = self.checks.dir(name)
@@ -96,19 +103,21 @@ def one_block(checks, pristine):
     checks.check(counts == [1, len(lost)], "spool status counts the block and its events",
                  f"{counts}, {len(lost)} lost")
     checks.check(report.get("damaged_events") == len(lost), "so does spool_stats()", str(report))
+    pristine.judge("one block", sink, report.get("damaged_events", 0))
     works_again(checks, spool, "after a damaged block")
 
 
 def works_again(checks, spool, what):
     """A spool that was damaged takes and delivers events."""
-    acks, seen = checks.dir(spool.name + ".again.acks"), checks.dir(spool.name + ".again.seen")
-    done = harness.run(harness.program("producer"), "--dir", spool, "--tag", "again", "--count", 300, "--ack_log", acks,
-                       "--callback_log", seen, "--file_sink", checks.dir(spool.name + ".jsonl"), "--drain_ms", 30000,
+    log = checks.dir(spool.name + ".again")
+    done = harness.run(harness.program("producer"), "--dir", spool, "--tag", "again", "--count", 300, "--history", log,
+                       "--callback_log", log, "--file_sink", checks.dir(spool.name + ".jsonl"), "--drain_ms", 30000,
                        *SMALL, timeout=60)
-    acked = {record.id for record in harness.read_log(acks)}
-    lost = acked - {record.id for record in harness.read_log(seen) if record.good}
-    checks.check(done.returncode == 0 and not lost and len(acked) == 300, f"{what}: takes and delivers events",
-                 f"status {done.returncode}, {len(lost)} lost: {done.stderr} {done.stdout}")
+    seen = harness.history.History().read(log)
+    seen.seen["callback"] = [one for one in seen.seen["callback"] if one.key[0] == "again"]  # it is given the old ones too
+    violations = seen.judge({"callback": harness.history.Promise()})
+    checks.check(done.returncode == 0 and not violations and len(seen.acknowledged()) == 300,
+                 f"{what}: takes and delivers events", f"status {done.returncode}, {violations[:3]}: {done.stderr}")
 
 
 def state(checks, pristine):
@@ -125,6 +134,7 @@ def state(checks, pristine):
         lost = {record.id for record in pristine.acked} - set(good)
         checks.check(status == 0 and not lost, f"state.mdb {name}: everything arrives",
                      f"status {status}, {len(lost)} lost: {errors}")
+        pristine.judge(f"state {name}", sink, 0)
 
 
 def cut_segments(checks, pristine):

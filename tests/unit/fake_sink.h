@@ -116,6 +116,7 @@ static inline void fake_set_block(struct fake *fake, bool block)
 struct rig {
     struct store *store;
     struct hlc *clock;
+    _Atomic int64_t wall_step_ns; /* what somebody has set the wall clock to, from the right time */
     struct delivery *delivery;
     struct fake *fake;
     pthread_mutex_t lock; /* guards notices */
@@ -145,6 +146,12 @@ static inline void rig_delivery(struct rig *rig)
     ck_ok(delivery_new(rig->store, &options, &rig->delivery));
 }
 
+static inline uint64_t rig_wall_ns(void *user)
+{
+    const struct rig *rig = user;
+    return real_ns() + (uint64_t)rig->wall_step_ns;
+}
+
 static inline struct rig *rig_new(void)
 {
     struct rig *rig = calloc(1, sizeof *rig);
@@ -153,7 +160,7 @@ static inline struct rig *rig_new(void)
     pthread_mutex_init(&rig->fake->lock, NULL);
     pthread_cond_init(&rig->fake->changed, NULL);
     rig->store = fake_new();
-    ck_ok(hlc_new(&(struct hlc_options){0}, &rig->clock));
+    ck_ok(hlc_new(&(struct hlc_options){.physical = rig_wall_ns, .physical_user = rig}, &rig->clock));
     rig_delivery(rig);
     return rig;
 }

@@ -37,6 +37,7 @@ struct store {
     size_t sink_count;
     uint32_t control;
     int ack_error; /* what acknowledgements answer; 0: they work */
+    int late_ack_error; /* the same, but the first part of them is applied */
     bool elect_busy;
     unsigned acks, reads;
 };
@@ -347,6 +348,9 @@ static inline int fake_store_ack(struct store *s, const struct store_ack *ack, u
     if (code == SPOOL_OK) {
         s->acks++;
         fake_apply(f, ack);
+        if (ack->counted)
+            *ack->counted = true;
+        code = s->late_ack_error;
     }
     pthread_mutex_unlock(&s->lock);
     return code == SPOOL_OK ? code : err_set(code, "ack refused");

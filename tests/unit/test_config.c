@@ -1,6 +1,9 @@
 /* test_config.c - spool_open_config(): what is accepted, and that each mistake is named and leaves nothing behind. */
 #include <sys/stat.h>
 
+#include <stdbool.h>
+
+#include "../../lib/base/json_tree.h"
 #include "../check_main.h"
 
 static char *dir, *file;
@@ -125,6 +128,43 @@ START_TEST(a_missing_file)
 }
 END_TEST
 
+/* In front of libc's: allocation number `fail_at` fails. The sanitizers have their own. */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+void *__libc_malloc(size_t size);
+static unsigned long fail_at, allocations;
+
+void *malloc(size_t size)
+{
+    if (fail_at && ++allocations == fail_at) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return __libc_malloc(size);
+}
+
+/* Neither "wrong JSON" nor a value that is cut short: jansson says the one and does the other. */
+START_TEST(no_memory_is_no_mistake)
+{
+    static const char text[] = "{\"path\": \"/a/path/that/is/longer/than/the/first/buffer\", \"n\": [1, 2, {\"x\": null}]}";
+    json_error_t error;
+    for (unsigned long n = 1;; n++) {
+        json_t *tree = NULL;
+        allocations = 0;
+        fail_at = n;
+        int code = json_tree(text, sizeof text - 1, &tree, &error);
+        bool failed = allocations >= n;
+        fail_at = 0;
+        ck_code(code, code == SPOOL_OK ? SPOOL_OK : ENOMEM);
+        if (code == SPOOL_OK)
+            ck_assert_str_eq(json_string_value(json_object_get(tree, "path")), "/a/path/that/is/longer/than/the/first/buffer");
+        json_decref(tree);
+        if (!failed)
+            break;
+    }
+}
+END_TEST
+#endif
+
 static Suite *suite(void)
 {
     Suite *suite = suite_create("config");
@@ -134,6 +174,9 @@ static Suite *suite(void)
     tcase_add_test(tcase, a_whole_configuration);
     tcase_add_loop_test(tcase, a_mistake_is_named, 0, sizeof mistakes / sizeof *mistakes);
     tcase_add_test(tcase, a_missing_file);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    tcase_add_test(tcase, no_memory_is_no_mistake);
+#endif
     suite_add_tcase(suite, tcase);
     return suite;
 }

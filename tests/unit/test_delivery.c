@@ -128,7 +128,7 @@ START_TEST(refused_acknowledgements_are_kept)
     fake_commit(rig->store, SPOOL_MEDIUM, NULL, 0, 10, 0, real_ns());
     rig_add(rig, SPOOL_SINK_OPTIONS());
     ck_ok(delivery_start(rig->delivery));
-    rig_until(rig_seen(rig) == 10);
+    rig_until(rig_status(rig).delivered == 10);
     ck_code(delivery_settle(rig->delivery, deadline_in_ms(50)), SPOOL_ETIMEOUT);
     ck_assert_uint_eq(rig_stored(rig).delivered, 0);
     pthread_mutex_lock(&rig->store->lock);
@@ -137,6 +137,25 @@ START_TEST(refused_acknowledgements_are_kept)
     ck_ok(delivery_settle(rig->delivery, deadline_in_ms(5000)));
     ck_assert_uint_eq(rig_stored(rig).delivered, 10);
     ck_assert_uint_eq(rig_seen(rig), 10);
+    rig_free(rig);
+}
+END_TEST
+
+/* The store has the first part of it, with the counters, when it fails. */
+START_TEST(an_acknowledgement_that_failed_in_part_counts_once)
+{
+    struct rig *rig = rig_new();
+    rig->store->late_ack_error = EIO;
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 0, 10, 0, real_ns());
+    rig_add(rig, SPOOL_SINK_OPTIONS());
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig_status(rig).delivered == 10);
+    ck_code(delivery_settle(rig->delivery, deadline_in_ms(50)), SPOOL_ETIMEOUT);
+    pthread_mutex_lock(&rig->store->lock);
+    rig->store->late_ack_error = 0;
+    pthread_mutex_unlock(&rig->store->lock);
+    ck_ok(delivery_settle(rig->delivery, deadline_in_ms(5000)));
+    ck_assert_uint_eq(rig_stored(rig).delivered, 10);
     rig_free(rig);
 }
 END_TEST
@@ -248,6 +267,7 @@ static Suite *suite(void)
     tcase_add_test(tc, damaged_block_is_skipped_and_counted);
     tcase_add_test(tc, expired_events_are_dropped);
     tcase_add_test(tc, refused_acknowledgements_are_kept);
+    tcase_add_test(tc, an_acknowledgement_that_failed_in_part_counts_once);
     tcase_add_test(tc, pause_and_resume);
     tcase_add_test(tc, rewound_sink_gets_everything_again);
     tcase_add_test(tc, served_elsewhere_until_the_other_ends);

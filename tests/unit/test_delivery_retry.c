@@ -93,6 +93,63 @@ START_TEST(attempts_survive_a_restart)
 }
 END_TEST
 
+#define HOUR_NS (3600000 * NS_PER_MS)
+
+/* Number 0 fails once: 50 ms later, during which the clock goes back, it is tried again nevertheless. */
+START_TEST(a_clock_set_back_delays_no_retry)
+{
+    struct rig *rig = start(5, "a", SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_AGENT, .retry_base_ms = 50), fail_twice);
+    rig_until(rig_stored(rig).retry_rows > 0);
+    rig->wall_step_ns = -(int64_t)(1000 * 24 * HOUR_NS);
+    rig_until(rig_stored(rig).delivered == 5 && rig_stored(rig).retry_rows == 0);
+    rig_free(rig);
+}
+END_TEST
+
+/* One event that fails, stored with a retry in an hour; then another process whose clock is `step_ns` off, which has
+ * seen the id if `knows`. */
+static struct rig *start_beside_a_row(int64_t step_ns, bool knows)
+{
+    struct rig *rig =
+        start(1, NULL, SPOOL_SINK_OPTIONS(.retry_base_ms = 3600000, .retry_cap_ms = 3600000), fail_always);
+    rig_until(rig_stored(rig).retry_rows == 1);
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(5000)));
+    delivery_free(rig->delivery);
+    struct store_retry *row = &rig->store->sinks[0].retries[0].row;
+    row->due_ns = real_ns() + HOUR_NS;
+    rig->wall_step_ns = step_ns;
+    hlc_free(rig->clock);
+    ck_ok(hlc_new(&(struct hlc_options){.physical = rig_wall_ns, .physical_user = rig}, &rig->clock));
+    if (knows)
+        hlc_raise(rig->clock, &row->id);
+    rig->fake->answer = NULL;
+    rig_delivery(rig);
+    rig_add(rig, SPOOL_SINK_OPTIONS());
+    ck_ok(delivery_start(rig->delivery));
+    return rig;
+}
+
+START_TEST(a_stored_retry_waits_its_time)
+{
+    struct rig *rig = start_beside_a_row(0, true);
+    for (int i = 0; i < 20 && rig_stored(rig).delivered == 0; i++)
+        usleep(10000);
+    ck_assert_uint_eq(rig_stored(rig).delivered, 0);
+    rig_free(rig);
+}
+END_TEST
+
+START_TEST(a_stored_retry_does_not_wait_for_a_clock_that_was_set_back)
+{
+    struct rig *rig = start_beside_a_row(-(int64_t)HOUR_NS, true);
+    rig_until(rig_stored(rig).delivered == 1);
+    rig_free(rig);
+    rig = start_beside_a_row(-(int64_t)(1000 * 24 * HOUR_NS), false); /* a peer that never saw that id */
+    rig_until(rig_stored(rig).delivered == 1);
+    rig_free(rig);
+}
+END_TEST
+
 /* A crash between the parts of a large acknowledgement leaves rows whose events are not behind the cursor yet: they
  * must come once, from the table, and in the order of their agent. */
 START_TEST(a_row_stands_for_its_event)
@@ -148,6 +205,48 @@ START_TEST(bad_event_is_bisected_out)
     ck_assert_uint_le(rig->fake->batches, 22);
     for (unsigned i = 0; i < 999; i++)
         ck_assert_uint_eq(rig->fake->seen[i], i < 613 ? i : i + 1);
+    rig_free(rig);
+}
+END_TEST
+
+/* Refuses the whole while number 2 is in it, then asks for another try of number 0. */
+static int refuse_then_retry(struct fake *fake, struct spool_delivery *batch, size_t n)
+{
+    (void)fake;
+    for (size_t i = 0; i < n; i++)
+        if (fake_number(&batch[i]) == 2)
+            return spool_sink_error(SPOOL_EREJECTED, "something is bad");
+    if (fake_number(&batch[0]) == 0 && batch[0].attempt == 1) {
+        spool_delivery_fail(&batch[0], SPOOL_RETRY, "not now");
+        return SPOOL_OK;
+    }
+    for (size_t i = 0; i < n; i++)
+        batch[i].outcome = SPOOL_DELIVERED;
+    return SPOOL_OK;
+}
+
+/* The other half does not overtake the failed event. */
+START_TEST(bisecting_keeps_the_order)
+{
+    struct rig *rig =
+        start(12, "a", SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_AGENT, .batch_events_max = 4, .retry_base_ms = 1),
+              refuse_then_retry);
+    rig_until(rig_stored(rig).dead_rows == 1 && rig_stored(rig).delivered == 11);
+    for (unsigned i = 0; i < 11; i++)
+        ck_assert_uint_eq(rig->fake->seen[i], i < 2 ? i : i + 1);
+    rig_free(rig);
+}
+END_TEST
+
+/* Nor does a batch that was cut ahead overtake the other half, when the failed event is none any more. */
+START_TEST(bisecting_keeps_the_order_of_batches)
+{
+    struct rig *rig =
+        start(12, "a", SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_AGENT, .batch_events_max = 4, .max_attempts = 1),
+              refuse_then_retry);
+    rig_until(rig_stored(rig).dead_rows == 3 && rig_stored(rig).delivered == 9);
+    for (unsigned i = 0; i < 9; i++)
+        ck_assert_uint_eq(rig->fake->seen[i], i + 3);
     rig_free(rig);
 }
 END_TEST
@@ -343,8 +442,13 @@ static Suite *suite(void)
     tcase_add_test(tc, attempts_end_in_a_dead_letter);
     tcase_add_test(tc, forgotten_events_are_tried_again);
     tcase_add_test(tc, attempts_survive_a_restart);
+    tcase_add_test(tc, a_clock_set_back_delays_no_retry);
+    tcase_add_test(tc, a_stored_retry_waits_its_time);
+    tcase_add_test(tc, a_stored_retry_does_not_wait_for_a_clock_that_was_set_back);
     tcase_add_test(tc, a_row_stands_for_its_event);
     tcase_add_test(tc, bad_event_is_bisected_out);
+    tcase_add_test(tc, bisecting_keeps_the_order);
+    tcase_add_test(tc, bisecting_keeps_the_order_of_batches);
     tcase_add_test(tc, outage_costs_nothing_and_keeps_the_order);
     tcase_add_test(tc, down_sink_says_why);
     tcase_add_test(tc, wrong_configuration_stands);

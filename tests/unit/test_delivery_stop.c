@@ -169,6 +169,141 @@ START_TEST(dropped_sink_is_closed_and_released)
 }
 END_TEST
 
+/* While the operator is told that a sink hangs, it comes back and is dropped: gone, with all that it pointed to. */
+static void drop_at_notice(void *user, const struct spool_notice *notice)
+{
+    struct rig *rig = user;
+    rig_notice(user, notice);
+    if (notice->kind != SPOOL_NOTICE_SINK_HUNG || strcmp(notice->sink, "s") != 0)
+        return;
+    fake_set_block(rig->fake, false);
+    delivery_sink_drop(rig->delivery, "s", deadline_in_ms(5000));
+}
+
+START_TEST(a_sink_that_is_dropped_while_it_is_told_to_hang)
+{
+    struct rig *rig = busy(true), *other = rig_new();
+    other->fake->block = other->fake->deaf = true;
+    struct spool_sink_options options = SPOOL_SINK_OPTIONS(.user = other->fake);
+    ck_ok(delivery_sink_add(rig->delivery, "t", &fake_hooks, NULL, &options));
+    rig_until(rig_counter(other, &other->fake->batches) == 1);
+    rig->delivery->reporter.on_notice = drop_at_notice;
+    ck_code(delivery_stop(rig->delivery, deadline_in_ms(300)), SPOOL_ETIMEOUT);
+    ck_assert_uint_eq(rig_noticed(rig, SPOOL_NOTICE_SINK_HUNG), 2); /* the other one was reached, too */
+    struct delivery_sink_status status;
+    ck_code(delivery_sink_status(rig->delivery, "s", &status), SPOOL_ENOTFOUND);
+    fake_set_block(other->fake, false);
+    rig_until(delivery_sink_status(rig->delivery, "t", &status) == SPOOL_OK && status.state == SPOOL_SINK_STOPPED);
+    rig_free(rig);
+    rig_free(other);
+}
+END_TEST
+
+/* Hangs until it is cancelled, and then refuses the whole. */
+static int refuse_when_cancelled(struct fake *fake, struct spool_delivery *batch, size_t n)
+{
+    (void)batch;
+    fake->block = true; /* the next half hangs, too */
+    return n > 1 ? spool_sink_error(SPOOL_EREJECTED, "something is bad") : SPOOL_EUNAVAILABLE;
+}
+
+START_TEST(each_half_of_a_batch_has_its_timeout)
+{
+    struct rig *rig = rig_new();
+    rig->fake->block = true;
+    rig->fake->answer = refuse_when_cancelled;
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 0, 8, 0, real_ns());
+    rig_add(rig, SPOOL_SINK_OPTIONS(.timeout_ms = 20));
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig_counter(rig, &rig->fake->cancels) >= 4);
+    rig_free(rig);
+}
+END_TEST
+
+/* Once it is stopped the sink gets no other half. */
+START_TEST(stop_ends_bisecting)
+{
+    struct rig *rig = rig_new();
+    rig->fake->block = true;
+    rig->fake->answer = refuse_when_cancelled;
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 0, 8, 0, real_ns());
+    rig_add(rig, SPOOL_SINK_OPTIONS(0));
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig_counter(rig, &rig->fake->batches) == 1);
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(1000)));
+    ck_assert_uint_eq(rig->fake->batches, 1);
+    ck_assert_uint_eq(rig_stored(rig).dead_rows + rig_stored(rig).retry_rows + rig_stored(rig).delivered, 0);
+    rig_free(rig);
+}
+END_TEST
+
+static uint32_t batches_ready(struct rig *rig, const char *name)
+{
+    pthread_mutex_lock(&rig->delivery->lock);
+    uint32_t n = sink_find(rig->delivery, name)->ready_count;
+    pthread_mutex_unlock(&rig->delivery->lock);
+    return n;
+}
+
+/* A batch that no worker had time for is not delivered after the next start, when another process serves the sink. */
+START_TEST(stop_leaves_no_batch_behind)
+{
+    struct rig *rig = rig_new(), *other = rig_new();
+    rig->fake->block = rig->fake->deaf = true;
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 0, 10, 0, real_ns());
+    rig_add(rig, SPOOL_SINK_OPTIONS(.workers = 2, .batch_events_max = 1));
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig_counter(rig, &rig->fake->batches) == 2); /* nobody is left */
+    struct spool_sink_options options = SPOOL_SINK_OPTIONS(.user = other->fake);
+    ck_ok(delivery_sink_add(rig->delivery, "t", &fake_hooks, NULL, &options));
+    rig_until(batches_ready(rig, "t") > 0);
+    ck_code(delivery_stop(rig->delivery, 0), SPOOL_ETIMEOUT);
+    rig->store->elect_busy = true;
+    ck_ok(delivery_start(rig->delivery));
+    struct delivery_sink_status status;
+    rig_until(delivery_sink_status(rig->delivery, "t", &status) == SPOOL_OK && status.state == SPOOL_SINK_ELSEWHERE);
+    ck_assert_uint_eq(batches_ready(rig, "t"), 0);
+    ck_assert_uint_eq(rig_counter(other, &other->fake->batches), 0);
+    rig->store->elect_busy = false;
+    fake_set_block(rig->fake, false);
+    rig_until(rig_seen(other) == 10);
+    rig_free(rig);
+    rig_free(other);
+}
+END_TEST
+
+/* Dropped says that nothing of it runs any more: also when delivery was stopped before. */
+START_TEST(hung_sink_is_dropped_when_it_is_back)
+{
+    struct rig *rig = busy(true);
+    ck_code(delivery_stop(rig->delivery, deadline_in_ms(100)), SPOOL_ETIMEOUT);
+    ck_code(delivery_sink_drop(rig->delivery, "s", deadline_in_ms(50)), SPOOL_ETIMEOUT);
+    ck_assert_uint_eq(rig_status(rig).state, SPOOL_SINK_HUNG);
+    fake_set_block(rig->fake, false);
+    rig_until(rig_counter(rig, &rig->fake->closes) == 1);
+    ck_ok(delivery_sink_drop(rig->delivery, "s", deadline_in_ms(5000)));
+    rig_add(rig, SPOOL_SINK_OPTIONS(0));
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig_stored(rig).delivered == 10);
+    rig_free(rig);
+}
+END_TEST
+
+/* The name is free again as soon as the sink is back, without a start in between. */
+START_TEST(hung_sink_that_was_dropped_can_be_added_again)
+{
+    struct rig *rig = busy(true);
+    ck_code(delivery_sink_drop(rig->delivery, "s", deadline_in_ms(50)), SPOOL_ETIMEOUT);
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(100)));
+    fake_set_block(rig->fake, false);
+    rig_until(rig_status(rig).state == SPOOL_SINK_STOPPED);
+    rig_add(rig, SPOOL_SINK_OPTIONS(0));
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig_stored(rig).delivered == 10);
+    rig_free(rig);
+}
+END_TEST
+
 static void *stop_from_library(void *arg)
 {
     struct rig *rig = arg;
@@ -202,6 +337,12 @@ static Suite *suite(void)
     tcase_add_test(tc, stop_cuts_backoff_short);
     tcase_add_test(tc, stop_tells_when_answers_were_not_stored);
     tcase_add_test(tc, dropped_sink_is_closed_and_released);
+    tcase_add_test(tc, a_sink_that_is_dropped_while_it_is_told_to_hang);
+    tcase_add_test(tc, each_half_of_a_batch_has_its_timeout);
+    tcase_add_test(tc, stop_ends_bisecting);
+    tcase_add_test(tc, stop_leaves_no_batch_behind);
+    tcase_add_test(tc, hung_sink_is_dropped_when_it_is_back);
+    tcase_add_test(tc, hung_sink_that_was_dropped_can_be_added_again);
     tcase_add_test(tc, stop_from_a_library_thread_is_refused);
     suite_add_tcase(s, tc);
     return s;

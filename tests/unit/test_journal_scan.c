@@ -241,6 +241,32 @@ START_TEST(unknown_position)
 }
 END_TEST
 
+/* The newest segment is lost, and with it what the log knew of the journal: an older one tells of laps long ago. What
+ * was appended since counts all the same, and nothing new may begin where it stands. */
+START_TEST(position_of_laps_ago)
+{
+    static uint8_t older[4096 + RING];
+    char name[JOURNAL_NAME_SIZE];
+    uint64_t applied;
+    struct journal_scan scan;
+    static struct checker checker;
+    struct journal *journal = two_laps(older, &applied, name);
+    journal_set_applied(journal, journal_head(journal));
+    size_t before = record_count;
+    fill_ring(journal);
+    uint64_t head = journal_head(journal), whole = 0;
+    journal_close(journal);
+    ck_ok(journal_adopt(dir_fd, name, false, &journal));
+    memset(&checker, 0, sizeof checker);
+    ck_ok(journal_scan(journal, 8, true, check_record, &checker, &scan));
+    for (size_t i = before; i < record_count; i++)
+        whole += checker.found[i];
+    ck_assert_uint_eq(whole, record_count - before);
+    ck_assert_uint_ge(scan.end, head);
+    journal_close(journal);
+}
+END_TEST
+
 /* Hundreds of short-lived owners, killed at any place: nothing left over is ever taken for new. */
 START_TEST(leftovers_never_match)
 {
@@ -383,6 +409,7 @@ static Suite *suite(void)
     tcase_add_test(t, flipped_bits);
     tcase_add_test(t, whole_file_has_no_gaps);
     tcase_add_test(t, unknown_position);
+    tcase_add_test(t, position_of_laps_ago);
     tcase_add_test(t, leftovers_never_match);
     tcase_add_test(t, callback_ends_it);
     tcase_add_test(t, empty_ring);

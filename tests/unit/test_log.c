@@ -1,6 +1,8 @@
 /* test_log.c - the log: committing, reading back, rotating, deleting, errors. */
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "../../lib/base/bytes.h"
 #include "../../lib/base/crc32c.h"
@@ -238,6 +240,35 @@ START_TEST(only_delivered_segments_are_deleted_oldest_first)
     ck_assert_uint_eq(deleted, before - 2); /* never the current one */
     ck_ok(log_bounds(f.log, soon(), first, next));
     ck_assert_mem_eq(next, next_now, sizeof next);
+}
+END_TEST
+
+/* What a crash may leave: see the crash-image explorer, tests/lab/crashlab. */
+static char order[200]; /* of calls: u for an unlink, f for a flush */
+
+int unlinkat(int fd, const char *path, int flags)
+{
+    strncat(order, "u", sizeof order - strlen(order) - 1);
+    return (int)syscall(SYS_unlinkat, fd, path, flags);
+}
+
+int fsync(int fd)
+{
+    strncat(order, "f", sizeof order - strlen(order) - 1);
+    return (int)syscall(SYS_fsync, fd);
+}
+
+START_TEST(each_deletion_lasts_before_the_next)
+{
+    fill(60);
+    uint64_t first[LANES], next[LANES], deleted = 0;
+    struct spool_id none = {{0}};
+    ck_ok(log_bounds(f.log, soon(), first, next));
+    order[0] = 0;
+    ck_ok(log_delete(f.log, next, &none, soon(), &deleted));
+    ck_assert_uint_ge(deleted, 2);
+    ck_assert_ptr_nonnull(strstr(order, "ufuf"));
+    ck_assert_ptr_null(strstr(order, "uu"));
 }
 END_TEST
 
@@ -498,6 +529,7 @@ static Suite *suite(void)
     tcase_add_test(c, rotation_leaves_what_is_too_little);
     tcase_add_test(c, newest_snapshot_is_found);
     tcase_add_test(c, only_delivered_segments_are_deleted_oldest_first);
+    tcase_add_test(c, each_deletion_lasts_before_the_next);
     tcase_add_test(c, retention_keeps_young_segments);
     tcase_add_test(c, block_held_while_its_segment_is_deleted_stays_readable);
     tcase_add_test(c, seek_finds_the_first_block_that_reaches_the_id);

@@ -3,10 +3,33 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "../../delivery/delivery.h"
 #include "../../lib/base/id.h"
 #include "../check_main.h"
+
+/* The directories that were flushed: this definition comes before the C library's. */
+static char flushed[64][400];
+static unsigned flushed_count;
+int fsync(int fd)
+{
+    char link[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    char *path = flushed[flushed_count++ % 64];
+    ssize_t n = readlink(link, path, sizeof flushed[0] - 1);
+    path[n > 0 ? n : 0] = '\0';
+    return fdatasync(fd);
+}
+
+static bool was_flushed(const char *path)
+{
+    for (unsigned i = 0; i < flushed_count && i < 64; i++) {
+        if (strcmp(flushed[i], path) == 0)
+            return true;
+    }
+    return false;
+}
 
 /* One run of the sink. A crash is to forget it without closing. */
 struct run {
@@ -208,6 +231,86 @@ START_TEST(leaves_a_strangers_file_alone)
 }
 END_TEST
 
+static void check_note(const char *what)
+{
+    char note[REASON_MAX + 1];
+    delivery_sink_take_note(note);
+    ck_assert_msg(*what ? strstr(note, what) != NULL : !*note, "\"%s\" instead of \"%s\"", note, what);
+}
+
+static void path_in(const struct run *run, const char *name, char ret[512]) { snprintf(ret, 512, "%s/%s", run->dir, name); }
+
+/* As logrotate does: the file is moved away while it is written to, and its successor made or not. */
+START_TEST(a_file_that_is_moved_away_is_told_and_begun_anew)
+{
+    char path[512], away[512];
+    struct run *run = run_new("events.jsonl", "");
+    path_in(run, "events.jsonl", path);
+    path_in(run, "events.jsonl.1", away);
+    ck_ok(run_put(run, 0, 10));
+    run_checkpoint(run);
+    ck_ok(run_put(run, 10, 5));
+    check_note("");
+    ck_assert_int_eq(rename(path, away), 0);
+    if (_i) {
+        int fd = open(path, O_CREAT | O_WRONLY, 0600);
+        ck_assert_int_ge(fd, 0);
+        close(fd);
+    }
+    ck_ok(run_put(run, 15, 5));
+    check_note(_i ? "replaced" : "moved away");
+    ck_ok(run_put(run, 20, 5));
+    check_note("");
+    ck_assert(exists(run, "events.jsonl"));
+    run_checkpoint(run);
+    run_open(run); /* goes on in the new one */
+    check_note("");
+    ck_ok(run_put(run, 25, 5));
+    check_once(run, 30);
+    struct stat st;
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_gt(st.st_size, 0);
+    run_free(run);
+}
+END_TEST
+
+START_TEST(a_file_that_is_gone_at_open_is_told)
+{
+    char path[512];
+    struct run *run = run_new("events.jsonl", "");
+    path_in(run, "events.jsonl", path);
+    ck_ok(run_put(run, 0, 10));
+    run_checkpoint(run);
+    if (_i)
+        ck_assert_int_eq(truncate(path, 7), 0);
+    else
+        ck_assert_int_eq(unlink(path), 0);
+    run_open(run);
+    check_note(_i ? "cut" : "removed");
+    ck_ok(run_put(run, 10, 5));
+    check_note("");
+    ck_assert(exists(run, "events.jsonl"));
+    run_free(run);
+}
+END_TEST
+
+START_TEST(a_file_that_is_cut_while_open_is_gone_on_with)
+{
+    char path[512];
+    struct run *run = run_new("events.jsonl", "");
+    path_in(run, "events.jsonl", path);
+    ck_ok(run_put(run, 0, 10));
+    ck_assert_int_eq(truncate(path, 0), 0);
+    ck_ok(run_put(run, 0, 5));
+    check_note("cut");
+    run_checkpoint(run);
+    run_open(run);
+    check_note("");
+    check_once(run, 5);
+    run_free(run);
+}
+END_TEST
+
 START_TEST(an_earlier_sinks_files_are_not_cut)
 {
     struct run *run = run_new("events.jsonl", "");
@@ -243,6 +346,26 @@ START_TEST(failed_write_leaves_no_half_line)
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     ck_ok(run_put(run, 4, 4));
     check_once(run, 8);
+    run_free(run);
+}
+END_TEST
+
+/* After a loss of power the file is found only if each directory on the way to it was flushed, and the one of the
+ * trail. */
+START_TEST(directories_on_the_way_are_flushed)
+{
+    struct run *run = run_new("a/b/%Y/x.jsonl", "");
+    char year[8], wanted[4][400];
+    time_t now = time(NULL);
+    strftime(year, sizeof year, "%Y", gmtime(&now));
+    snprintf(wanted[0], sizeof wanted[0], "%s", run->dir);
+    snprintf(wanted[1], sizeof wanted[1], "%s/a", run->dir);
+    snprintf(wanted[2], sizeof wanted[2], "%s/a/b", run->dir);
+    snprintf(wanted[3], sizeof wanted[3], "%s/a/b/%s", run->dir, year);
+    flushed_count = 0; /* those that were there may have been made by one that died before it flushed */
+    ck_ok(run_put(run, 1, 1));
+    for (int i = 0; i < 4; i++)
+        ck_assert_msg(was_flushed(wanted[i]), "%s was not flushed", wanted[i]);
     run_free(run);
 }
 END_TEST
@@ -285,9 +408,13 @@ static Suite *suite(void)
     tcase_add_test(tc, exactly_once_across_rotations);
     tcase_add_test(tc, keeps_so_many);
     tcase_add_test(tc, leaves_a_strangers_file_alone);
+    tcase_add_loop_test(tc, a_file_that_is_moved_away_is_told_and_begun_anew, 0, 2);
+    tcase_add_loop_test(tc, a_file_that_is_gone_at_open_is_told, 0, 2);
+    tcase_add_test(tc, a_file_that_is_cut_while_open_is_gone_on_with);
     tcase_add_test(tc, an_earlier_sinks_files_are_not_cut);
     tcase_add_test(tc, failed_write_leaves_no_half_line);
     tcase_add_test(tc, bad_configuration_is_named);
+    tcase_add_test(tc, directories_on_the_way_are_flushed);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -1,6 +1,20 @@
 /* test_state_ack.c - acknowledgements, retries, dead letters, one by one. (test_state_full.c: full, killed, at random.)
  */
+#include <sys/syscall.h>
+
 #include "state_fixture.h"
+
+static int commits_before_failure = -1; /* the write of a meta page after so many fails; -1: none does */
+
+/* LMDB's as well. */
+ssize_t pwrite(int fd, const void *bytes, size_t size, off_t at)
+{
+    enum { META_MAX = 256 };
+    if (size >= META_MAX || commits_before_failure < 0 || commits_before_failure-- > 0)
+        return syscall(SYS_pwrite64, fd, bytes, size, at);
+    errno = EIO;
+    return -1;
+}
 
 /* -------------------------------------------------------------------------------------------------- cursors, ranges */
 
@@ -332,6 +346,74 @@ START_TEST(large_acks)
 }
 END_TEST
 
+/* The disk fails between the parts of a large one, which is then sent again as a whole. */
+START_TEST(a_large_ack_that_fails_in_part_is_counted_once)
+{
+    struct fixture f;
+    struct many m;
+    begin(&f);
+    make_many(&m);
+    struct store_sink sink = add_sink(&f, "a");
+    struct store_ack ack = ack_of(&sink);
+    ack.retries = m.puts;
+    ack.retry_count = MANY;
+    ck_ok(state_ack(f.state, &ack, soon()));
+    bool counted = false;
+    ack = ack_of(&sink);
+    ack.done = m.done; /* more than one transaction */
+    ack.done_count = MANY;
+    ack.delivered = MANY;
+    ack.dropped = 3;
+    ack.counted = &counted;
+    commits_before_failure = 1;
+    ck_code(state_ack(f.state, &ack, soon()), EIO);
+    commits_before_failure = -1;
+    ck_assert(counted);
+    ck_assert_uint_eq(get_sink(&f, "a").delivered, MANY);
+    ck_assert_uint_gt(get_sink(&f, "a").retry_rows, 0);
+    ack.delivered = ack.dropped = 0; /* as who was told does */
+    ck_ok(state_ack(f.state, &ack, soon()));
+    ck_assert_uint_eq(get_sink(&f, "a").delivered, MANY);
+    ck_assert_uint_eq(get_sink(&f, "a").dropped, 3);
+    ck_assert_uint_eq(get_sink(&f, "a").retry_rows, 0);
+    free_many(&m);
+    end(&f);
+}
+END_TEST
+
+/* After a crash the sink goes back to its checkpoint: so neither rows nor deletions may be apart from it. */
+START_TEST(a_large_ack_with_a_checkpoint_is_one_transaction)
+{
+    struct fixture f;
+    struct many m;
+    begin(&f);
+    make_many(&m);
+    struct store_sink sink = add_sink(&f, "a");
+    struct store_ack ack = ack_of(&sink);
+    ack.checkpoint = "first";
+    ack.checkpoint_size = 5;
+    ack.retries = m.puts;
+    ack.retry_count = MANY;
+    commits_before_failure = 0;
+    ck_code(state_ack(f.state, &ack, soon()), EIO);
+    ck_assert_int_eq(retries_of(&f, sink.id), 0);
+    commits_before_failure = 1;
+    ck_ok(state_ack(f.state, &ack, soon()));
+    ck_assert_int_eq(retries_of(&f, sink.id), MANY);
+    ack = ack_of(&sink);
+    ack.checkpoint = "second";
+    ack.checkpoint_size = 6;
+    ack.done = m.done;
+    ack.done_count = MANY;
+    commits_before_failure = 1;
+    ck_ok(state_ack(f.state, &ack, soon()));
+    commits_before_failure = -1;
+    ck_assert_int_eq(retries_of(&f, sink.id), 0);
+    free_many(&m);
+    end(&f);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("state_ack");
@@ -346,6 +428,8 @@ static Suite *suite(void)
     tcase_add_test(t, dead_survive_their_sink);
     tcase_add_test(t, missing_copies_are_reported);
     tcase_add_test(t, large_acks);
+    tcase_add_test(t, a_large_ack_that_fails_in_part_is_counted_once);
+    tcase_add_test(t, a_large_ack_with_a_checkpoint_is_one_transaction);
     suite_add_tcase(s, t);
     return s;
 }

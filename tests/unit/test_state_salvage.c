@@ -1,4 +1,6 @@
 /* test_state_salvage.c - a damaged state.mdb: never a signal, what is whole is kept, the rest is counted. */
+#include <dlfcn.h>
+#include <limits.h>
 #include <sys/mman.h>
 
 #include "state_fixture.h"
@@ -423,6 +425,43 @@ START_TEST(damaged_goes_to_quarantine)
 }
 END_TEST
 
+/* In front of libc's: after so many reads the disk dies, and reads nothing, wherever one looks. */
+static long reads_left = LONG_MAX;
+static ssize_t (*libc_pread)(int fd, void *buf, size_t size, off_t at);
+
+ssize_t pread(int fd, void *buf, size_t size, off_t at)
+{
+    if (!libc_pread)
+        *(void **)&libc_pread = dlsym(RTLD_NEXT, "pread");
+    if (reads_left-- > 0)
+        return libc_pread(fd, buf, size, at);
+    reads_left = 0;
+    errno = EIO;
+    return -1;
+}
+
+/* It ends, and what could not be read is not taken for an empty state. */
+START_TEST(a_dead_disk_is_an_error)
+{
+    struct fixture f;
+    begin(&f);
+    add_sink(&f, "a");
+    close_state(&f);
+    uint8_t junk[3 * 4096];
+    memset(junk, 0xa5, sizeof junk);
+    write_state(&f, junk, sizeof junk);
+    reads_left = _i;
+    int code = open_state(&f, 0);
+    reads_left = LONG_MAX;
+    ck_assert_msg(code == SPOOL_OK || code == EIO || code == SPOOL_EDAMAGED, "%s", spool_last_error());
+    close_state(&f);
+    if (code == EIO)
+        ck_assert_int_eq(close(state_file(&f, O_RDONLY)), 0); /* not set aside */
+    test_rmdir(f.path);
+    free(f.path);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("state_salvage");
@@ -436,6 +475,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, planted_rows, 0, 3);
     tcase_add_test(t, interrupted_salvage_is_finished);
     tcase_add_test(t, damaged_goes_to_quarantine);
+    tcase_add_loop_test(t, a_dead_disk_is_an_error, 2, 16);
     suite_add_tcase(s, t);
     return s;
 }

@@ -1,7 +1,11 @@
 /* test_sync.c - deadlines, conditions, threads with blocked signals, forks; and reporting, which goes with them. */
 #include "../check_main.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "../../lib/base/log.h"
@@ -168,6 +172,70 @@ START_TEST(test_notify)
 }
 END_TEST
 
+static bool file_size_pending(void)
+{
+    sigset_t pending;
+    ck_assert_int_eq(sigpending(&pending), 0);
+    return sigismember(&pending, SIGXFSZ) == 1;
+}
+
+/* A write beyond a limit of one byte; returns its errno. The signal ends the test unless it is held. */
+static int write_too_much(void)
+{
+    struct rlimit old, one;
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+    one = (struct rlimit){.rlim_cur = 1, .rlim_max = old.rlim_max};
+    int fd = open(".", O_TMPFILE | O_RDWR, 0600);
+    FILE *file = fd < 0 ? tmpfile() : NULL; /* file systems without O_TMPFILE */
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &one), 0);
+    ssize_t n = pwrite(file ? fileno(file) : fd, "two", 3, 1);
+    int error = n < 0 ? errno : 0;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+    if (file)
+        fclose(file);
+    else
+        close(fd);
+    return error;
+}
+
+START_TEST(test_a_file_size_limit_raises_no_signal)
+{
+    struct file_size_signal outer, inner;
+    file_size_signal_hold(&outer);
+    file_size_signal_hold(&inner);
+    ck_assert_int_eq(write_too_much(), EFBIG);
+    ck_assert(file_size_pending());
+    file_size_signal_release(&inner);
+    ck_assert_int_eq(write_too_much(), EFBIG);
+    errno = EFBIG;
+    file_size_signal_release(&outer);
+    ck_assert_int_eq(errno, EFBIG);
+    ck_assert(!file_size_pending());
+    sigset_t mask;
+    ck_assert_int_eq(pthread_sigmask(SIG_SETMASK, NULL, &mask), 0);
+    ck_assert_int_eq(sigismember(&mask, SIGXFSZ), 0);
+}
+END_TEST
+
+/* What the program itself had blocked and pending stays so. */
+START_TEST(test_a_pending_signal_of_the_program_stays)
+{
+    struct file_size_signal signal;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGXFSZ);
+    ck_assert_int_eq(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+    ck_assert_int_eq(raise(SIGXFSZ), 0);
+    file_size_signal_hold(&signal);
+    ck_assert_int_eq(write_too_much(), EFBIG);
+    file_size_signal_release(&signal);
+    ck_assert(file_size_pending());
+    int taken;
+    ck_assert_int_eq(sigwait(&set, &taken), 0);
+    ck_assert_int_eq(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("sync");
@@ -177,6 +245,8 @@ static Suite *suite(void)
     tcase_add_test(t, test_a_passed_deadline_times_out);
     tcase_add_test(t, test_thread);
     tcase_add_test(t, test_fork_generation);
+    tcase_add_test(t, test_a_file_size_limit_raises_no_signal);
+    tcase_add_test(t, test_a_pending_signal_of_the_program_stays);
     tcase_add_test(t, test_report);
     tcase_add_test(t, test_notify);
     suite_add_tcase(s, t);

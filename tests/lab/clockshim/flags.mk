@@ -1,0 +1,2 @@
+# A shared object, to be preloaded: tests/system/clock.py.
+LAB_LDFLAGS_clockshim := -shared
