@@ -52,7 +52,7 @@ help: ## this list
 
 # ---------------------------------------------------------------------------------------------------- what it needs
 PACKAGES := gcc make pkg-config liblmdb-dev libjansson-dev libzstd-dev
-CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils
+CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin
 .PHONY: deps deps-quick
 deps: ## install missing packages with apt (asks sudo when not root)
 	@tests/tools/install-packages $(CHECK_PACKAGES)
@@ -109,10 +109,10 @@ $(BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libspool.a
 
 # The fault laboratory: each folder of tests/lab/ is one program; its flags.mk says what else it is compiled and linked with.
 define LAB
-$(BUILD)/lab/$(1): $(call obj,$(sort $(wildcard tests/lab/$(1)/*.c) $(wildcard tests/lab/common/*.c))) $(BUILD)/libspool-inside.a
+$(BUILD)/lab/$(1): $(call obj,$(sort $(wildcard tests/lab/$(1)/*.c) $(wildcard tests/lab/common/*.c))) $(BUILD)/libspool-inside.a $(wildcard tests/lab/$(1)/flags.mk)
 	@mkdir -p $$(@D)
 	$$(call say,LINK)
-	$$(Q)$$(CC) $$(SANFLAGS) -rdynamic $$(LAB_LDFLAGS_$(1)) -o $$@ $$^ $$(LIBS) -lm -ldl $$(LDFLAGS)
+	$$(Q)$$(CC) $$(SANFLAGS) -rdynamic $$(LAB_LDFLAGS_$(1)) -o $$@ $$(filter-out %.mk,$$^) $$(LIBS) -lm -ldl $$(LDFLAGS)
 $(BUILD)/obj/tests/lab/$(1)/%.o: ALLCFLAGS += $$(LAB_CFLAGS_$(1))
 endef
 $(foreach lab,$(filter-out common,$(LABS)),$(eval $(call LAB,$(lab))))
@@ -127,18 +127,21 @@ benches: $(BENCHES)
 demo: all ## the main job: an agent is killed again and again, and nothing is lost (SESSION=file.jsonl takes another session)
 	@BUILD=$(BUILD) tests/demo.sh $(SESSION)
 
-# What `make check` runs: unit tests, system tests, short crash runs, the documentation's examples, sanitizers, valgrind.
-CHECK_SCRIPTS := $(sort $(wildcard tests/cli/*.sh tests/system/*.py tests/crash/*.py tests/docs/*.sh tests/build/*.sh))
+# What `make check` runs: unit tests, system tests, short forms of the fault laboratory, the documentation's examples,
+# sanitizers, valgrind.
+# The long ones of the laboratory come first, so that two at a time end together.
+CHECK_SCRIPTS := $(wildcard tests/lab/*/check.* tests/models/check.sh) $(sort $(wildcard tests/cli/*.sh tests/system/*.py \
+                     tests/crash/*.py tests/docs/*.sh tests/docs/*.py tests/build/*.sh))
 # ThreadSanitizer for what has threads; valgrind for what has neither many threads nor many processes.
 TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%,clock sync lock wake journal journal_flush log log_peers state state_ack \
                      store delivery delivery_retry delivery_stop sink_file public config)
 ASAN_UNIT     := $(UNIT:$(BUILD)/%=build/asan/%)
 check: ## all tests (installs what they need); ends with "N passed, 0 failed"
 	@tests/tools/install-packages $(CHECK_PACKAGES)
-	@$(MAKE) $(JOBS) --no-print-directory all units programs benches $(BUILD)/libspool-inside.a WERROR=1
+	@$(MAKE) $(JOBS) --no-print-directory all units programs benches labs $(BUILD)/libspool-inside.a WERROR=1
 	@$(MAKE) $(JOBS) --no-print-directory units VARIANT=asan SANITIZE=address,undefined OPT='-O1 -g'
 	@$(MAKE) $(JOBS) --no-print-directory $(TSAN_UNIT) VARIANT=tsan SANITIZE=thread OPT='-O1 -g'
-	@BUILD=$(BUILD) JOBS=2 tests/run $(UNIT) $(ASAN_UNIT) $(TSAN_UNIT) $(CHECK_SCRIPTS)
+	@BUILD=$(BUILD) JOBS=2 tests/run $(CHECK_SCRIPTS) $(UNIT) $(ASAN_UNIT) $(TSAN_UNIT)
 
 .PHONY: units-only asan ubsan tsan valgrind lint format coverage crash large fuzz bench bench-quick
 units-only: units ## the unit tests alone
@@ -156,7 +159,7 @@ valgrind: units ## unit tests under valgrind
 	@tests/run --wrap 'valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes' $(UNIT)
 
 C_FILES := $(sort $(wildcard lib/*.[ch] lib/base/*.[ch] clock/*.[ch] spool/*.[ch] delivery/*.[ch] delivery/sinks/*.[ch] \
-             tools/*.[ch] examples/*.[ch] tests/*.h tests/unit/*.[ch] tests/programs/*.[ch] tests/fuzz/*.[ch] bench/*.[ch]))
+             tools/*.[ch] examples/*.[ch] tests/*.h tests/unit/*.[ch] tests/programs/*.[ch] tests/fuzz/*.[ch] tests/lab/*/*.[ch] bench/*.[ch]))
 lint: ## clang-tidy and cppcheck
 	@tests/tools/install-packages clang-tidy cppcheck $(PACKAGES)
 	cppcheck --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 --quiet -j2 \
@@ -165,11 +168,17 @@ lint: ## clang-tidy and cppcheck
 format: ## clang-format over all C files
 	@tests/tools/install-packages clang-format
 	clang-format -i $(C_FILES)
-coverage: ## branch coverage of the unit tests, as a table
+# What runs in children that are killed is not counted; what runs in those that end by _exit() is (coverage_exit.c).
+COVERAGE_RUNS := $(wildcard tests/cli/*.sh tests/system/*.py tests/crash/*.py tests/docs/*.sh tests/lab/sweep/check.* tests/lab/sim/check.* tests/lab/wreck/check.*)
+COVERAGE_FLAGS := OPT='-O0 -g --coverage -fprofile-update=atomic' LDFLAGS='--coverage $(CURDIR)/build/coverage/exit.o'
+coverage: ## branch coverage of lib, clock, spool and delivery by the unit tests, system tests and the laboratory, as a table
 	@tests/tools/install-packages gcovr $(CHECK_PACKAGES)
-	@$(MAKE) $(JOBS) --no-print-directory units VARIANT=coverage OPT='-O0 -g --coverage' LDFLAGS=--coverage
-	@tests/run $(UNIT:$(BUILD)/%=build/coverage/%)
-	gcovr --root . --object-directory build/coverage --filter 'lib/' --filter 'clock/' --filter 'spool/' --filter 'delivery/' --branches
+	@mkdir -p build/coverage && $(CC) -std=c11 -D_GNU_SOURCE -O1 -c -o build/coverage/exit.o tests/tools/coverage_exit.c
+	@$(MAKE) $(JOBS) --no-print-directory units programs labs VARIANT=coverage $(COVERAGE_FLAGS)
+	@find build/coverage -name '*.gcda' -delete
+	-@BUILD=build/coverage JOBS=2 LIMIT=900 tests/run $(UNIT:$(BUILD)/%=build/coverage/%) $(COVERAGE_RUNS)
+	gcovr --root . --object-directory build/coverage --filter 'lib/' --filter 'clock/' --filter 'spool/' --filter 'delivery/' \
+	    --exclude-unreachable-branches --branches | tee build/coverage/table.txt
 
 crash: programs ## 200 rounds of killing producers and deliverers at random moments
 	@BUILD=$(BUILD) ROUNDS=200 LIMIT=3600 tests/run tests/crash/kill.py
@@ -180,14 +189,21 @@ bench: benches all ## figures of this machine, ours beside the raw disk's
 bench-quick: benches all ## the same, shorter
 	@BUILD=$(BUILD) QUICK=1 bench/run.sh
 
-FUZZ := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-FUZZ_SECONDS ?= 60
-fuzz: ## every fuzz target for FUZZ_SECONDS (default 60)
-	@tests/tools/install-packages clang libclang-rt-14-dev $(PACKAGES)
-	@mkdir -p build/fuzz
-	@for f in $(FUZZ); do echo "== $$f" && \
-	    clang -std=c11 -O1 -g -D_GNU_SOURCE -DSPOOL_BUILD_VERSION='"$(VERSION)"' -fsanitize=fuzzer,address,undefined -o build/fuzz/$$f tests/fuzz/$$f.c $(LIB_SRC) $(LIBS) && \
-	    mkdir -p build/fuzz/$$f.corpus && (cd build/fuzz && ./$$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 $$f.corpus) || exit 1; done
+# ------------------------------------------------------------------------------------------- the laboratory, at length
+.PHONY: crashlab sweep sim models wreck history
+crashlab: labs ## crash images for SECONDS (600): every state in which a disk may be after losing power
+	@BUILD=$(BUILD) SECONDS=$(or $(SECONDS),600) LIMIT=86400 tests/run --verbose tests/lab/crashlab/check.sh
+sweep: labs ## each call fails once, and from then on, in each of the scenarios
+	@BUILD=$(BUILD) SECONDS_SWEEP=$(or $(SECONDS),3600) LIMIT=86400 tests/run --verbose tests/lab/sweep/check.sh
+sim: labs ## delivery on a virtual clock: at least a million faults (RUNS, SEED)
+	@BUILD=$(BUILD) RUNS=$(or $(RUNS),100000) LIMIT=86400 tests/run --verbose tests/lab/sim/check.sh
+wreck: labs ## damaged directories for SECONDS (600)
+	@BUILD=$(BUILD) SECONDS=$(or $(SECONDS),600) LIMIT=86400 tests/run --verbose tests/lab/wreck/check.sh
+models: ## the protocols, searched to the end by spin
+	@LONG=1 LIMIT=7200 tests/run --verbose tests/models/check.sh
+fuzz: ## every fuzz target for FUZZ_SECONDS (default 300) by libFuzzer, then by AFL++
+	@tests/tools/install-packages clang libclang-rt-14-dev afl++ $(PACKAGES)
+	@BUILD=$(BUILD) FUZZ_SECONDS=$(or $(FUZZ_SECONDS),300) AFL=1 tests/fuzz/fuzz.sh
 
 # --------------------------------------------------------------------------------------------------------- install
 .PHONY: install uninstall

@@ -1,0 +1,346 @@
+/* store.c - spool/store.h as delivery/ calls it, over disk.c: takes time, may fail wherever the contract allows it, and
+ * may be the last thing its process does. The real one is not linked. */
+#include <errno.h>
+#include <string.h>
+
+#include "../../../lib/base/error.h"
+#include "world.h"
+
+enum { DEFAULT_TIMEOUT_S = 5 };
+
+/* --------------------------------------------------------------------------------------------- delays and failures */
+
+static void check_locks(const char *call)
+{
+    if (*co_locks() > 0)
+        violation("locks", "%s is called with a lock held", call);
+}
+
+static uint64_t limit(const struct store *store, uint64_t deadline_ns)
+{
+    for (int i = 0; i < STOPS_MAX; i++)
+        if (store->hurry_ns[i] > 0 && store->hurry_ns[i] < deadline_ns)
+            deadline_ns = store->hurry_ns[i];
+    return deadline_ns;
+}
+
+static bool in_trouble(void)
+{
+    return !world.healing && sched_now() < world.trouble.until_ns;
+}
+
+/* Waits for a lock that somebody holds. */
+static int wait_for_lock(const struct store *store, const char *call, uint64_t deadline_ns)
+{
+    uint64_t held_ns = sched_now() + rng_scale(&world.fault_rng, MS, 20 * SEC);
+    fault_count(FAULT_STORE_SLOW);
+    for (uint64_t until_ns; !world.healing && sched_now() < held_ns;) {
+        until_ns = limit(store, deadline_ns); /* it may come nearer meanwhile */
+        if (sched_now() >= until_ns)
+            break;
+        co_wait(store, held_ns < until_ns ? held_ns : until_ns, "the store", true);
+    }
+    return sched_now() < held_ns && !world.healing ? err_set(SPOOL_ETIMEOUT, "%s: a peer holds the lock", call)
+                                                   : SPOOL_OK;
+}
+
+static int store_call(const struct store *store, const char *call, uint64_t latency_max_ns, uint64_t deadline_ns)
+{
+    check_locks(call);
+    co_point();
+    co_sleep(rng_below(&world.fault_rng, latency_max_ns) + 1);
+    uint32_t fails = in_trouble() ? world.trouble.fails : world.healing ? 0 : 5;
+    if (in_trouble() && rng_chance(&world.fault_rng, world.trouble.slow)) {
+        int code = wait_for_lock(store, call, deadline_ns);
+        if (code != SPOOL_OK)
+            return code;
+    }
+    if (!rng_chance(&world.fault_rng, fails))
+        return SPOOL_OK;
+    static const int codes[] = {EIO, SPOOL_ETIMEOUT, SPOOL_EFULL, ENOMEM, SPOOL_EDAMAGED};
+    int code = codes[rng_below(&world.fault_rng, sizeof codes / sizeof *codes)];
+    fault_count(FAULT_STORE);
+    return err_set(code == SPOOL_EDAMAGED && strcmp(call, "retry_event") != 0 ? EIO : code, "%s is told to fail", call);
+}
+
+static uint64_t in_default(void)
+{
+    return sched_now() + DEFAULT_TIMEOUT_S * SEC;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- reading
+ */
+
+void store_block_ref(struct store_block *block)
+{
+    atomic_fetch_add(&block->refs, 1);
+}
+
+void store_block_unref(struct store_block *block)
+{
+    if (block && atomic_fetch_sub(&block->refs, 1) == 1)
+        arena_put(block);
+}
+
+bool store_is_read_only(const struct store *store)
+{
+    return (void)store, false;
+}
+
+int store_bounds(struct store *store, uint64_t ret_first[LANES], uint64_t ret_next[LANES])
+{
+    int code = store_call(store, "bounds", 10 * US, in_default());
+    for (int lane = 0; lane < LANES && code == SPOOL_OK; lane++) {
+        ret_first[lane] = world.first_seq[lane];
+        ret_next[lane] = world.next_seq[lane];
+    }
+    return code;
+}
+
+static struct store_block *copy_out(const struct block *from)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < from->count; i++)
+        size += event_at(from->lane, from->first_seq + i)->size;
+    struct store_block *block = arena_get(co_proc(), sizeof *block + size);
+    *block = (struct store_block){.lane = from->lane, .count = from->count, .first_seq = from->first_seq, .size = size};
+    atomic_init(&block->refs, 1);
+    uint8_t *to = block->events = (uint8_t *)(block + 1);
+    for (uint32_t i = 0; i < from->count; i++) {
+        const struct event *e = event_at(from->lane, from->first_seq + i);
+        memcpy(to, e->packed, e->size);
+        to += e->size;
+    }
+    return block;
+}
+
+int store_read(struct store *store, int lane, uint64_t seq, uint64_t deadline_ns, struct store_block **ret,
+               uint64_t *ret_skip_to)
+{
+    int code = store_call(store, "read", 100 * US, deadline_ns);
+    if (code != SPOOL_OK)
+        return code;
+    const struct block *block = disk_block(lane, seq);
+    if (!block)
+        return err_set(SPOOL_ENOTFOUND, "nothing at or after event %llu", (unsigned long long)seq);
+    if (block->damaged) {
+        *ret_skip_to = block->first_seq + block->count;
+        return err_set(SPOOL_EDAMAGED, "the block is damaged");
+    }
+    *ret = copy_out(block);
+    return SPOOL_OK;
+}
+
+uint32_t store_control(const struct store *store)
+{
+    (void)store;
+    return world.control_count;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- sinks
+ */
+
+int store_sink_register(struct store *store, const char *name, const char *kind, uint32_t order, const char *config,
+                        bool from_now, struct store_sink *ret)
+{
+    (void)config;
+    int code = store_call(store, "sink_register", MS, in_default());
+    if (code != SPOOL_OK)
+        return code;
+    struct sink_world *sink = disk_sink_named(name);
+    disk_register(sink, kind, order, from_now);
+    *ret = sink->disk;
+    return SPOOL_OK;
+}
+
+int store_sink_get(struct store *store, const char *name, struct store_sink *ret)
+{
+    int code = store_call(store, "sink_get", 100 * US, in_default());
+    struct sink_world *sink = disk_sink_named(name);
+    if (code != SPOOL_OK)
+        return code;
+    if (!sink->registered)
+        return err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+    *ret = sink->disk;
+    ret->paused = sink->paused_ns > 0;
+    ret->retry_rows = 1; /* may be: rows are looked at */
+    sink->paused_read[store->proc] = ret->paused;
+    if (world.control == CONTROL_KEEP_PAUSED)
+        ret->paused = false;
+    return SPOOL_OK;
+}
+
+int store_sink_elect(struct store *store, const char *name)
+{
+    int code = store_call(store, "sink_elect", 100 * US, in_default());
+    struct sink_world *sink = disk_sink_named(name);
+    if (code != SPOOL_OK)
+        return code;
+    if (!sink->registered)
+        return err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+    if (sink->owner == store->proc)
+        violation("election", "%s elects a sink that it serves already", name);
+    if (sink->owner != PROC_NONE && world.control != CONTROL_TWO_OWNERS)
+        return err_set(SPOOL_EBUSY, "%s is served by another process", name);
+    if (sink->owner == PROC_NONE)
+        sink->owner = store->proc;
+    trace("process %d is elected for %s", store->proc, name);
+    return SPOOL_OK;
+}
+
+/* Also with the delivery's lock held, by a thread that comes back late. */
+void store_sink_release(struct store *store, const char *name)
+{
+    struct sink_world *sink = disk_sink_named(name);
+    co_point();
+    if (sink->owner == store->proc) {
+        sink->owner = PROC_NONE;
+        trace("process %d lets go of %s", store->proc, name);
+    }
+}
+
+int store_checkpoint(struct store *store, uint32_t sink_id, void *buf, size_t cap, size_t *ret_size)
+{
+    int code = store_call(store, "checkpoint", 100 * US, in_default());
+    struct sink_world *sink = disk_sink(sink_id);
+    if (code != SPOOL_OK)
+        return code;
+    if (!sink)
+        return err_set(SPOOL_ENOTFOUND, "sink %u is gone", sink_id);
+    if (sink->checkpoint_size > cap)
+        return err_set(SPOOL_ETOOBIG, "checkpoint");
+    memcpy(buf, sink->checkpoint, sink->checkpoint_size);
+    *ret_size = sink->checkpoint_size;
+    sink->loaded_generation[store->proc] = sink->disk.generation;
+    oracle_load(sink);
+    trace("process %d reads where %s stands", store->proc, sink->name);
+    return SPOOL_OK;
+}
+
+/* -------------------------------------------------------------------------------------------------------------- rows
+ */
+
+/* The row as it was read; the controls forget something of it. */
+static struct store_retry as_read(const struct store_retry *row)
+{
+    struct store_retry copy = *row;
+    if (world.control == CONTROL_FORGET_ATTEMPTS)
+        copy.attempts = 0;
+    if (world.control == CONTROL_FORGET_ORDER)
+        copy.key_hash = 0;
+    return copy;
+}
+
+int store_retry_each(struct store *store, uint32_t sink_id, int (*each)(void *user, const struct store_retry *row),
+                     void *user)
+{
+    int code = store_call(store, "retry_each", MS, in_default());
+    struct sink_world *sink = disk_sink(sink_id);
+    if (code != SPOOL_OK || !sink)
+        return code;
+    for (int lane = 0; lane < LANES; lane++) {
+        for (uint64_t seq = 0; seq < world.next_seq[lane] && code == SPOOL_OK; seq++) {
+            const struct tally *t = &sink->tallies[world.at_seq[lane][seq]];
+            struct store_retry row;
+            if (!t->row)
+                continue;
+            row = as_read(t->row);
+            code = each(user, &row);
+        }
+    }
+    sink->paused_seen_ns[store->proc] = sink->paused_read[store->proc] ? sched_now() : 0;
+    sink->paused_excused_ns[store->proc] = sched_excused_from();
+    return code;
+}
+
+int store_retry_event(struct store *store, uint32_t sink_id, int lane, uint64_t seq, uint8_t **ret, size_t *ret_size)
+{
+    int code = store_call(store, "retry_event", 100 * US, in_default());
+    struct sink_world *sink = disk_sink(sink_id);
+    if (code != SPOOL_OK && code != SPOOL_EDAMAGED)
+        return code;
+    const struct event *e = event_at(lane, seq);
+    struct tally *t = sink ? &sink->tallies[event_number(e)] : NULL;
+    if (code == SPOOL_EDAMAGED && t) {
+        t->excused = true;
+        fault_count(FAULT_DAMAGE);
+    }
+    if (code != SPOOL_OK)
+        return code;
+    if (!t || !t->row)
+        return err_set(SPOOL_ENOTFOUND, "no row %d/%llu", lane, (unsigned long long)seq);
+    *ret = arena_get(co_proc(), e->size);
+    memcpy(*ret, e->packed, e->size);
+    *ret_size = e->size;
+    return SPOOL_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------- acknowledgement
+ */
+
+/* Between two transactions: a crash, another process, a failure. */
+static int between_parts(void *user)
+{
+    const struct store *store = user;
+    co_sleep(rng_below(&world.fault_rng, 200 * US) + 1);
+    uint32_t fails = world.healing ? 0 : in_trouble() ? world.trouble.fails : 20;
+    if (!rng_chance(&world.fault_rng, fails))
+        return SPOOL_OK;
+    fault_count(FAULT_ACK_PART);
+    if (rng_chance(&world.fault_rng, 3000))
+        sched_kill(store->proc);
+    return err_set(EIO, "ack is told to fail after a part");
+}
+
+static struct store_ack spoil(const struct sink_world *sink, const struct store_ack *ack)
+{
+    static struct store_row_key done[64];
+    struct store_ack changed = *ack;
+    if (world.control == CONTROL_EARLY_ACK)
+        for (int lane = 0; lane < LANES; lane++)
+            changed.cursor[lane] += ack->range_count[lane] == 0 && ack->cursor[lane] < world.next_seq[lane];
+    if (world.control == CONTROL_PASS_PARKED)
+        while (changed.retry_count > 0 && changed.retries[changed.retry_count - 1].row.attempts == 0)
+            changed.retry_count--;
+    if (world.control == CONTROL_MISCOUNT && changed.delivered > 0)
+        changed.delivered--;
+    for (uint32_t i = 0; world.control == CONTROL_ROW_EARLY && ack->done_count < 60 && i < world.event_count; i++) {
+        if (!sink->tallies[i].row)
+            continue;
+        memcpy(done, ack->done, ack->done_count * sizeof *done);
+        done[ack->done_count] = (struct store_row_key){world.events[i].lane, world.events[i].seq};
+        changed.done = done;
+        changed.done_count = ack->done_count + 1;
+        break;
+    }
+    return changed;
+}
+
+int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadline_ns)
+{
+    int code = store_call(store, "ack", 10 * MS, deadline_ns);
+    struct sink_world *sink = disk_sink(ack->sink_id);
+    if (code != SPOOL_OK)
+        return code;
+    if (!sink || sink->disk.generation != ack->generation)
+        return err_set(SPOOL_ESTALE, "rewound or removed");
+    if (sink->owner != store->proc && world.control != CONTROL_TWO_OWNERS)
+        violation("election", "process %d acknowledges for %s, which it does not serve", store->proc, sink->name);
+    struct store_ack spoilt = spoil(sink, ack);
+    world.acks++;
+    sched_progress();
+    trace("ack %s: delivered %llu dropped %llu, %zu retries, %zu done, %zu dead, cursors %llu %llu %llu %llu",
+          sink->name, (unsigned long long)ack->delivered, (unsigned long long)ack->dropped, ack->retry_count,
+          ack->done_count, ack->dead_count, (unsigned long long)ack->cursor[0], (unsigned long long)ack->cursor[1],
+          (unsigned long long)ack->cursor[2], (unsigned long long)ack->cursor[3]);
+    oracle_ack_before(sink, &spoilt);
+    code = disk_ack(sink, &spoilt, between_parts, store);
+    oracle_ack_after(sink, &spoilt, code == SPOOL_OK);
+    co_sleep(rng_below(&world.fault_rng, MS) + 1);
+    if (code == SPOOL_OK && !world.healing && rng_chance(&world.fault_rng, 10)) {
+        fault_count(FAULT_ACK_PART); /* it is on disk, but the answer got lost: it will come again */
+        sink->uncertain = true;
+        return err_set(EIO, "ack is told to say that it failed");
+    }
+    return code;
+}

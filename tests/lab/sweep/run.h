@@ -1,0 +1,32 @@
+/* run.h - what scenarios are made of. Each notes in the ledger what it was answered. */
+#ifndef RUN_H
+#define RUN_H
+
+#include "sweep.h"
+
+/* NULL: did not open. */
+struct spool *run_open(const char *dir, const struct spool_options *options);
+void run_enqueue(struct spool *spool, uint32_t n, enum spool_durability durability);
+void run_enqueue_many(struct spool *spool, uint32_t first, uint32_t count, enum spool_durability durability);
+/* Reads all; counts how many there were. Under faults: either an error, or all that was acknowledged. */
+void run_read_all(struct spool *spool);
+void run_end_of(struct spool *spool); /* disarms, and ends as run_end says */
+void sleep_ms(unsigned ms);
+
+/* For prepare: without faults, and fatal if it does not work. */
+struct spool *made(const char *dir, const struct spool_options *options);
+
+/* Scenarios in other files. */
+void run_deliver(const char *dir);
+void run_deliver_dead(const char *dir);
+void run_deliver_on(const char *dir);
+void run_stop(const char *dir);
+void run_dead_letters(const char *dir);
+void run_sinks(const char *dir);
+void run_config(const char *dir);
+void run_drop(const char *dir);
+void prepare_damaged_log(const char *dir);
+void prepare_damaged_state(const char *dir);
+void run_repair(const char *dir);
+
+#endif
