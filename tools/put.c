@@ -417,6 +417,7 @@ static int make_envelope(struct put *put)
 static int put_run(const struct tool *tool, void *args, const struct words *words)
 {
     static struct put put; /* static: too big for a stack */
+    memset(&put, 0, sizeof put);
     put.tool = tool;
     put.args = args;
     put.json = tool_wants_json(tool, false);

@@ -18,10 +18,10 @@ static const struct tool_verb version_verb = {
 
 /* In the order of the help text. */
 static const struct tool_verb *const verbs[] = {
-    &put_verb,        &run_verb,         &drain_verb,    &status_verb,   &cat_verb,
-    &tail_verb,       &show_verb,        &sinks_verb,    &sink_add_verb, &sink_remove_verb,
-    &sink_pause_verb, &sink_resume_verb, &dlq_list_verb, &dlq_show_verb, &dlq_requeue_verb,
-    &dlq_purge_verb,  &verify_verb,      &help_verb,     &version_verb,
+    &put_verb,      &run_verb,      &drain_verb,        &status_verb,      &cat_verb,        &tail_verb,
+    &show_verb,     &sinks_verb,    &sink_add_verb,     &sink_remove_verb, &sink_pause_verb, &sink_resume_verb,
+    &dlq_list_verb, &dlq_show_verb, &dlq_requeue_verb,  &dlq_purge_verb,   &verify_verb,     &torture_verb,
+    &help_verb,     &version_verb,  &torture_work_verb,
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
@@ -78,7 +78,7 @@ static int verb_unknown(const struct tool *tool, const struct words *words)
     char tried[64];
     size_t count = 0;
     for (size_t i = 0; i < VERBS; i++)
-        if (!group || is_first_word(verbs[i], first))
+        if (verbs[i]->summary && (!group || is_first_word(verbs[i], first)))
             candidates[count++] = verbs[i]->name;
     if (group && words->count < 2)
         return verb_incomplete(tool, first, candidates);
@@ -108,7 +108,7 @@ static void print_options(const char *title, const struct opt *opt)
 
 static void help_print_verb(const struct tool_verb *verb)
 {
-    printf("spool [-C DIR] %s %s\n%s.\n", verb->name, verb->usage, verb->summary);
+    printf("spool [-C DIR] %s %s\n%s.\n", verb->name, verb->usage, verb->summary ? verb->summary : "Not for users");
     if (verb->notes)
         printf("\n%s\n", verb->notes);
     print_options("Options", verb->options);
@@ -119,7 +119,8 @@ static void help_print_all(void)
 {
     puts("spool [-C DIR] VERB: guaranteed delivery of events, see spool(1) and libspool(7)\n\nVerbs");
     for (size_t i = 0; i < VERBS; i++)
-        printf("  %-14s %s\n", verbs[i]->name, verbs[i]->summary);
+        if (verbs[i]->summary)
+            printf("  %-14s %s\n", verbs[i]->name, verbs[i]->summary);
     print_options("Options of every verb", tool_options);
     puts("\nExit status: 0 done, 1 failed, 2 wrong usage, 3 nothing there\n`spool help VERB` explains a verb");
 }
@@ -164,7 +165,7 @@ static int check_word_count(const struct tool *tool, const struct tool_verb *ver
 
 static int verb_run(struct tool *tool, const struct tool_verb *verb, struct words *words)
 {
-    static alignas(max_align_t) char args[ARGS_SIZE_MAX];
+    alignas(max_align_t) char args[ARGS_SIZE_MAX] = {0};
     tool->verb = verb->name;
     int status = args_parse(tool, verb->options, args, words, false);
     if (!status && tool->help) {

@@ -70,7 +70,7 @@ struct words {
 struct tool_verb {
     const char *name;          /* one word or two: "put", "sink add" */
     const char *usage;         /* behind the name */
-    const char *summary;       /* one line */
+    const char *summary;       /* one line; NULL: the verb is not listed, it is for the command itself */
     const char *notes;         /* more for `spool help VERB`, or NULL */
     const struct opt *options; /* of its own, or NULL */
     size_t words_min, words_max;
@@ -116,7 +116,8 @@ int tool_finish(const struct tool *tool, int status);
 /* ---------------------------------------------------------------------------------------------------------- verbs */
 
 extern const struct tool_verb put_verb, run_verb, drain_verb;
-extern const struct tool_verb cat_verb, tail_verb, show_verb, verify_verb;
+extern const struct tool_verb cat_verb, tail_verb, show_verb, verify_verb, torture_verb;
+extern const struct tool_verb torture_work_verb; /* not listed */
 extern const struct tool_verb status_verb, sinks_verb;
 extern const struct tool_verb sink_add_verb, sink_remove_verb, sink_pause_verb, sink_resume_verb;
 extern const struct tool_verb dlq_list_verb, dlq_show_verb, dlq_requeue_verb, dlq_purge_verb;

@@ -7,7 +7,7 @@ prints "spool "
 status 0 "$spool" version
 status 0 "$spool" help
 for verb in put run drain status cat tail show sinks "sink add" "sink remove" "sink pause" "sink resume" \
-    "dlq list" "dlq show" "dlq requeue" "dlq purge" verify; do
+    "dlq list" "dlq show" "dlq requeue" "dlq purge" verify torture; do
     run "$spool" help
     prints "$verb"
     status 0 "$spool" help $verb
