@@ -1,8 +1,6 @@
 /* fuzz_block.c - block_check() and row_check() on arbitrary bytes: nothing outside is read, and what is accepted is
  * written again to the very same bytes.
  *
- *     clang -fsanitize=fuzzer,address,undefined …
- *
  * Checksums stop nearly all random inputs. So each is tried twice: as it is, and with magic and checksums made right.
  */
 #include <stdlib.h>
@@ -12,14 +10,7 @@
 #include "../../lib/base/crc32c.h"
 #include "../../spool/block.h"
 #include "../../spool/segment_row.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
+#include "fuzz.h"
 
 static void check_block(const uint8_t *bytes, size_t size)
 {

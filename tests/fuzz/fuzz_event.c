@@ -1,8 +1,6 @@
 /* fuzz_event.c - event_unpack() on arbitrary bytes: it reads nothing outside, and whatever it accepts packs again to
  * the very same bytes, because there is one packed form of an event.
  *
- *     clang -fsanitize=fuzzer,address,undefined …
- *
  * Random bytes hardly ever add up to an event. So with an odd first byte an event is made from the input, packed, and a
  * few of its bytes are changed before it is unpacked. */
 #include <stdlib.h>
@@ -10,14 +8,7 @@
 
 #include "../../lib/base/event.h"
 #include "../../lib/base/id.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
+#include "fuzz.h"
 
 static void check_repack(const struct event_view *view, const uint8_t *packed)
 {
@@ -47,21 +38,12 @@ static void check_unpack(const uint8_t *bytes, size_t size)
 
 /* -------------------------------------------------------------------------------------------- an event from input */
 
-struct input {
-    const uint8_t *at, *end;
-};
-
-static uint8_t take(struct input *in)
-{
-    return in->at < in->end ? *in->at++ : 0;
-}
-
 /* A text of up to 15 bytes of the input, or none. */
 static const char *take_text(struct input *in, char text[16])
 {
-    size_t size = take(in) % 16;
+    size_t size = take_u8(in) % 16;
     for (size_t i = 0; i < size; i++)
-        text[i] = (char)take(in);
+        text[i] = (char)take_u8(in);
     text[size] = 0;
     return size ? text : NULL;
 }
@@ -74,9 +56,9 @@ static void check_made(struct input in)
     struct event_measure measure;
     struct input damage = {in.at, in.at + (in.end - in.at) / 4};
     in.at = damage.end;
-    uint8_t which = take(&in);
-    id_make((struct hlc_stamp){take(&in), take(&in)}, take(&in), &id);
-    id_min_at_ns(take(&in), &parent);
+    uint8_t which = take_u8(&in);
+    id_make((struct hlc_stamp){take_u8(&in), take_u8(&in)}, take_u8(&in), &id);
+    id_min_at_ns(take_u8(&in), &parent);
     const char *tags[] = {take_text(&in, tag), tag, NULL};
     struct spool_event event =
         SPOOL_EVENT(.agent = take_text(&in, agent), .session = take_text(&in, session),
@@ -93,8 +75,8 @@ static void check_made(struct input in)
     require(event_unpack(packed, measure.packed_size, &view) == SPOOL_OK);
     check_repack(&view, packed);
     while (damage.at < damage.end) {
-        size_t at = take(&damage) % measure.packed_size;
-        packed[at] = take(&damage);
+        size_t at = take_u8(&damage) % measure.packed_size;
+        packed[at] = take_u8(&damage);
     }
     check_unpack(packed, measure.packed_size);
     free(packed);

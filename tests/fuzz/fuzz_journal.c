@@ -1,8 +1,6 @@
 /* fuzz_journal.c - a journal file of arbitrary bytes: taking it over and scanning it reads nothing outside, ends soon,
  * and reports only records that were written.
  *
- *     clang -fsanitize=fuzzer,address,undefined …
- *
  * An even first byte: the rest stands at the beginning of the file, and the file has that length or the right one. An
  * odd one: the rest are changes { offset 2, byte 1 } to a ring full of records, which is right otherwise. */
 #include <fcntl.h>
@@ -14,20 +12,13 @@
 #include "../../lib/base/bytes.h"
 #include "../../lib/base/crc32c.h"
 #include "../../spool/journal.h"
+#include "fuzz.h"
 
 enum { PAGE = 4096, RING = 64 << 10, FILE_BYTES = PAGE + RING, PAYLOAD = 104, APPLIED = 5 * RING };
 
 static const char NAME[] = "00010203-0405-4607-8809-0a0b0c0d0e0f.jnl";
 static int dir_fd = -1;
 static uint8_t valid[FILE_BYTES], image[FILE_BYTES];
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
 
 static void put_header(uint8_t *page)
 {
@@ -70,21 +61,11 @@ static void make_valid(void)
     close(fd);
 }
 
-static char dir_path[] = "/tmp/fuzz-journal-XXXXXX";
-
-static void remove_dir(void)
-{
-    unlinkat(dir_fd, NAME, 0);
-    rmdir(dir_path);
-}
-
 static void set_up(void)
 {
-    require(mkdtemp(dir_path) != NULL);
-    dir_fd = open(dir_path, O_RDONLY | O_DIRECTORY);
+    dir_fd = open(scratch_dir(), O_RDONLY | O_DIRECTORY);
     require(dir_fd >= 0);
     make_valid();
-    atexit(remove_dir);
 }
 
 struct seen {

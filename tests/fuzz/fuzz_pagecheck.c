@@ -1,7 +1,5 @@
 /* fuzz_pagecheck.c - what pagecheck() lets pass, LMDB reads and writes without dying.
  *
- *     clang -fsanitize=fuzzer,address,undefined …
- *
  * The input is a list of changes to a small environment: page (1 byte), offset in it (2), how many bytes (1), the
  * bytes. So the fuzzer need not find out what an LMDB file looks like. The file is in memory (memfd). */
 #include <fcntl.h>
@@ -14,8 +12,7 @@
 #include <unistd.h>
 
 #include "../../spool/pagecheck.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 enum { MAP_BYTES = 1 << 20, PAGE = 4096 };
 
@@ -24,12 +21,6 @@ static size_t original_size;
 static int file = -1;
 static char path[64];
 static volatile unsigned sum; /* so that reading is not optimised away */
-
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
 
 static MDB_env *open_env(void)
 {
