@@ -90,9 +90,26 @@ static int parse(struct dir *dir, const char *text, size_t size)
     return code;
 }
 
-int dir_identity_read(struct dir *dir)
+static int remove_leftover(void *user, const char *name)
+{
+    const struct dir *dir = user;
+    if (strncmp(name, "spool.json.", 11) == 0 && unlinkat(dir->fd, name, 0) && errno != ENOENT)
+        return err_errno(errno, "%s/%s: cannot remove", dir->path, name);
+    return SPOOL_OK;
+}
+
+/* Without RENAME_NOREPLACE it has two names for a moment, and keeps both when its maker is killed then: see publish(). */
+static int open_it(const struct dir *dir)
 {
     int fd = dir_open_file(dir, dir->fd, NAME, O_RDONLY);
+    if (fd != -ELOOP || dir->read_only || dir_each(dir->fd, ".tmp", remove_leftover, (void *)dir))
+        return fd;
+    return dir_open_file(dir, dir->fd, NAME, O_RDONLY);
+}
+
+int dir_identity_read(struct dir *dir)
+{
+    int fd = open_it(dir);
     if (fd < 0)
         return fd == -ELOOP ? err_prefix(SPOOL_EACCESS, "%s", dir->path) : err_prefix(-fd, "%s", dir->path);
     char *text = malloc(SIZE_MAX_BYTES);
@@ -148,18 +165,10 @@ static int publish(const struct dir *dir, const char *tmp)
         return SPOOL_OK;
     /* File systems without that flag have links. */
     if (errno == EINVAL && linkat(dir->fd, tmp, dir->fd, NAME, 0) == 0)
-        return unlinkat(dir->fd, tmp, 0) ? err_errno(errno, "%s/%s", dir->path, tmp) : SPOOL_OK;
+        return SPOOL_OK; /* the other name is removed with the leftovers */
     if ((errno == EEXIST || errno == ENOENT) && faccessat(dir->fd, NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return SPOOL_OK;
     return err_errno(errno, "%s/%s: cannot make it", dir->path, NAME);
-}
-
-static int remove_leftover(void *user, const char *name)
-{
-    const struct dir *dir = user;
-    if (strncmp(name, "spool.json.", 11) == 0 && unlinkat(dir->fd, name, 0) && errno != ENOENT)
-        return err_errno(errno, "%s/%s: cannot remove", dir->path, name);
-    return SPOOL_OK;
 }
 
 int dir_identity_make(struct dir *dir)

@@ -97,9 +97,11 @@ static int keep_row(struct found *found, uint64_t offset, const struct segment_r
 {
     switch (row->kind) {
     case ROW_HEAD: {
-        int code = row_read_head(row, &found->head); /* SPOOL_EVERSION ends the search: not ours to take apart */
+        int code = row_read_head(row, &found->head);
         found->have_head |= code == SPOOL_OK;
-        return code == SPOOL_EVERSION ? code : SPOOL_OK;
+        if (code == SPOOL_EVERSION)
+            found->other_format = get_u32(row->payload);
+        return SPOOL_OK;
     }
     case ROW_TALLY:
         return keep_tally(found, row);
@@ -244,7 +246,12 @@ int segment_find(int fd, struct found *ret)
         return err_errno(errno, "salvaging a segment");
     ret->file_bytes = (uint64_t)st.st_size;
     read_metas(ret);
-    return search(ret);
+    int code = search(ret);
+    /* Beside a head of ours it is only something that an event carries. */
+    if (!code && ret->other_format && !ret->have_head)
+        return err_set(SPOOL_EVERSION, "the segment has format %u, which this libspool (%s) does not read", ret->other_format,
+                       spool_version());
+    return code;
 }
 
 void segment_find_free(struct found *found)

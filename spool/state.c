@@ -91,6 +91,13 @@ static int open_with(struct state *state, enum lock_mode mode, uint64_t deadline
     return code;
 }
 
+/* What cannot be swept now, on a full disk, say, waits for the next open: it keeps nobody from draining. */
+static void sweep_retries(struct state *state, uint64_t deadline_ns)
+{
+    if (!state->options.dir->read_only && state_retry_sweep(state, deadline_ns))
+        report(&state->options.reporter, SPOOL_LOG_WARNING, STATE_FILE ": retries of removed sinks stay: %s", err_last());
+}
+
 static void tell_salvage(struct state *state)
 {
     const char *what = state->options.dir->read_only ? "damaged; what is whole is shown"
@@ -109,12 +116,11 @@ int state_open(const struct state_options *options, uint64_t deadline_ns, struct
     code = open_with(state, LOCK_SHARED, deadline_ns, &salvaged);
     if ((code == SPOOL_ENOTFOUND || code == SPOOL_EDAMAGED) && !options->dir->read_only)
         code = open_with(state, LOCK_EXCLUSIVE, deadline_ns, &salvaged);
-    if (!code && !options->dir->read_only)
-        code = state_retry_sweep(state, deadline_ns);
     if (code) {
         state_close(state);
         return code;
     }
+    sweep_retries(state, deadline_ns);
     if (salvaged)
         tell_salvage(state);
     *ret = state;

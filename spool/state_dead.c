@@ -196,8 +196,12 @@ static int requeue_one(struct state_txn *txn, const struct copy_row *copy, bool 
     struct state_key key = copy_retry_key(sink.id, copy->row.lane, copy->row.seq);
     struct copy_row old, retry = *copy;
     code = copy_row_get(txn, &key, &old);
-    sink.retry_rows += code == SPOOL_ENOTFOUND;
-    code = code ? SPOOL_OK : copy_drop(txn, &old);
+    if (!code)
+        code = copy_drop(txn, &old);
+    else if (code == SPOOL_ENOTFOUND || code == SPOOL_EDAMAGED) {
+        sink.retry_rows += code == SPOOL_ENOTFOUND;
+        code = SPOOL_OK;
+    }
     if (code)
         return code;
     retry.row.attempts = 0;

@@ -178,14 +178,15 @@ static int check_sinks(struct state *state)
 
 /* ----------------------------------------------------------------------------------------------------- attaching */
 
-/* Finishes what a crash interrupted: see the top. */
+/* Finishes what a crash interrupted: see the top. Only a missing one is "not found": whoever is told so makes an empty state
+ * in the place of this one. */
 static int take_over_new(struct state *state)
 {
     const struct dir *dir = state->options.dir;
-    if (dir->read_only || renameat(dir->fd, "state.new", dir->fd, STATE_FILE) != 0)
-        return err_set(SPOOL_ENOTFOUND, "there is no " STATE_FILE);
-    int err = dir_flush(dir->fd);
-    return err ? err_errno(err, "%s", dir->path) : SPOOL_OK;
+    bool taken = !dir->read_only && renameat(dir->fd, "state.new", dir->fd, STATE_FILE) == 0;
+    if (!taken && !dir->read_only && errno != ENOENT)
+        return err_errno(errno, "%s/state.new", dir->path);
+    return taken ? dir_flush(dir->fd) : err_set(SPOOL_ENOTFOUND, "there is no " STATE_FILE);
 }
 
 /* May it be mapped? Under the lock, so that nobody writes meanwhile. */
@@ -290,7 +291,7 @@ int state_env_publish(struct state *state)
     state_env_close(state);
     if (renameat(dir->fd, "state.tmp", dir->fd, "state.new") != 0)
         return err_errno(errno, "%s/state.tmp", dir->path);
-    int code = dir_flush(dir->fd) ? err_errno(errno, "%s", dir->path) : SPOOL_OK;
+    int code = dir_flush(dir->fd);
     if (!code && faccessat(dir->fd, STATE_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         code = dir_quarantine(dir, dir->fd, STATE_FILE);
     return code ? code : take_over_new(state);

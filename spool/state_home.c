@@ -37,14 +37,17 @@ static int forget_checkpoints(struct state_txn *txn, uint64_t *ret_forgotten)
     return state_table_clear(txn, &all, UINT64_MAX, ret_forgotten);
 }
 
-/* 0: the row is there and says the same; SPOOL_ESTALE: it says something else; SPOOL_ENOTFOUND. */
+/* 0: the row is there and says the same; SPOOL_ESTALE: it says something else; SPOOL_ENOTFOUND, also for a damaged one: that
+ * must not keep a spool from opening. */
 static int compare(struct state_txn *txn, const uint8_t home[HOME_SIZE])
 {
     struct state_row row;
     struct state_key key = home_key();
     int code = state_table_get(txn, &key, &row);
-    if (code || row.body_size != HOME_SIZE)
-        return code ? code : SPOOL_ENOTFOUND;
+    if (code == SPOOL_EDAMAGED || (!code && row.body_size != HOME_SIZE))
+        return err_set(SPOOL_ENOTFOUND, STATE_FILE ": the row of its directory is damaged");
+    if (code)
+        return code;
     return memcmp(row.body, home, HOME_SIZE) ? SPOOL_ESTALE : SPOOL_OK;
 }
 

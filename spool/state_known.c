@@ -59,7 +59,7 @@ static int see_letters(struct state_txn *txn, uint64_t next[LANES])
     struct copy_row copy;
     int code;
     while ((code = state_table_next(txn, &at, 1, &view)) == SPOOL_OK) {
-        if (copy_row_parse(&view, &copy) == SPOOL_OK && copy.row.lane >= 0 && copy.row.lane < LANES)
+        if (copy_row_parse(&view, &copy) == SPOOL_OK)
             raise_to(&next[copy.row.lane], copy.row.seq + 1);
     }
     return code == SPOOL_ENOTFOUND ? SPOOL_OK : code;

@@ -59,6 +59,8 @@ static int drop_damaged_in(struct state_txn *txn, uint32_t sink_id)
     state_key_u32(&at, sink_id);
     const size_t prefix = at.size;
     int code = sink_row_get(txn, sink_id, &sink);
+    if (code)
+        return code == SPOOL_ENOTFOUND ? SPOOL_OK : code; /* the sweep takes them */
     uint64_t whole = 0, dropped = 0;
     while (!code && dropped < STATE_TXN_ROWS) {
         MDB_val value;

@@ -186,8 +186,8 @@ static int scan(struct salvage *s, salvage_row each)
             continue;
         }
         if (n < 0)
-            return err_errno(errno, STATE_FILE);
-        if (n == 0)
+            code = err_errno(errno, STATE_FILE);
+        if (n <= 0)
             break;
         any = true;
         size_t size = (size_t)n, next, end = size == WINDOW ? size - ROW_MAX : size;

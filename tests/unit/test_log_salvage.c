@@ -248,6 +248,25 @@ START_TEST(broken_tree_pages_lose_nothing)
 }
 END_TEST
 
+/* What an event in a damaged block carried: the head of a segment that a newer version made. */
+static void break_tree_pages_beside_a_foreign_head(void)
+{
+    const struct segment_head head = {.number = 1};
+    break_tree_pages();
+    uint8_t *row = file.at + file.size;
+    memset(row, 0, 4096);
+    row_write_head(row, 1, &head);
+    put_u32(row + ROW_HEADER, 2); /* the format */
+    put_u32(row + 8, crc32c(0, row + 12, ROW_HEAD_SIZE - 12));
+    file.size += 4096;
+}
+
+START_TEST(a_head_among_the_bytes_of_an_event_is_not_ours)
+{
+    check_nothing_lost(break_tree_pages_beside_a_foreign_head, true);
+}
+END_TEST
+
 static void break_tallies(void)
 {
     break_meta_pages();
@@ -602,6 +621,7 @@ static Suite *suite(void)
     tcase_add_test(c, verify_names_damage_and_changes_nothing);
     tcase_add_test(c, broken_meta_pages_lose_nothing);
     tcase_add_test(c, broken_tree_pages_lose_nothing);
+    tcase_add_test(c, a_head_among_the_bytes_of_an_event_is_not_ours);
     tcase_add_test(c, unknown_end_makes_the_numbers_jump);
     tcase_add_test(c, nothing_left_makes_the_numbers_jump);
     tcase_add_test(c, lost_blocks_of_a_rebuilt_segment_are_counted);
