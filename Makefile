@@ -134,14 +134,15 @@ CHECK_SCRIPTS := $(wildcard tests/lab/*/check.* tests/models/check.sh) $(sort $(
                      tests/crash/*.py tests/docs/*.sh tests/docs/*.py tests/build/*.sh))
 # ThreadSanitizer for what has threads; valgrind for what has neither many threads nor many processes.
 TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%,clock sync lock wake journal journal_flush log log_peers state state_ack \
-                     store delivery delivery_retry delivery_stop sink_file public config)
+                     store store_lost store_remains delivery delivery_retry delivery_stop delivery_checkpoint sink_file \
+                     public public_peers config)
 ASAN_UNIT     := $(UNIT:$(BUILD)/%=build/asan/%)
 check: ## all tests (installs what they need); ends with "N passed, 0 failed"
 	@tests/tools/install-packages $(CHECK_PACKAGES)
 	@$(MAKE) $(JOBS) --no-print-directory all units programs benches labs $(BUILD)/libspool-inside.a WERROR=1
 	@$(MAKE) $(JOBS) --no-print-directory units VARIANT=asan SANITIZE=address,undefined OPT='-O1 -g'
 	@$(MAKE) $(JOBS) --no-print-directory $(TSAN_UNIT) VARIANT=tsan SANITIZE=thread OPT='-O1 -g'
-	@BUILD=$(BUILD) JOBS=2 tests/run $(CHECK_SCRIPTS) $(UNIT) $(ASAN_UNIT) $(TSAN_UNIT)
+	@BUILD=$(BUILD) JOBS=2 LIMIT=900 tests/run $(CHECK_SCRIPTS) $(UNIT) $(ASAN_UNIT) $(TSAN_UNIT)
 
 .PHONY: units-only asan ubsan tsan valgrind lint format coverage crash large fuzz bench bench-quick
 units-only: units ## the unit tests alone

@@ -264,7 +264,7 @@ START_TEST(one_event_is_found_by_its_id)
 {
     struct spool *spool = open_spool();
     struct spool_id ids[100];
-    char body[16];
+    char body[32];
     for (int i = 0; i < 100; i++) {
         snprintf(body, sizeof body, "{\"n\":%d}", i);
         enqueue(spool, "t", "a", i % 2 ? SPOOL_LOW : SPOOL_HIGH, body, &ids[i]);
