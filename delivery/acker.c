@@ -115,7 +115,7 @@ void acker_run(struct runner *self)
     struct delivery *d = self->delivery;
     uint64_t last_ns = 0;
     pthread_mutex_lock(&d->lock);
-    while (!d->exiting && !self->abandoned) {
+    while (!d->exiting) {
         uint64_t at_ns = next_round(d, last_ns);
         if (at_ns > mono_ns()) {
             cond_wait_until(&d->ack, &d->lock, at_ns);

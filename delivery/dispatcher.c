@@ -54,7 +54,7 @@ static void retire(struct delivery *d, struct sink *sink)
     sink_promote(d, sink);
     if (sink_has_answers(sink) && !sink->reload && sink->loaded)
         pthread_cond_signal(&d->ack);
-    else if (!sink->store_busy)
+    else
         takeover_release(d, sink);
 }
 
@@ -169,10 +169,10 @@ static void wait_for_wake(struct delivery *d, uint64_t seen, uint64_t until_ns)
     pthread_mutex_unlock(&d->wake_lock);
 }
 
-static bool is_over(struct delivery *d, const struct runner *self)
+static bool is_over(struct delivery *d)
 {
     pthread_mutex_lock(&d->lock);
-    bool over = d->exiting || self->abandoned;
+    bool over = d->exiting;
     pthread_mutex_unlock(&d->lock);
     return over;
 }
@@ -182,7 +182,7 @@ void dispatcher_run(struct runner *self)
     struct delivery *d = self->delivery;
     for (;;) {
         uint64_t seen = wakes_seen(d); /* first of all, so that a wake-up that tells of the end is not taken for seen */
-        if (is_over(d, self))
+        if (is_over(d))
             break;
         struct pass pass = {.wait_until_ns = mono_ns() + look_interval_ns};
         look(d, &pass);

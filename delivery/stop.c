@@ -3,7 +3,8 @@
  *   0               no new batches; running ones go on, then states are closed and answers stored, sink by sink
  *   half the time   hooks that still run are cancelled
  *   nine tenths     sinks that still run hang: their threads are given up, with all they need counted for them
- *   deadline        the other threads are joined; what could not be stored is delivered again */
+ *   deadline        those that began to hang since likewise; the other threads are joined; what could not be stored is
+ *                   delivered again */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,11 +115,10 @@ static bool all_exited(const struct delivery *d)
     return true;
 }
 
-/* The dispatcher, the acker and workers without a sink come back by themselves: nothing they do lacks a deadline. Only
+/* `exiting` is set. The dispatcher, the acker and workers without a sink come back by themselves: nothing they do lacks a deadline. Only
  * the canceller may be in a sink's hook. */
 static void end_threads(struct delivery *d, uint64_t deadline_ns)
 {
-    d->exiting = true;
     pthread_cond_broadcast(&d->work);
     pthread_cond_broadcast(&d->ack);
     pthread_cond_broadcast(&d->cancel);
@@ -182,6 +182,9 @@ static int stop_locked(struct delivery *d, const struct schedule *schedule)
     bool hangs = hang_all(d, hung);
     while (!all_released(d) && cond_wait_until(&d->idle, &d->lock, schedule->deadline_ns) == 0) {
     }
+    d->exiting = true; /* nobody enters a hook from here on … */
+    char late[SINK_NAME_MAX + 1];
+    hangs |= hang_all(d, hangs ? late : hung); /* … but some may have since the look before: to close, say */
     end_threads(d, schedule->deadline_ns);
     int code = release_rest(d);
     sinks_unlink_dropped(d);

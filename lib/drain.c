@@ -53,23 +53,18 @@ struct draining {
     uint64_t first[LANES], upto[LANES]; /* what was there at the call */
     uint32_t sinks, behind;
     char message[256]; /* names the first that is behind */
-    bool found;
 };
 
 static int find_early_row(void *user, const struct store_retry *row)
 {
     struct draining *draining = user;
-    draining->found |= row->seq < draining->upto[row->lane];
-    return draining->found;
+    return row->seq < draining->upto[row->lane];
 }
 
 static bool has_early_rows(struct draining *draining, const struct store_sink *sink)
 {
-    draining->found = false;
-    if (sink->retry_rows && store_retry_each_by(draining->spool->store, sink->id, draining->deadline_ns, find_early_row,
-                                                draining) < 0)
-        return true; /* cannot tell */
-    return draining->found;
+    return sink->retry_rows && store_retry_each_by(draining->spool->store, sink->id, draining->deadline_ns, find_early_row,
+                                                   draining) != 0; /* there is one, or it cannot be told */
 }
 
 static bool is_behind(struct draining *draining, const struct store_sink *sink)

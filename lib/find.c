@@ -82,18 +82,31 @@ static int look_at_retry(void *user, const struct store_retry *row)
     return place->found = true;
 }
 
+static int copy_retry(struct finding *finding, const struct store_sink *sink, const struct retry_place *place)
+{
+    uint8_t *packed;
+    size_t size;
+    int code = store_retry_event(finding->spool->store, sink->id, place->lane, place->seq, &packed, &size);
+    if (code)
+        return code;
+    code = copy_packed(finding, packed, size);
+    free(packed);
+    return code;
+}
+
+/* A table that cannot be read ends the search: the event may be in it. */
 static int look_at_sink(void *user, const struct store_sink *sink)
 {
     struct finding *finding = user;
     struct retry_place place = {.id = finding->id};
-    uint8_t *packed;
-    size_t size;
-    if (!sink->retry_rows || store_retry_each(finding->spool->store, sink->id, look_at_retry, &place) < 0 || !place.found)
+    int code = sink->retry_rows ? store_retry_each(finding->spool->store, sink->id, look_at_retry, &place) : SPOOL_OK;
+    if (place.found)
+        code = copy_retry(finding, sink, &place);
+    else if (!code)
         return 0;
-    if (store_retry_event(finding->spool->store, sink->id, place.lane, place.seq, &packed, &size))
-        return 0;
-    finding->code = copy_packed(finding, packed, size);
-    free(packed);
+    if (code == SPOOL_ENOTFOUND || code == SPOOL_EDAMAGED)
+        return 0; /* delivered meanwhile, or counted as damaged: another place may have it */
+    finding->code = code;
     return 1;
 }
 

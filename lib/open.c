@@ -60,11 +60,15 @@ static struct spool *find_inode(dev_t device, ino_t inode)
     return spool;
 }
 
-/* registry_mutex held. */
-static struct spool *find_open(const char *dir)
+/* registry_mutex held. *ret is NULL if it is not open; a directory that cannot be looked at might be. */
+static int find_open(const char *dir, struct spool **ret)
 {
     struct stat st;
-    return stat(dir, &st) ? NULL : find_inode(st.st_dev, st.st_ino);
+    *ret = NULL;
+    if (stat(dir, &st))
+        return errno == ENOENT ? SPOOL_OK : err_errno(errno, "%s", dir);
+    *ret = find_inode(st.st_dev, st.st_ino);
+    return SPOOL_OK;
 }
 
 static void forget(struct spool *gone)
@@ -197,9 +201,13 @@ static int look_up(const char *dir, const struct spool_options *options, struct 
 {
     struct spool *known;
     pthread_mutex_lock(&registry_mutex);
-    while ((known = find_open(dir)) && known->closing)
+    int code = find_open(dir, &known);
+    while (known && known->closing) {
         pthread_cond_wait(&registry_cond, &registry_mutex);
-    int code = known ? open_again(known, options, ret_spool) : SPOOL_OK;
+        code = find_open(dir, &known);
+    }
+    if (known)
+        code = open_again(known, options, ret_spool);
     pthread_mutex_unlock(&registry_mutex);
     *ret_known = known != NULL;
     return code;

@@ -204,7 +204,7 @@ static int move_aside(const struct dir *dir, int at_fd, const char *name)
         snprintf(to, sizeof to, n ? "%llu-%.200s.%d" : "%llu-%.200s", seconds, name, n);
         if (faccessat(dir->quarantine_fd, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
             continue;
-        if (renameat(at_fd, name, dir->quarantine_fd, to) == 0)
+        if (errno == ENOENT && renameat(at_fd, name, dir->quarantine_fd, to) == 0) /* which would replace it */
             return SPOOL_OK;
         return err_errno(errno, "%s: cannot move %s to quarantine/", dir->path, name);
     }

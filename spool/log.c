@@ -2,6 +2,8 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,17 +65,38 @@ static int remove_leftover(void *user, const char *name)
     return SPOOL_OK;
 }
 
-/* A damaged file whose replacement stands already, but which a crash kept from going to quarantine/. */
+/* Where names cannot be exchanged, a crash came when the old file had lost its name, and the new one not yet got it. */
+static bool lost_its_name(const struct log *log, const char *name)
+{
+    char tmp[SEGMENT_NAME_SIZE + 8];
+    int fd = log->options.dir->segments_fd;
+    snprintf(tmp, sizeof tmp, "%s.tmp", name);
+    return faccessat(fd, tmp, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0 &&
+           errno == ENOENT;
+}
+
+/* A damaged file whose replacement stands already, but which a crash kept from going to quarantine/; or whose replacement
+ * does not stand yet: then it is put back, to be rebuilt again. */
 static int keep_damaged(void *user, const char *name)
 {
     struct log *log = user;
-    return dir_quarantine(log->options.dir, log->options.dir->segments_fd, name);
+    const struct dir *dir = log->options.dir;
+    char whole[SEGMENT_NAME_SIZE];
+    snprintf(whole, sizeof whole, "%.24s", name);
+    if (lost_its_name(log, whole))
+        return renameat(dir->segments_fd, name, dir->segments_fd, whole)
+                   ? err_errno(errno, "segments/%s: cannot be renamed", name)
+                   : dir_flush(dir->segments_fd);
+    if (dir_quarantine(dir, dir->segments_fd, name))
+        report(&log->options.reporter, SPOOL_LOG_WARNING, "segments/%s stays where it is: %s", name, err_last());
+    return SPOOL_OK; /* it is in nobody's way */
 }
 
+/* The damaged ones first: what was to replace them tells how far it went. */
 static int clean_up(struct log *log)
 {
-    int code = dir_each(log->options.dir->segments_fd, ".mdb.tmp", remove_leftover, log);
-    return code ? code : dir_each(log->options.dir->segments_fd, ".mdb.damaged", keep_damaged, log);
+    int code = dir_each(log->options.dir->segments_fd, ".mdb.damaged", keep_damaged, log);
+    return code ? code : dir_each(log->options.dir->segments_fd, ".mdb.tmp", remove_leftover, log);
 }
 
 /* Rotation counts by one: a file far behind the others was put there by somebody else, and the log must not go on
@@ -184,7 +207,7 @@ static void free_notes(struct log *log)
 {
     while (log->notes) {
         struct log_note *next = log->notes->next;
-        free(log->notes);
+        log_free_note(log, log->notes);
         log->notes = next;
     }
     free(log->flaws);

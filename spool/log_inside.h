@@ -59,6 +59,8 @@ struct log {
     size_t open_count;           /* mutex */
     uint64_t uses;               /* mutex: a clock for "least recently used" */
     struct log_note *notes;      /* mutex; newest first */
+    struct log_note spare;       /* mutex: one of them, when there is no memory */
+    bool spare_used;             /* mutex */
     struct log_flaw *flaws;      /* mutex */
     size_t flaw_count, flaw_cap; /* mutex */
     uint64_t end_number, end_bytes; /* mutex: the segment that was the newest at the last look, and how full it was */
@@ -122,6 +124,7 @@ int log_replace_standin(struct log *log);
 /* Mutex held: remembers that something is to be told. */
 void log_note(struct log *log, uint64_t number, uint64_t events, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+void log_free_note(struct log *log, struct log_note *note);
 /* No lock held: tells it. */
 void log_tell(struct log *log);
 /* No lock held: a block is damaged. Sets its bytes aside and tells, once. Frees flaw->bytes. */

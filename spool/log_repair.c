@@ -13,10 +13,28 @@
 
 /* --------------------------------------------------------------------------------------------------------- telling */
 
+/* Mutex held. What cost memory to mend must be told although there is none for it: one note is kept for that. */
+static struct log_note *new_note(struct log *log)
+{
+    struct log_note *note = calloc(1, sizeof *note);
+    if (note || log->spare_used)
+        return note;
+    log->spare_used = true;
+    return &log->spare;
+}
+
+void log_free_note(struct log *log, struct log_note *note)
+{
+    if (note == &log->spare)
+        log->spare_used = false;
+    else
+        free(note);
+}
+
 void log_note(struct log *log, uint64_t number, uint64_t events, const char *format, ...)
 {
     va_list args;
-    struct log_note *note = calloc(1, sizeof *note);
+    struct log_note *note = new_note(log);
     if (!note)
         return;
     segment_label(number, note->file);
@@ -50,31 +68,35 @@ void log_tell(struct log *log)
         struct log_note *next = notes->next;
         if (log->options.damaged)
             log->options.damaged(log->options.damaged_user, notes->file, notes->what, notes->events);
-        free(notes);
+        pthread_mutex_lock(&log->mutex);
+        log_free_note(log, notes);
+        pthread_mutex_unlock(&log->mutex);
         notes = next;
     }
 }
 
 /* -------------------------------------------------------------------------------------------------- damaged blocks */
 
-/* Mutex held. True if it is news to this process (and there was memory to note it). */
-static bool remember_flaw(struct log *log, const struct log_flaw *flaw)
+/* Mutex held. *ret_news: this process did not know it. ENOMEM: nor will it the next time; told twice is better than never. */
+static int remember_flaw(struct log *log, const struct log_flaw *flaw, bool *ret_news)
 {
+    *ret_news = false;
     for (size_t i = 0; i < log->flaw_count; i++) {
         const struct log_flaw *known = &log->flaws[i];
         if (known->number == flaw->number && known->lane == flaw->lane && known->first == flaw->first)
-            return false;
+            return SPOOL_OK;
     }
+    *ret_news = true;
     if (log->flaw_count == log->flaw_cap) {
         size_t cap = log->flaw_cap ? log->flaw_cap * 2 : 16;
         struct log_flaw *more = realloc(log->flaws, cap * sizeof *more);
         if (!more)
-            return false;
+            return err_errno(ENOMEM, "segment %" PRIu64 " is damaged", flaw->number);
         log->flaws = more;
         log->flaw_cap = cap;
     }
     log->flaws[log->flaw_count++] = *flaw;
-    return true;
+    return SPOOL_OK;
 }
 
 static int write_all(int fd, const uint8_t *bytes, size_t size)
@@ -113,13 +135,14 @@ static bool set_aside(struct log *log, int lane, const struct segment_flaw *flaw
 
 void log_tell_block(struct log *log, uint64_t number, int lane, struct segment_flaw *flaw)
 {
+    bool news;
     char why[256];
     snprintf(why, sizeof why, "%s", err_last());
     pthread_mutex_lock(&log->mutex);
-    bool news = remember_flaw(log, &(struct log_flaw){.number = number, .lane = lane, .first = flaw->first});
+    remember_flaw(log, &(struct log_flaw){.number = number, .lane = lane, .first = flaw->first}, &news);
     pthread_mutex_unlock(&log->mutex);
-    /* Without bytes it is a hole that salvage left, and which was told then. */
-    if (news && flaw->bytes && set_aside(log, lane, flaw)) {
+    /* Without a size it is a hole that salvage left, and which was told then; without bytes there was no memory for them. */
+    if (news && (flaw->size || flaw->bytes) && set_aside(log, lane, flaw)) {
         pthread_mutex_lock(&log->mutex);
         log_note(log, number, flaw->end - flaw->first, "block of lane %s, events %" PRIu64 " to %" PRIu64 ": %s",
                  lane_name(lane), flaw->first, flaw->end - 1, why);
@@ -171,6 +194,7 @@ static bool is_no_room(int code) { return code == ENOSPC || code == EDQUOT || co
 /* A full disk does not keep what is whole from being delivered: it is served from memory until there is room. */
 static int stand_in(struct log *log, size_t index, const struct salvage_hint *hint, const char *why)
 {
+    bool news;
     struct segment *segment;
     struct salvage_result result;
     uint64_t number = log->entries[index].number;
@@ -178,7 +202,8 @@ static int stand_in(struct log *log, size_t index, const struct salvage_hint *hi
     if (code)
         return code;
     log_adopt(log, index, segment);
-    if (remember_flaw(log, &(struct log_flaw){.number = number, .lane = LOG_IN_MEMORY}))
+    remember_flaw(log, &(struct log_flaw){.number = number, .lane = LOG_IN_MEMORY}, &news);
+    if (news)
         log_note(log, number, 0,
                  "%s; the disk has no room to rebuild it: %" PRIu64 " block(s) with %" PRIu64
                  " event(s) are served from memory, nothing can be committed until there is",
@@ -219,6 +244,7 @@ int log_replace_standin(struct log *log)
 static int repair_entry(struct log *log, size_t index)
 {
     struct log_entry *entry = &log->entries[index];
+    bool news;
     char why[160];
     log_forget(log, index);
     entry->broken = false;
@@ -228,8 +254,9 @@ static int repair_entry(struct log *log, size_t index)
     snprintf(why, sizeof why, "%s", err_last());
     if (!log->options.dir->read_only)
         return rebuild(log, index, why);
-    if (!remember_flaw(log, &(struct log_flaw){.number = entry->number, .lane = LOG_WHOLE_SEGMENT}))
-        return err_errno(ENOMEM, "segment %" PRIu64 " is damaged", entry->number);
+    code = remember_flaw(log, &(struct log_flaw){.number = entry->number, .lane = LOG_WHOLE_SEGMENT}, &news);
+    if (code)
+        return code;
     log_note(log, entry->number, 0, "%s; it is left out while the spool is open for reading only", why);
     log_remove_entry(log, index);
     return SPOOL_OK;

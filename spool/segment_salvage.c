@@ -278,17 +278,30 @@ static int build(void *user, struct segment *segment)
 /* ------------------------------------------------------------------------------------------------------- in its place
  */
 
+/* A name that may not last, or is nobody's, is given back: the log must not go on in a file that a crash takes away. */
+static int take_back(int fd, const char *tmp, const char *name, const char *damaged, int code)
+{
+    if (renameat(fd, damaged, fd, name) == 0)
+        unlinkat(fd, tmp, 0);
+    return code;
+}
+
 /* The new file takes the name in the same instant as the old one loses it. Where the file system cannot do that, a
- * crash in between leaves the old one under its third name, from where the next open takes it to quarantine/. */
+ * crash in between leaves the old one under its third name, from where the next open puts it back (log.c). */
 static int swap(const struct dir *dir, const char *tmp, const char *name, const char *damaged)
 {
     int fd = dir->segments_fd;
     bool swapped = renameat2(fd, tmp, fd, name, RENAME_EXCHANGE) == 0;
-    if (renameat(fd, swapped ? tmp : name, fd, damaged))
-        return err_errno(errno, "segments/%s: cannot be renamed", name);
+    if (renameat(fd, swapped ? tmp : name, fd, damaged)) {
+        int code = err_errno(errno, "segments/%s: cannot be renamed", name);
+        if (!swapped || renameat2(fd, tmp, fd, name, RENAME_EXCHANGE) == 0)
+            unlinkat(fd, tmp, 0);
+        return code;
+    }
     if (!swapped && renameat(fd, tmp, fd, name))
-        return err_errno(errno, "segments/%s: cannot be renamed", tmp);
-    return dir_flush(fd);
+        return take_back(fd, tmp, name, damaged, err_errno(errno, "segments/%s: cannot be renamed", tmp));
+    int code = dir_flush(fd);
+    return code ? take_back(fd, tmp, name, damaged, code) : SPOOL_OK;
 }
 
 /* Packed anew the blocks take no more room than they did, but for a B-tree page here and there. */
@@ -320,8 +333,8 @@ static int replace_file(const struct dir *dir, const char *name, struct salvage 
         code = segment_create(dir, tmp, map_bytes_for(dir, salvage), build, salvage);
     if (!code)
         code = swap(dir, tmp, name, damaged);
-    if (!code)
-        code = dir_quarantine(dir, dir->segments_fd, damaged);
+    if (!code) /* done: what cannot go to quarantine/ now does so at the next open */
+        dir_quarantine(dir, dir->segments_fd, damaged);
     return code;
 }
 

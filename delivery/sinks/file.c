@@ -42,6 +42,7 @@ struct file {
     struct file_trail trail;
     int fd;                   /* -1: none open */
     bool torn;                /* a failed write left bytes behind `size` that could not be cut off yet */
+    bool doubtful;            /* a flush failed: what it was for may be lost, although the next one succeeds */
     char base[FILE_PATH_MAX]; /* the template, expanded */
     char path[FILE_PATH_MAX]; /* with the number */
     unsigned number;
@@ -92,16 +93,14 @@ static int open_path(struct file *f, int flags)
 }
 
 /* The number to go on with when a name is first used: that of the last file there is of it. */
-static int find_last(struct file *f)
+static void find_last(struct file *f)
 {
     struct stat st;
-    for (f->number = 0;; f->number++) {
-        int code = file_path_number(f->base, f->number + 1, f->path);
-        if (code != SPOOL_OK)
-            return code;
-        if (lstat(f->path, &st) != 0)
-            return file_path_number(f->base, f->number, f->path);
-    }
+    f->number = 0;
+    do
+        file_path_number(f->base, ++f->number, f->path);
+    while (lstat(f->path, &st) == 0);
+    file_path_number(f->base, --f->number, f->path);
 }
 
 /* A new file with the next number that is free; never one that is there. errno. */
@@ -109,8 +108,7 @@ static int create_next(struct file *f)
 {
     int err = EEXIST;
     while (err == EEXIST) {
-        if (file_path_number(f->base, ++f->number, f->path) != SPOOL_OK)
-            return ENAMETOOLONG;
+        file_path_number(f->base, ++f->number, f->path);
         err = open_path(f, O_CREAT | O_EXCL);
     }
     return err;
@@ -119,9 +117,10 @@ static int create_next(struct file *f)
 static void remove_old(const struct file *f)
 {
     char old[FILE_PATH_MAX];
-    if (f->keep > 0 && f->number > f->keep &&
-        file_path_number(f->base, f->number - (unsigned)f->keep - 1, old) == SPOOL_OK)
-        unlink(old); /* best effort: what cannot be removed is only old */
+    if (f->keep == 0 || f->number <= f->keep)
+        return;
+    file_path_number(f->base, f->number - (unsigned)f->keep - 1, old);
+    unlink(old); /* best effort: what cannot be removed is only old */
 }
 
 /* Makes it known and lasting that the open file is ours from here on. errno. */
@@ -142,20 +141,20 @@ static int record(struct file *f)
 static int begin(struct file *f, const char *base, bool rotate)
 {
     int err = f->flush == FLUSH_NONE ? SPOOL_OK : sync_file(f);
-    if (err != SPOOL_OK)
+    if (err != SPOOL_OK) {
+        f->doubtful = true;
         return unavailable(f, err);
+    }
     close_file(f);
     if (base != f->base)
         memcpy(f->base, base, strlen(base) + 1);
     err = file_path_make_parents(f->base, !rotate && f->flush != FLUSH_NONE);
     if (err == SPOOL_OK && !rotate)
-        err = find_last(f);
+        find_last(f);
     if (err == SPOOL_OK)
         err = rotate ? create_next(f) : open_path(f, O_CREAT);
     if (err == SPOOL_OK)
         err = record(f);
-    if (err == SPOOL_ECONFIG)
-        return err;
     if (err != SPOOL_OK)
         return unavailable(f, err);
     remove_old(f);
@@ -170,11 +169,21 @@ static bool must_rotate(const struct file *f, size_t more)
            (f->rotate_ms > 0 && mono_ns() - f->begun_ns >= f->rotate_ms * NS_PER_MS);
 }
 
+/* SPOOL_OK: *ret_there tells whether there is something of that name. Else it cannot be told now: errno. */
+static int look_up(const char *path, struct stat *st, bool *ret_there)
+{
+    *ret_there = stat(path, st) == 0;
+    return *ret_there || errno == ENOENT || errno == ENOTDIR ? SPOOL_OK : errno;
+}
+
 /* Somebody may have moved or removed the open file; what was written is his. One that was cut is gone on with. */
 static int look_after(struct file *f)
 {
     struct stat st;
-    bool there = stat(f->path, &st) == 0;
+    bool there;
+    int err = look_up(f->path, &st, &there);
+    if (err != SPOOL_OK)
+        return unavailable(f, err);
     if (there && st.st_dev == f->st.st_dev && st.st_ino == f->st.st_ino) {
         if ((uint64_t)st.st_size < f->size) {
             delivery_sink_note("%s was cut from %" PRIu64 " to %jd bytes by another program", f->path, f->size,
@@ -216,7 +225,7 @@ static int mend(struct file *f)
     return SPOOL_OK;
 }
 
-/* Appends the lines, all of them or none. */
+/* Appends the lines, all of them or none, also where they are to be flushed and cannot be: they will come again. */
 static int append(struct file *f)
 {
     int code = mend(f);
@@ -225,6 +234,8 @@ static int append(struct file *f)
     if (code != SPOOL_OK)
         return code;
     int err = lines_write(f->fd, f->lines.data, f->lines.size);
+    if (err == SPOOL_OK && f->flush == FLUSH_BATCH)
+        err = sync_file(f);
     if (err != SPOOL_OK) {
         f->torn = true;
         mend(f);
@@ -243,9 +254,8 @@ static int file_deliver(void *state, struct spool_delivery *batch, size_t n)
         int code = lines_render(&f->lines, batch, n, &i);
         if (code == SPOOL_OK && f->lines.size > 0)
             code = append(f);
-        int err = code == SPOOL_OK && f->flush == FLUSH_BATCH ? sync_file(f) : SPOOL_OK;
-        if (code != SPOOL_OK || err != SPOOL_OK)
-            return code != SPOOL_OK ? code : unavailable(f, err);
+        if (code != SPOOL_OK)
+            return code;
         lines_delivered(batch, first, i);
     }
     return SPOOL_OK;
@@ -258,7 +268,7 @@ static size_t file_checkpoint(void *state, void *buf, size_t cap)
 {
     struct file *f = state;
     int err = f->flush == FLUSH_CHECKPOINT ? sync_file(f) : SPOOL_OK;
-    if (err != SPOOL_OK || f->torn) {
+    if (err != SPOOL_OK || f->torn || f->doubtful) { /* it is opened anew then, and cut back to the last checkpoint */
         unavailable(f, err ? err : EIO);
         return SIZE_MAX;
     }
@@ -292,13 +302,20 @@ static int read_checkpoint(const void *bytes, size_t size, struct mark *ret)
     return SPOOL_OK;
 }
 
-static bool is_ours(const struct mark *mark)
+/* Is the file of the checkpoint still the one we wrote? What is ours must not be taken for somebody else's because it
+ * could not be looked at: it would not be cut back, and its last lines be there twice. errno. */
+static int is_ours(const struct mark *mark, bool *ret)
 {
     struct stat st;
+    bool there;
     const char *what = NULL;
+    *ret = false;
     if (mark->ino == 0)
-        return false;
-    if (stat(mark->path, &st) != 0)
+        return SPOOL_OK;
+    int err = look_up(mark->path, &st, &there);
+    if (err != SPOOL_OK)
+        return err;
+    if (!there)
         what = "moved away or removed";
     else if (st.st_dev != (dev_t)mark->dev || st.st_ino != (ino_t)mark->ino)
         what = "replaced";
@@ -307,25 +324,31 @@ static bool is_ours(const struct mark *mark)
     if (what)
         delivery_sink_note("%s was %s by another program since the last checkpoint: it is left as it is", mark->path,
                            what);
-    return !what;
+    *ret = !what;
+    return SPOOL_OK;
 }
 
 /* Cuts the file of the checkpoint back to it, and goes on in it if it is what the template says today. */
 static int resume(struct file *f, const struct mark *mark)
 {
-    char wanted[FILE_PATH_MAX] = "";
-    if (!is_ours(mark))
-        return SPOOL_OK; /* not ours to change */
+    char wanted[FILE_PATH_MAX];
+    bool ours;
     memcpy(f->path, mark->path, sizeof f->path);
+    int err = is_ours(mark, &ours);
+    if (err != SPOOL_OK)
+        return unavailable(f, err);
+    if (!ours)
+        return SPOOL_OK; /* not ours to change */
     if (truncate(mark->path, (off_t)mark->offset) != 0)
         return unavailable(f, errno);
     int code = file_path_expand(f->pattern, (int64_t)(real_ns() / 1000000000u), f->base);
-    if (code == SPOOL_OK)
-        code = file_path_number(f->base, mark->number, wanted);
-    if (code != SPOOL_OK || strcmp(wanted, mark->path) != 0)
+    if (code != SPOOL_OK)
         return code;
+    file_path_number(f->base, mark->number, wanted);
+    if (strcmp(wanted, mark->path) != 0)
+        return SPOOL_OK;
     f->number = mark->number;
-    int err = open_path(f, 0);
+    err = open_path(f, 0);
     if (err == SPOOL_OK)
         err = record(f);
     return err == SPOOL_OK ? SPOOL_OK : unavailable(f, err);
@@ -337,10 +360,8 @@ static int recover(struct file *f, const void *checkpoint, size_t size)
     int code = size > 0 ? read_checkpoint(checkpoint, size, &mark) : SPOOL_OK;
     if (code != SPOOL_OK)
         return code;
-    if (size == 0) { /* nothing is ours yet; a trail would be that of an earlier sink */
-        unlink(f->trail.path);
-        return SPOOL_OK;
-    }
+    if (size == 0) /* nothing is ours yet; a trail would be that of an earlier sink, whose files are not to be cut */
+        return unlink(f->trail.path) == 0 || errno == ENOENT ? SPOOL_OK : unavailable(f, errno);
     int err = file_trail_rewind(&f->trail, mark.trail);
     return err == SPOOL_OK ? resume(f, &mark) : unavailable(f, err);
 }

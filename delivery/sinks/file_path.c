@@ -22,15 +22,16 @@ int file_path_expand(const char *pattern, int64_t unix_s, char ret[FILE_PATH_MAX
     return SPOOL_OK;
 }
 
-int file_path_number(const char *base, unsigned number, char ret[FILE_PATH_MAX])
+void file_path_number(const char *base, unsigned number, char ret[FILE_PATH_MAX])
 {
     const char *name = strrchr(base, '/');
     name = name ? name + 1 : base;
     const char *dot = strrchr(name, '.');
     int stem = (int)(dot && dot > name ? dot - base : (ptrdiff_t)strlen(base));
-    int size = number == 0 ? snprintf(ret, FILE_PATH_MAX, "%s", base)
-                           : snprintf(ret, FILE_PATH_MAX, "%.*s-%06u%s", stem, base, number, base + stem);
-    return size < FILE_PATH_MAX ? SPOOL_OK : spool_sink_error(SPOOL_ECONFIG, "path \"%.100s\" is too long", base);
+    if (number == 0)
+        snprintf(ret, FILE_PATH_MAX, "%s", base);
+    else
+        snprintf(ret, FILE_PATH_MAX, "%.*s-%06u%s", stem, base, number, base + stem);
 }
 
 int file_path_sync_parent(const char *path)

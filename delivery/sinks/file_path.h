@@ -11,10 +11,10 @@
 
 enum { FILE_PATH_MAX = 3072 };
 
-/* Expands the template at a time in seconds. SPOOL_ECONFIG: it does not fit or is empty. */
+/* Expands the template at a time in seconds, with room left for a number. SPOOL_ECONFIG: it does not fit or is empty. */
 int file_path_expand(const char *pattern, int64_t unix_s, char ret[FILE_PATH_MAX]);
-/* Puts "-<number>" before the extension of the last component; number 0: none. SPOOL_ECONFIG: it does not fit. */
-int file_path_number(const char *base, unsigned number, char ret[FILE_PATH_MAX]);
+/* Puts "-<number>" before the extension of the last component of an expanded name; number 0: none. */
+void file_path_number(const char *base, unsigned number, char ret[FILE_PATH_MAX]);
 /* Makes the directories above the path that are not there, 0755 less the umask; with `sync` their names last when it
  * returns. errno. */
 int file_path_make_parents(const char *path, bool sync);

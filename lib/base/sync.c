@@ -168,17 +168,9 @@ void file_size_signal_release(const struct file_size_signal *signal)
 /* ---------------------------------------------------------------------------------------------------------- fork */
 
 static _Atomic uint32_t forks;
-static pthread_once_t watch_once = PTHREAD_ONCE_INIT;
-static int watch_result; /* written once, under watch_once */
-
 static void count_fork(void)
 {
     atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
-}
-
-static void watch(void)
-{
-    watch_result = pthread_atfork(NULL, NULL, count_fork);
 }
 
 uint32_t fork_generation(void)
@@ -188,8 +180,8 @@ uint32_t fork_generation(void)
 
 int fork_watch(void)
 {
-    int rc = pthread_once(&watch_once, watch);
-    if (rc == 0)
-        rc = watch_result;
+    static bool watching;
+    int rc = watching ? 0 : pthread_atfork(NULL, NULL, count_fork);
+    watching |= rc == 0; /* a failure is no answer for ever */
     return rc ? err_errno(rc, "pthread_atfork") : 0;
 }

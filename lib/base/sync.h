@@ -37,6 +37,6 @@ void file_size_signal_release(const struct file_size_signal *signal);
 
 /* Grows by one in every forked child (pthread_atfork); compare with the value at open. */
 uint32_t fork_generation(void);
-int fork_watch(void);                         /* installs the handler, once per process; errno */
+int fork_watch(void);                         /* installs the handler, once per process; one thread at a time; errno */
 
 #endif

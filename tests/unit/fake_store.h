@@ -39,6 +39,10 @@ struct store {
     int ack_error; /* what acknowledgements answer; 0: they work */
     int late_ack_error; /* the same, but the first part of them is applied */
     bool elect_busy;
+    /* What these calls answer; 0: they work. */
+    _Atomic int read_error, bounds_error, get_error, register_error, elect_error, row_error;
+    bool read_only;
+    void (*at_look)(struct store *s); /* the dispatcher calls it first of all when it looks */
     unsigned acks, reads;
 };
 
@@ -108,7 +112,7 @@ static inline void fake_commit(struct store *s, enum spool_priority priority, co
 
 static inline bool fake_store_is_read_only(const struct store *s)
 {
-    return (void)s, false;
+    return s->read_only;
 }
 
 static inline int fake_store_read(struct store *s, int lane, uint64_t seq, uint64_t deadline_ns,
@@ -116,6 +120,8 @@ static inline int fake_store_read(struct store *s, int lane, uint64_t seq, uint6
 {
     (void)deadline_ns;
     int code = SPOOL_ENOTFOUND;
+    if (s->read_error)
+        return err_set(s->read_error, "read refused");
     pthread_mutex_lock(&s->lock);
     s->reads++;
     for (size_t i = 0; i < s->block_count[lane]; i++) {
@@ -138,6 +144,10 @@ static inline int fake_store_read(struct store *s, int lane, uint64_t seq, uint6
 
 static inline int fake_store_bounds(struct store *s, uint64_t first[LANES], uint64_t next[LANES])
 {
+    if (s->at_look)
+        s->at_look(s);
+    if (s->bounds_error)
+        return err_set(s->bounds_error, "bounds refused");
     pthread_mutex_lock(&s->lock);
     for (int lane = 0; lane < LANES; lane++) {
         first[lane] = 0;
@@ -175,6 +185,8 @@ static inline uint64_t fake_count(const struct fake_row *rows)
 
 static inline int fake_store_sink_get(struct store *s, const char *name, struct store_sink *ret)
 {
+    if (s->get_error)
+        return err_set(s->get_error, "get refused");
     pthread_mutex_lock(&s->lock);
     struct fake_sink *f = fake_find(s, name);
     if (f) {
@@ -189,6 +201,8 @@ static inline int fake_store_sink_get(struct store *s, const char *name, struct 
 static inline int fake_store_sink_register(struct store *s, const char *name, const char *kind, uint32_t order,
                                            const char *config, bool from_now, struct store_sink *ret)
 {
+    if (s->register_error)
+        return err_set(s->register_error, "register refused");
     pthread_mutex_lock(&s->lock);
     struct fake_sink *f = fake_find(s, name);
     if (!f) {
@@ -209,6 +223,8 @@ static inline int fake_store_sink_register(struct store *s, const char *name, co
 
 static inline int fake_store_sink_elect(struct store *s, const char *name)
 {
+    if (s->elect_error)
+        return err_set(s->elect_error, "elect refused");
     pthread_mutex_lock(&s->lock);
     struct fake_sink *f = fake_find(s, name);
     int code = !f ? SPOOL_ENOTFOUND : s->elect_busy || f->elected ? SPOOL_EBUSY : SPOOL_OK;
@@ -277,6 +293,8 @@ static inline struct fake_row *fake_row_new(struct fake_row *rows)
 static inline int fake_store_retry_event(struct store *s, uint32_t id, int lane, uint64_t seq, uint8_t **ret,
                                          size_t *ret_size)
 {
+    if (s->row_error)
+        return err_set(s->row_error, "row refused");
     pthread_mutex_lock(&s->lock);
     struct fake_sink *f = fake_by_id(s, id);
     struct fake_row *row = f ? fake_row_at(f->retries, lane, seq) : NULL;

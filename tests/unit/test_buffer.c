@@ -1,5 +1,8 @@
 /* test_buffer.c - a growable array of bytes. */
+#include <wchar.h>
+
 #include "../check_main.h"
+#include "fail_nth.h"
 
 #include "../../lib/base/buffer.h"
 
@@ -77,6 +80,38 @@ START_TEST(test_too_much)
 }
 END_TEST
 
+START_TEST(test_no_memory_keeps_what_there_is)
+{
+    struct buffer b = {0};
+    int rc;
+    fail_each(rc, FAIL_MEMORY, buffer_put_text(&b, "abc"))
+    {
+        ck_documented(rc);
+        ck_assert_uint_eq(b.size, 0);
+    }
+    ck_ok(rc);
+    fail_each(rc, FAIL_MEMORY, buffer_printf(&b, "%300d", 7))
+    {
+        ck_code(rc, ENOMEM);
+        ck_assert_uint_eq(b.size, 3);
+    }
+    ck_ok(rc);
+    ck_assert_uint_eq(b.size, 303);
+    ck_assert_mem_eq(b.data, "abc ", 4);
+    buffer_free(&b);
+}
+END_TEST
+
+START_TEST(test_format_that_cannot_be_rendered)
+{
+    struct buffer b = {0};
+    ck_code(buffer_printf(&b, "a%lc", (wint_t)0x7fffffff), SPOOL_EINTERNAL); /* no character */
+    ck_assert_ptr_nonnull(strstr(spool_last_error(), "a%lc"));
+    ck_assert_uint_eq(b.size, 0);
+    buffer_free(&b);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("buffer");
@@ -86,6 +121,8 @@ static Suite *suite(void)
     tcase_add_test(t, test_text_and_printf);
     tcase_add_test(t, test_reserve_keeps_the_room);
     tcase_add_test(t, test_too_much);
+    tcase_add_test(t, test_no_memory_keeps_what_there_is);
+    tcase_add_test(t, test_format_that_cannot_be_rendered);
     suite_add_tcase(s, t);
     return s;
 }

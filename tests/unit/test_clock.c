@@ -168,6 +168,23 @@ START_TEST(test_update)
 }
 END_TEST
 
+/* Whatever offset is allowed: room to count on is left. */
+START_TEST(test_update_beyond_what_can_be_counted)
+{
+    uint64_t now = START_NS;
+    struct hlc *clock = fake_clock(&now, (struct hlc_options){.max_offset_ns = UINT64_MAX});
+    struct spool_id remote, last = {{0}};
+    id_min_at_ns(UINT64_MAX, &remote);
+    ck_code(hlc_update(clock, &remote), SPOOL_EINVAL);
+    last = next_after(clock, last);
+    check_stamp(last, ticks_from_ns(now), 0);
+    id_min_at_ns(now * 2, &remote);
+    ck_ok(hlc_update(clock, &remote));
+    next_after(clock, remote);
+    hlc_free(clock);
+}
+END_TEST
+
 START_TEST(test_nodes_differ)
 {
     struct hlc *a, *b;
@@ -319,6 +336,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_raise);
     tcase_add_test(t, test_raise_to_the_end_of_time_is_ignored);
     tcase_add_test(t, test_update);
+    tcase_add_test(t, test_update_beyond_what_can_be_counted);
     tcase_add_test(t, test_nodes_differ);
     tcase_add_test(t, test_jumps_are_told_once);
     tcase_add_test(t, test_the_real_clock_does_not_jump);

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 
 #include "../../lib/base/json_tree.h"
-#include "../check_main.h"
+#include "fail_nth.h"
 
 static char *dir, *file;
 
@@ -107,6 +107,24 @@ static const struct mistake {
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"null\", \"retry\": {\"bass\": 1}}]}", SPOOL_ECONFIG, "bass"},
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"null\", \"colour\": 1}]}", SPOOL_ECONFIG, "colour"},
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"file\"}]}", SPOOL_ECONFIG, "path"},
+    {"{\"spool\": 1}", SPOOL_ECONFIG, "object"},
+    {"{\"spool\": {\"dir\": 1}}", SPOOL_ECONFIG, "dir"},
+    {"{\"spool\": {\"dir\": \"@/s\", \"full\": 1}}", SPOOL_ECONFIG, "full"},
+    {"{\"spool\": {\"dir\": \"@/s\", \"full\": {\"low\": 1}}}", SPOOL_ECONFIG, "low"},
+    {"{\"spool\": {\"dir\": \"@/s\", \"durability\": 1}}", SPOOL_ECONFIG, "durability"},
+    {"{\"spool\": {\"dir\": \"@/s\", \"retention\": true}}", SPOOL_ECONFIG, "100ms"},
+    {"{\"spool\": {\"dir\": \"@/s\", \"max_bytes\": null}}", SPOOL_ECONFIG, "8GiB"},
+    {"{\"spool\": {\"dir\": \"@/s\", \"workers\": \"2\"}}", SPOOL_ECONFIG, "workers"},
+    {"{\"spool\": {\"dir\": \"@/s\", \"workers\": 4294967296}}", SPOOL_ECONFIG, "too large"},
+    {"{\"spool\": {\"dir\": \"@/s\", \"mode\": 416}}", SPOOL_ECONFIG, "mode"},
+    {"{\"spool\": {\"dir\": \"@/s\", \"mode\": \"\"}}", SPOOL_ECONFIG, "mode"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [1]}", SPOOL_ECONFIG, "sinks[0]"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": 1}]}", SPOOL_ECONFIG, "sinks[0].name"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": 1}]}", SPOOL_ECONFIG, "sinks[0].kind"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"retry\": 1}]}", SPOOL_ECONFIG, "sinks[0].retry"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"retry\": {\"base\": \"soon\"}}]}", SPOOL_ECONFIG, "retry.base"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"from_now\": 1}]}", SPOOL_ECONFIG, "from_now"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"timeout\": -1}]}", SPOOL_ECONFIG, "timeout"},
 };
 
 START_TEST(a_mistake_is_named)
@@ -128,42 +146,89 @@ START_TEST(a_missing_file)
 }
 END_TEST
 
-/* In front of libc's: allocation number `fail_at` fails. The sanitizers have their own. */
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-void *__libc_malloc(size_t size);
-static unsigned long fail_at, allocations;
-
-void *malloc(size_t size)
-{
-    if (fail_at && ++allocations == fail_at) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return __libc_malloc(size);
-}
-
 /* Neither "wrong JSON" nor a value that is cut short: jansson says the one and does the other. */
 START_TEST(no_memory_is_no_mistake)
 {
     static const char text[] = "{\"path\": \"/a/path/that/is/longer/than/the/first/buffer\", \"n\": [1, 2, {\"x\": null}]}";
-    json_error_t error;
-    for (unsigned long n = 1;; n++) {
-        json_t *tree = NULL;
-        allocations = 0;
-        fail_at = n;
-        int code = json_tree(text, sizeof text - 1, &tree, &error);
-        bool failed = allocations >= n;
-        fail_at = 0;
-        ck_code(code, code == SPOOL_OK ? SPOOL_OK : ENOMEM);
+    json_error_t error; /* as if an older mistake stood in it */
+    json_t *tree = NULL;
+    int code;
+    memset(&error, json_error_duplicate_key, sizeof error);
+    fail_each (code, FAIL_MEMORY, json_tree(text, sizeof text - 1, &tree, &error)) {
+        ck_code(code, code ? ENOMEM : SPOOL_OK);
         if (code == SPOOL_OK)
             ck_assert_str_eq(json_string_value(json_object_get(tree, "path")), "/a/path/that/is/longer/than/the/first/buffer");
         json_decref(tree);
-        if (!failed)
-            break;
+        tree = NULL;
     }
+    ck_ok(code);
+    json_decref(tree);
 }
 END_TEST
-#endif
+
+static int open_and_close(void)
+{
+    struct spool *spool = NULL;
+    int code = spool_open_config(file, &spool);
+    return code ? code : spool_close(spool);
+}
+
+/* What cannot be read is named, and is neither a mistake in the file nor a spool without its sinks. */
+START_TEST(a_file_that_cannot_be_read)
+{
+    static const enum fail_class of_file[] = {FAIL_MEMORY, FAIL_OPEN};
+    enum { READING = 60 }; /* calls until the spool is opened, more or less */
+    struct spool *spool = NULL;
+    struct found found = {{0}};
+    ck_ok(open_text("{\"spool\": {\"dir\": \"@/s\", \"full\": {\"low\": \"reject\"}}, \"sinks\":"
+                    " [{\"name\": \"hole\", \"kind\": \"null\", \"retry\": {\"base\": 5}, \"order\": \"lane\"}]}",
+                    &spool));
+    ck_ok(spool_close(spool));
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned n = 1; n < READING; n++) {
+            fail_arm(of_file[i], n);
+            int code = open_and_close();
+            bool failed = fail_disarm();
+            ck_assert(failed || code == SPOOL_OK);
+            if (code)
+                ck_documented(code);
+            ck_assert_msg(code != SPOOL_EJSON && code != SPOOL_ECONFIG, "call %u: %s", n, spool_last_error());
+            ck_assert_msg(!code || strstr(spool_last_error(), "spool"), "call %u: %s", n, spool_last_error());
+        }
+    }
+    ck_code(spool_open_config(dir, &spool), EISDIR); /* opens, and cannot be read */
+    ck_assert_ptr_nonnull(strstr(spool_last_error(), dir));
+    ck_ok(spool_open_config(file, &spool));
+    ck_ok(spool_sink_each(spool, note, &found));
+    ck_assert_str_eq(found.names, "hole:null ");
+    ck_ok(spool_close(spool));
+}
+END_TEST
+
+/* The last calls are those that add the sinks. */
+START_TEST(a_sink_that_finds_no_memory)
+{
+    struct spool *spool = NULL;
+    struct found found = {{0}};
+    ck_ok(open_text("{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"log\", \"kind\": \"file\", \"path\": \"@/o\"}]}",
+                    &spool));
+    struct spool *same;
+    fail_arm(FAIL_MEMORY, UINT32_MAX);
+    int code = spool_open_config(file, &same); /* is open: only the configuration's own calls */
+    fail_disarm();
+    ck_code(code, SPOOL_EEXISTS);
+    for (unsigned n = 1, all = fail_nth.calls; n <= all; n++) {
+        fail_arm(FAIL_MEMORY, n);
+        code = spool_open_config(file, &same);
+        fail_disarm();
+        ck_documented(code);
+        ck_assert_msg(code == SPOOL_EEXISTS || code == ENOMEM, "call %u: %s", n, spool_last_error());
+    }
+    ck_ok(spool_sink_each(spool, note, &found));
+    ck_assert_str_eq(found.names, "log:file ");
+    ck_ok(spool_close(spool));
+}
+END_TEST
 
 static Suite *suite(void)
 {
@@ -174,9 +239,9 @@ static Suite *suite(void)
     tcase_add_test(tcase, a_whole_configuration);
     tcase_add_loop_test(tcase, a_mistake_is_named, 0, sizeof mistakes / sizeof *mistakes);
     tcase_add_test(tcase, a_missing_file);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     tcase_add_test(tcase, no_memory_is_no_mistake);
-#endif
+    tcase_add_test(tcase, a_file_that_cannot_be_read);
+    tcase_add_test(tcase, a_sink_that_finds_no_memory);
     suite_add_tcase(suite, tcase);
     return suite;
 }

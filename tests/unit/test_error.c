@@ -77,6 +77,9 @@ START_TEST(test_long_messages_are_cut_between_characters)
     }
     err_prefix(SPOOL_EINVAL, "%s", text); /* both too long */
     ck_assert_uint_le(strlen(spool_last_error()), 511);
+    memset(text, 0x80, 600), text[600] = 0; /* no text at all: cut anywhere */
+    err_set(SPOOL_EINVAL, "%s", text);
+    ck_assert_uint_eq(strlen(spool_last_error()), 511);
     memset(text, 'x', 600), text[600] = 0;
     err_errno(EIO, "%s", text);
     ck_assert_uint_eq(strlen(spool_last_error()), 511);

@@ -55,6 +55,7 @@ START_TEST(refused)
                                       "0x1",
                                       "1sec",
                                       "99999999999999999999",
+                                      "18446744073709551616",
                                       "20000000TiB",
                                       "1e3",
                                       "k"};
@@ -64,6 +65,7 @@ START_TEST(refused)
         ck_code(units_parse_duration_ms(bad[i], &got), SPOOL_EINVAL);
     }
     ck_code(units_parse_bytes(NULL, &got), SPOOL_EINVAL);
+    ck_code(units_parse_duration_ms(NULL, &got), SPOOL_EINVAL);
     ck_code(units_parse_duration_ms("100", &got), SPOOL_EINVAL);
     ck_code(units_parse_duration_ms("213503982335d", &got), SPOOL_EINVAL);
     ck_assert_uint_eq(got, 42);

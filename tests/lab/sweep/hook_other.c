@@ -89,7 +89,10 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 ssize_t getrandom(void *buf, size_t size, unsigned flags)
 {
     NEXT(ssize_t, getrandom, void *, size_t, unsigned);
-    return fault_hits(FAULT_RANDOM) ? fail(EINTR) : next(buf, size, flags);
+    static _Atomic unsigned hits; /* interrupted once, and then not to be had */
+    if (!fault_hits(FAULT_RANDOM))
+        return next(buf, size, flags);
+    return fail(atomic_fetch_add(&hits, 1) ? ENOSYS : EINTR);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ LMDB */

@@ -1,0 +1,187 @@
+/* test_packer.c - frames sorted by lane into runs; and the numbering of lanes. */
+#include "fail_nth.h"
+
+#include "../../lib/base/id.h"
+#include "../../spool/store_inside.h"
+
+static struct packer *packer;
+
+static void set_up(void)
+{
+    ck_ok(packer_new(&packer));
+}
+
+static void tear_down(void)
+{
+    packer_free(packer);
+}
+
+static struct spool_id id_of(uint64_t ticks)
+{
+    struct spool_id id;
+    id_make((struct hlc_stamp){.ticks = ticks}, 7, &id);
+    return id;
+}
+
+/* Appends one packed event to `out`. */
+static void pack(struct buffer *out, int lane, uint64_t ticks, size_t body_size)
+{
+    char *body = calloc(1, body_size + 1);
+    struct spool_event event =
+        SPOOL_EVENT(.type = "t", .priority = lane_priority(lane), .body = body, .body_size = body_size);
+    struct event_measure measure;
+    struct spool_id id = id_of(ticks);
+    ck_ok(event_measure(&event, SIZE_MAX, &measure));
+    ck_ok(buffer_reserve(out, measure.packed_size));
+    event_pack(&event, &measure, &id, out->data + out->size);
+    out->size += measure.packed_size;
+    free(body);
+}
+
+static void add(int lane, uint64_t ticks, size_t body_size)
+{
+    struct buffer frame = {0};
+    pack(&frame, lane, ticks, body_size);
+    ck_ok(packer_add_frame(packer, frame.data, frame.size));
+    buffer_free(&frame);
+}
+
+static void check_id(const struct spool_id *id, uint64_t ticks)
+{
+    struct spool_id want = id_of(ticks);
+    ck_assert_int_eq(spool_id_compare(id, &want), 0);
+}
+
+START_TEST(a_run_knows_its_smallest_and_largest_id)
+{
+    struct log_run *runs;
+    size_t n;
+    add(LANE_HIGH, 50, 10);
+    add(LANE_HIGH, 70, 10);
+    add(LANE_HIGH, 30, 10); /* enqueued again under its old id */
+    add(LANE_HIGH, 60, 10);
+    add(LANE_LOW, 65, 10);
+    packer_runs(packer, &runs, &n);
+    ck_assert_uint_eq(n, 2);
+    ck_assert_int_eq(runs[0].lane, LANE_HIGH);
+    ck_assert_uint_eq(runs[0].count, 4);
+    check_id(&runs[0].min_id, 30);
+    check_id(&runs[0].max_id, 70);
+    check_id(packer_max_id(packer), 70);
+    ck_assert_uint_eq(packer_events(packer), 5);
+    packer_reset(packer);
+    packer_runs(packer, &runs, &n);
+    ck_assert_uint_eq(n, 0);
+    ck_assert_uint_eq(packer_events(packer), 0);
+    ck_assert_uint_eq(packer_bytes(packer), 0);
+}
+END_TEST
+
+/* More runs than there is room for at first: an event of a block's size each. */
+START_TEST(many_runs_hold_their_events)
+{
+    enum { RUNS = 70 };
+    struct log_run *runs;
+    size_t n;
+    for (unsigned i = 0; i < RUNS; i++)
+        add((int)(i % LANES), 100 + i, BLOCK_TARGET_BYTES);
+    packer_runs(packer, &runs, &n);
+    ck_assert_uint_eq(n, RUNS);
+    for (unsigned i = 0; i < RUNS; i++) {
+        struct event_view view;
+        ck_ok(event_unpack(runs[i].events, runs[i].size, &view));
+        check_id(&view.id, 100 + i);
+        ck_assert_int_eq(lane_of(view.event.priority), runs[i].lane);
+    }
+}
+END_TEST
+
+START_TEST(a_frame_that_holds_no_events_is_damaged)
+{
+    uint8_t zeros[256] = {0};
+    struct buffer frame = {0};
+    ck_code(packer_add_frame(packer, zeros, sizeof zeros), SPOOL_EDAMAGED);
+    ck_code(packer_add_frame(packer, zeros, 3), SPOOL_EDAMAGED);
+    pack(&frame, LANE_MEDIUM, 5, 100);
+    ck_code(packer_add_frame(packer, frame.data, frame.size - 1), SPOOL_EDAMAGED);
+    ck_assert_ptr_nonnull(strstr(err_last(), "a journal frame of"));
+    ck_assert_uint_eq(packer_events(packer), 0);
+    pack(&frame, LANE_MEDIUM, 6, 100);
+    ck_code(packer_add_frame(packer, frame.data, frame.size - 1), SPOOL_EDAMAGED); /* the first one is whole */
+    buffer_free(&frame);
+}
+END_TEST
+
+/* One more run than there is room for, and a longer buffer; what failed may be tried again. */
+START_TEST(without_memory_nothing_is_counted)
+{
+    struct buffer frame = {0};
+    struct packer *other = NULL;
+    int code;
+    fail_each(code, FAIL_MEMORY, packer_new(&other))
+    {
+        ck_code(code, ENOMEM);
+        ck_assert_ptr_null(other);
+    }
+    pack(&frame, LANE_HIGH, 9, 300000);
+    for (int i = 0; i < 64; i++)
+        ck_ok(packer_add_frame(other, frame.data, frame.size));
+    fail_each(code, FAIL_MEMORY, packer_add_frame(other, frame.data, frame.size))
+    {
+        ck_code(code, ENOMEM);
+        ck_assert_uint_eq(packer_events(other), 64);
+    }
+    ck_ok(code);
+    ck_assert_uint_eq(packer_events(other), 65);
+    packer_free(other);
+    packer_free(NULL);
+    buffer_free(&frame);
+}
+END_TEST
+
+START_TEST(lanes_are_numbered_by_importance)
+{
+    static const struct {
+        enum spool_priority priority;
+        int lane;
+        const char *name;
+    } all[] = {{SPOOL_CRITICAL, LANE_CRITICAL, "critical"},
+               {SPOOL_HIGH, LANE_HIGH, "high"},
+               {SPOOL_MEDIUM, LANE_MEDIUM, "medium"},
+               {SPOOL_LOW, LANE_LOW, "low"}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        ck_assert_int_eq(lane_of(all[i].priority), all[i].lane);
+        ck_assert_int_eq(lane_priority(all[i].lane), all[i].priority);
+        ck_assert_str_eq(lane_name(all[i].lane), all[i].name);
+    }
+}
+END_TEST
+
+/* From a damaged event, or from a newer version's. */
+START_TEST(what_is_no_lane_is_taken_for_medium)
+{
+    static const int none[] = {-1, LANES, 1000};
+    ck_assert_int_eq(lane_of((enum spool_priority)77), LANE_MEDIUM);
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        ck_assert_int_eq(lane_priority(none[i]), SPOOL_MEDIUM);
+        ck_assert_str_eq(lane_name(none[i]), "unknown");
+    }
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *suite = suite_create("packer");
+    TCase *tcase = tcase_create("packer");
+    tcase_add_checked_fixture(tcase, set_up, tear_down);
+    tcase_add_test(tcase, a_run_knows_its_smallest_and_largest_id);
+    tcase_add_test(tcase, many_runs_hold_their_events);
+    tcase_add_test(tcase, a_frame_that_holds_no_events_is_damaged);
+    tcase_add_test(tcase, without_memory_nothing_is_counted);
+    tcase_add_test(tcase, lanes_are_numbered_by_importance);
+    tcase_add_test(tcase, what_is_no_lane_is_taken_for_medium);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+CHECK_MAIN(suite)
