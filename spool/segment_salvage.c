@@ -338,6 +338,16 @@ static int replace_file(const struct dir *dir, const char *name, struct salvage 
     return code;
 }
 
+/* It is another segment's file under this name: what it holds stands elsewhere in the lanes, and would lead the neighbours
+ * that are rebuilt by this one astray. What it says of journals is true all the same. */
+static void forget_foreign(struct found *found, uint64_t number)
+{
+    if (!found->have_head || found->head.number == number)
+        return;
+    found->have_head = false;
+    found->block_count = found->tally_count = 0;
+}
+
 /* With ret_segment in memory. */
 static int salvage_file(const struct dir *dir, uint64_t number, const struct salvage_hint *hint, struct salvage_result *ret,
                         struct segment **ret_segment)
@@ -350,6 +360,7 @@ static int salvage_file(const struct dir *dir, uint64_t number, const struct sal
         return segment_file_error(fd);
     int code = segment_find(fd, &salvage.found);
     if (!code) {
+        forget_foreign(&salvage.found, number);
         choose_tally(&salvage);
         choose_blocks(&salvage, hint);
         make_head(&salvage, number, hint);

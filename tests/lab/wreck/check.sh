@@ -1,5 +1,5 @@
 #!/bin/sh
-# Damaged directories, for SECONDS (30): controls first, then random cases. SEED repeats a run.
+# Damaged directories, for SECONDS (30): controls first, then random cases. SEED (1) draws others.
 set -eu
 cd "$(dirname "$0")/../../.."
-KEEP=${KEEP:-${BUILD:-build}} exec "${BUILD:-build}/lab/wreck"
+SEED=${SEED:-1} KEEP=${KEEP:-${BUILD:-build}} exec "${BUILD:-build}/lab/wreck"
