@@ -170,7 +170,7 @@ format: ## clang-format over all C files
 	@tests/tools/install-packages clang-format
 	clang-format -i $(C_FILES)
 # What runs in children that are killed is not counted; what runs in those that end by _exit() is (coverage_exit.c).
-COVERAGE_RUNS := $(wildcard tests/cli/*.sh tests/system/*.py tests/crash/*.py tests/docs/*.sh tests/lab/sweep/check.* tests/lab/sim/check.* tests/lab/wreck/check.*)
+COVERAGE_RUNS := $(wildcard tests/cli/*.sh tests/system/*.py tests/crash/*.py tests/lab/sweep/check.* tests/lab/sim/check.* tests/lab/wreck/check.*)
 COVERAGE_FLAGS := OPT='-O0 -g --coverage -fprofile-update=atomic' LDFLAGS='--coverage $(CURDIR)/build/coverage/exit.o'
 coverage: ## branch coverage of lib, clock, spool and delivery by the unit tests, system tests and the laboratory, as a table
 	@tests/tools/install-packages gcovr $(CHECK_PACKAGES)

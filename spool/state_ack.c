@@ -336,6 +336,8 @@ int state_ack(struct state *state, const struct store_ack *ack, uint64_t deadlin
         .state = state, .ack = ack, .deadline_ns = deadline_ns, .whole = ack->checkpoint_size > 0};
     size_t deletes = STATE_TXN_ROWS;
     int code = check_ack(ack);
+    if (!code && ack->checkpoint_size)
+        code = state_settle_home(state, deadline_ns);
     while (!code && (!round.moved || round.done < ack->done_count)) {
         code = run_part(&round, deletes);
         if (code == SPOOL_EFULL && round.whole) {
@@ -369,7 +371,7 @@ int state_checkpoint(struct state *state, uint32_t sink_id, uint64_t deadline_ns
 {
     uint8_t *bytes = NULL;
     size_t size = 0;
-    int code = state->is_copy ? SPOOL_ENOTFOUND : read_checkpoint(state, sink_id, deadline_ns, &bytes, &size);
+    int code = atomic_load(&state->is_copy) ? SPOOL_ENOTFOUND : read_checkpoint(state, sink_id, deadline_ns, &bytes, &size);
     if (code && code != SPOOL_ENOTFOUND && code != SPOOL_EDAMAGED)
         return code; /* a damaged one was reported, and is none */
     if (size > cap)

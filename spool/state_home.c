@@ -64,6 +64,13 @@ static int settle(struct state_txn *txn, const uint8_t home[HOME_SIZE], uint64_t
     return code;
 }
 
+static int write_home(struct state *state, const uint8_t home[HOME_SIZE], uint64_t deadline_ns, uint64_t *ret_forgotten)
+{
+    struct state_txn txn;
+    int code = state_txn_write(state, deadline_ns, &txn);
+    return code ? code : state_txn_end(&txn, settle(&txn, home, ret_forgotten));
+}
+
 int state_check_home(struct state *state, uint64_t deadline_ns, uint64_t *ret_forgotten)
 {
     uint8_t home[HOME_SIZE];
@@ -77,12 +84,24 @@ int state_check_home(struct state *state, uint64_t deadline_ns, uint64_t *ret_fo
     int found = state_txn_end(&txn, compare(&txn, home));
     if (found != SPOOL_ENOTFOUND && found != SPOOL_ESTALE)
         return found;
-    code = state_txn_write(state, deadline_ns, &txn);
-    if (!code)
-        code = state_txn_end(&txn, settle(&txn, home, ret_forgotten));
-    if (code && found == SPOOL_ESTALE) { /* a full disk, say: the next open tries again */
-        state->is_copy = true;
+    code = write_home(state, home, deadline_ns, ret_forgotten);
+    if (code && found == SPOOL_ESTALE) { /* a full disk, say: state_settle_home() tries again */
+        atomic_store(&state->is_copy, true);
         *ret_forgotten = 1;
     }
     return SPOOL_OK; /* without the row nothing is known to be wrong */
+}
+
+int state_settle_home(struct state *state, uint64_t deadline_ns)
+{
+    uint8_t home[HOME_SIZE];
+    uint64_t forgotten;
+    if (!atomic_load(&state->is_copy))
+        return SPOOL_OK;
+    int code = look(state, home);
+    if (!code)
+        code = write_home(state, home, deadline_ns, &forgotten);
+    if (!code)
+        atomic_store(&state->is_copy, false);
+    return code;
 }

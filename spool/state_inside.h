@@ -59,7 +59,7 @@ struct state {
     uint64_t epoch; /* grows each time env is replaced */
     uint64_t map_bytes, page_bytes;
     uint64_t base;    /* what stamps add to LMDB's transaction number */
-    bool is_copy;     /* and that could not be stored, so that its checkpoints do not count; set before threads */
+    atomic_bool is_copy; /* and that could not be stored yet: its checkpoints do not count, and none are stored */
     bool taken_over;  /* a salvage that a crash interrupted was finished by this handle */
     atomic_uint busy; /* transactions under way: not 0 in a forked child means LMDB's memory may be half changed */
     atomic_bool reserve_told; /* that the disk reserve could not be allocated */
@@ -67,6 +67,9 @@ struct state {
     uint32_t told[256];  /* told_mutex: damage reported by this handle, as CRCs, a ring */
     unsigned told_count; /* told_mutex */
 };
+
+/* state_home.c. Before a checkpoint is stored: in a copy those of the original go first. */
+int state_settle_home(struct state *state, uint64_t deadline_ns);
 
 /* state_env.c. All need env_lock exclusive. Opens the file that is there: SPOOL_ENOTFOUND, SPOOL_EDAMAGED,
  * SPOOL_EVERSION. */

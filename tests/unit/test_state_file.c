@@ -68,6 +68,32 @@ START_TEST(a_copy_that_cannot_be_written_has_no_checkpoints)
 }
 END_TEST
 
+/* What is stored once that works again is its own, and stays; until then nothing is stored that the next open would forget. */
+START_TEST(a_copy_settles_before_its_first_checkpoint)
+{
+    struct fixture f;
+    struct store_sink sink;
+    uint64_t forgotten;
+    begin(&f);
+    fill_state(&f);
+    ck_ok(state_sink_get(f.state, "a", soon(), &sink));
+    const struct store_ack ack = {
+        .sink_id = sink.id, .generation = sink.generation, .checkpoint = "its own", .checkpoint_size = 7};
+    move_house(&f);
+    fail_arm_from(FAIL_LMDB_COMMIT, 1);
+    int code = state_check_home(f.state, soon(), &forgotten), refused = state_ack(f.state, &ack, soon());
+    ck_assert(fail_disarm());
+    ck_ok(code);
+    ck_assert_int_ne(refused, SPOOL_OK);
+    ck_ok(state_ack(f.state, &ack, soon()));
+    ck_assert(has_checkpoint(&f));
+    ck_ok(open_again(&f));
+    ck_assert_uint_eq(check_home(&f), 0);
+    ck_assert(has_checkpoint(&f));
+    end(&f);
+}
+END_TEST
+
 /* Nothing is known to be wrong then, so nothing is forgotten; above all, it opens. */
 START_TEST(a_damaged_home_row_is_written_anew)
 {
@@ -280,6 +306,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, a_copy_forgets_its_checkpoints);
     tcase_add_loop_test(t, a_copy_that_cannot_be_written_has_no_checkpoints, 0, 4);
+    tcase_add_test(t, a_copy_settles_before_its_first_checkpoint);
     tcase_add_loop_test(t, a_damaged_home_row_is_written_anew, 0, 2);
     tcase_add_test(t, removed_meanwhile);
     tcase_add_test(t, damaged_meanwhile);
