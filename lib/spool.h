@@ -272,8 +272,8 @@ struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max
  * processes left in their journals. `options` may be NULL. A process that opens a directory twice gets the same handle,
  * counted. Errors: SPOOL_EINVAL, SPOOL_EOPTION, SPOOL_ENOTSPOOL (not empty and no spool), SPOOL_EVERSION, SPOOL_EACCESS
  * (others may write to it, it is another user's, or holds links in place of files), SPOOL_EREMOTE, SPOOL_EBUSY (open
- * here with another mode), SPOOL_EFULL (a new one does not fit the disk), errno (EACCES, EROFS, ENOENT, ENOSPC…). A full disk does not
- * keep one that is there from opening. */
+ * here with another mode), SPOOL_EFULL (a new one does not fit the disk), errno (EACCES, EROFS, ENOENT, ENOSPC…). A full
+ * disk does not keep one that is there from opening. */
 int spool_open(const char *dir, const struct spool_options *options, struct spool **ret_spool);
 
 /* Opens the spool and adds the sinks of a configuration file, see spool.json(5). SPOOL_ECONFIG and SPOOL_EJSON name the

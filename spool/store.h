@@ -156,8 +156,8 @@ int store_sink_register(struct store *store, const char *name, const char *kind,
 int store_sink_get(struct store *store, const char *name, struct store_sink *ret);   /* SPOOL_ENOTFOUND */
 /* The JSON configuration; malloc'd, free(). */
 int store_sink_config(struct store *store, const char *name, char **ret);
-int store_sink_remove(struct store *store, const char *name);  /* also takes its lock: SPOOL_EBUSY if another has it */
-int store_sink_remove_by(struct store *store, const char *name, uint64_t deadline_ns);
+/* Also takes its lock: SPOOL_EBUSY if another has it. */
+int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns);
 int store_sink_pause(struct store *store, const char *name, bool paused);
 /* Calls back with a copy; no lock is held. Non-zero from `each` ends it and is returned. */
 int store_sink_each(struct store *store, int (*each)(void *user, const struct store_sink *sink), void *user);

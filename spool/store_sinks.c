@@ -158,7 +158,7 @@ bool store_sink_is_served(struct store *store, const char *name)
     return served;
 }
 
-int store_sink_remove_by(struct store *store, const char *name, uint64_t deadline_ns)
+int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns)
 {
     struct store_sink sink;
     int code = refuse_read_only(store);
@@ -173,11 +173,6 @@ int store_sink_remove_by(struct store *store, const char *name, uint64_t deadlin
     /* The lock file stays: another process may wait for its lock, and a new file would be a second lock. */
     atomic_store(&store->pressure, true);
     return tell_control(store, code);
-}
-
-int store_sink_remove(struct store *store, const char *name)
-{
-    return store_sink_remove_by(store, name, state_deadline());
 }
 
 /* ------------------------------------------------------------------------------------ acknowledgement and retries */

@@ -168,6 +168,7 @@ void file_size_signal_release(const struct file_size_signal *signal)
 /* ---------------------------------------------------------------------------------------------------------- fork */
 
 static _Atomic uint32_t forks;
+
 static void count_fork(void)
 {
     atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);

@@ -13,6 +13,7 @@
 #ifndef FAIL_NTH_H
 #define FAIL_NTH_H
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <lmdb.h>
@@ -336,4 +337,16 @@ int mdb_txn_commit(MDB_txn *txn)
 }
 
 #endif /* __SANITIZE_THREAD__ */
+/* Descriptors of this process: as many afterwards as before, whatever failed in between. */
+static inline unsigned open_files(void)
+{
+    unsigned n = 0;
+    DIR *stream = opendir("/proc/self/fd");
+    ck_assert_ptr_nonnull(stream);
+    while (readdir(stream))
+        n++;
+    closedir(stream);
+    return n;
+}
+
 #endif

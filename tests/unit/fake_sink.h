@@ -229,4 +229,26 @@ static inline struct delivery_sink_status rig_status(struct rig *rig)
     return status;
 }
 
+/* At one look: a row may be put when the cursor moves. */
+static inline bool rig_all_ended(struct rig *rig, unsigned n)
+{
+    delivery_wake(rig->delivery);
+    struct store_sink stored = rig_stored(rig);
+    return stored.retry_rows == 0 && stored.cursor[LANE_MEDIUM] == n && stored.range_count[LANE_MEDIUM] == 0;
+}
+
+/* Of a sink that rejects every third event: each ends delivered or as a dead letter, and is known to be over. */
+static inline void rig_check_all_ended(struct rig *rig, unsigned n)
+{
+    rig_until(rig_all_ended(rig, n));
+    ck_assert_uint_eq(rig_stored(rig).dead_rows, n / 3);
+    bool *seen = calloc(n, sizeof *seen);
+    size_t count = rig_seen(rig);
+    for (size_t i = 0; i < count; i++)
+        seen[rig->fake->seen[i]] = true;
+    for (unsigned i = 0; i < n; i++)
+        ck_assert_msg(seen[i] == (i % 3 != 1), "event %u", i);
+    free(seen);
+}
+
 #endif

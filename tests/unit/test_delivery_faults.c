@@ -241,28 +241,6 @@ static int answer_and_fail(struct fake *fake, struct spool_delivery *batch, size
     return SPOOL_OK;
 }
 
-/* At one look: a row may be put when the cursor moves. */
-static bool all_ended(struct rig *rig, unsigned n)
-{
-    delivery_wake(rig->delivery);
-    struct store_sink stored = rig_stored(rig);
-    return stored.retry_rows == 0 && stored.cursor[LANE_MEDIUM] == n && stored.range_count[LANE_MEDIUM] == 0;
-}
-
-/* Each event ends delivered or as a dead letter, and is known to be over. */
-static void check_all_ended(struct rig *rig, unsigned n)
-{
-    rig_until(all_ended(rig, n));
-    ck_assert_uint_eq(rig_stored(rig).dead_rows, n / 3);
-    bool *seen = calloc(n, sizeof *seen);
-    size_t count = rig_seen(rig);
-    for (size_t i = 0; i < count; i++)
-        seen[rig->fake->seen[i]] = true;
-    for (unsigned i = 0; i < n; i++)
-        ck_assert_msg(seen[i] == (i % 3 != 1), "event %u", i);
-    free(seen);
-}
-
 START_TEST(a_worker_without_memory_loses_nothing)
 {
     for (unsigned at = 1; at < 13; at++) {
@@ -276,7 +254,7 @@ START_TEST(a_worker_without_memory_loses_nothing)
             fake_commit(rig->store, SPOOL_MEDIUM, "a", i * 30, 30, 0, real_ns());
         ck_ok(delivery_start(rig->delivery));
         rig_until(fired > 0);
-        check_all_ended(rig, 90);
+        rig_check_all_ended(rig, 90);
         rig_free(rig);
     }
 }
@@ -328,7 +306,7 @@ START_TEST(a_dispatcher_without_memory_loses_nothing)
                 put_back(rig->store);
             delivery_wake(rig->delivery);
             rig_until(fired == round);
-            check_all_ended(rig, (round + 1) * 30);
+            rig_check_all_ended(rig, (round + 1) * 30);
         }
         rig_free(rig);
     }

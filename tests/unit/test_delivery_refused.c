@@ -18,28 +18,6 @@ static int answer_in_turn(struct fake *fake, struct spool_delivery *batch, size_
     return SPOOL_OK;
 }
 
-/* At one look: a row may be put when the cursor moves. */
-static bool all_ended(struct rig *rig, unsigned n)
-{
-    delivery_wake(rig->delivery);
-    struct store_sink stored = rig_stored(rig);
-    return stored.retry_rows == 0 && stored.cursor[LANE_MEDIUM] == n && stored.range_count[LANE_MEDIUM] == 0;
-}
-
-/* Each event ends delivered or as a dead letter, and is known to be over. */
-static void check_all_ended(struct rig *rig, unsigned n)
-{
-    rig_until(all_ended(rig, n));
-    ck_assert_uint_eq(rig_stored(rig).dead_rows, n / 3);
-    bool *seen = calloc(n, sizeof *seen);
-    size_t count = rig_seen(rig);
-    for (size_t i = 0; i < count; i++)
-        seen[rig->fake->seen[i]] = true;
-    for (unsigned i = 0; i < n; i++)
-        ck_assert_msg(seen[i] == (i % 3 != 1), "event %u", i);
-    free(seen);
-}
-
 /* ------------------------------------------------------------------------------------------- a store that refuses */
 
 static void check_refused(size_t error, const char *said)
@@ -55,7 +33,7 @@ static void check_refused(size_t error, const char *said)
         rig_until(strstr(rig_status(rig).last_error, said));
     *refusal = 0;
     delivery_wake(rig->delivery);
-    check_all_ended(rig, 30);
+    rig_check_all_ended(rig, 30);
     *refusal = EIO;
     fake_commit(rig->store, SPOOL_MEDIUM, NULL, 30, 30, 0, real_ns());
     pthread_mutex_lock(&rig->store->lock);
@@ -65,7 +43,7 @@ static void check_refused(size_t error, const char *said)
     usleep(5000);
     *refusal = 0;
     delivery_wake(rig->delivery);
-    check_all_ended(rig, 60);
+    rig_check_all_ended(rig, 60);
     rig_free(rig);
 }
 

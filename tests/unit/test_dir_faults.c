@@ -65,16 +65,6 @@ static void tear_down(void)
     free(base);
 }
 
-static unsigned open_files(void)
-{
-    unsigned n = 0;
-    DIR *stream = opendir("/proc/self/fd");
-    while (readdir(stream))
-        n++;
-    closedir(stream);
-    return n;
-}
-
 static int count_one(void *user, const char *name)
 {
     (void)name;

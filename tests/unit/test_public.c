@@ -7,22 +7,7 @@
 #include <stdbool.h>
 #include <sys/wait.h>
 
-#include "../check_main.h"
-
-static char *dir, *path;
-
-static void set_up(void)
-{
-    dir = test_dir();
-    ck_assert(asprintf(&path, "%s/spool", dir) > 0);
-}
-
-static void tear_down(void)
-{
-    test_rmdir(dir);
-    free(dir);
-    free(path);
-}
+#include "scratch_fixture.h"
 
 static struct spool *open_spool(void)
 {
@@ -440,7 +425,7 @@ static Suite *suite(void)
     Suite *suite = suite_create("public");
     TCase *tcase = tcase_create("public");
     tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, set_up, tear_down);
+    tcase_add_checked_fixture(tcase, scratch_begin, scratch_end);
     tcase_add_test(tcase, open_twice_is_one_handle);
     tcase_add_test(tcase, the_limit_given_last_is_remembered);
     tcase_add_test(tcase, events_wait_for_the_first_sink_and_come_once);

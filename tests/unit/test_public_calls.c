@@ -3,22 +3,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "../check_main.h"
-
-static char *dir, *path;
-
-static void set_up(void)
-{
-    dir = test_dir();
-    ck_assert(asprintf(&path, "%s/spool", dir) > 0);
-}
-
-static void tear_down(void)
-{
-    test_rmdir(dir);
-    free(dir);
-    free(path);
-}
+#include "scratch_fixture.h"
 
 static struct spool *open_spool(void)
 {
@@ -391,7 +376,7 @@ static Suite *suite(void)
     Suite *suite = suite_create("public_calls");
     TCase *tcase = tcase_create("public_calls");
     tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, set_up, tear_down);
+    tcase_add_checked_fixture(tcase, scratch_begin, scratch_end);
     tcase_add_test(tcase, what_a_reader_is_asked_for);
     tcase_add_test(tcase, calls_that_cannot_be);
     tcase_add_test(tcase, options_that_cannot_be);

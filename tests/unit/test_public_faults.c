@@ -3,21 +3,18 @@
 #include <stdbool.h>
 
 #include "fail_nth.h"
+#include "scratch_fixture.h"
 
-static char *dir, *path;
 
 static void set_up(void)
 {
-    dir = test_dir();
-    ck_assert(asprintf(&path, "%s/spool", dir) > 0);
+    scratch_begin();
     fail_err = 0;
 }
 
 static void tear_down(void)
 {
-    test_rmdir(dir);
-    free(dir);
-    free(path);
+    scratch_end();
 }
 
 static struct spool *open_spool(void)

@@ -13,24 +13,9 @@
 #include "../../lib/base/sync.h"
 #include "../../spool/lock.h"
 #include "../../spool/wake.h"
-#include "../check_main.h"
+#include "scratch_fixture.h"
 
 enum { TIMEOUT_MS = 300, LATE_MS = 3000 };
-
-static char *dir, *path;
-
-static void set_up(void)
-{
-    dir = test_dir();
-    ck_assert(asprintf(&path, "%s/spool", dir) > 0);
-}
-
-static void tear_down(void)
-{
-    test_rmdir(dir);
-    free(dir);
-    free(path);
-}
 
 static struct spool *open_spool(const char *name)
 {
@@ -248,7 +233,7 @@ static Suite *suite(void)
     Suite *suite = suite_create("public_peers");
     TCase *tcase = tcase_create("public_peers");
     tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, set_up, tear_down);
+    tcase_add_checked_fixture(tcase, scratch_begin, scratch_end);
     tcase_add_test(tcase, a_spool_that_closes_slowly_does_not_hold_up_others);
     if (test_can_fork())
         tcase_add_loop_test(tcase, timeouts_are_kept_beside_a_stopped_peer, 0, CALLS * LOCKS * 2);

@@ -9,16 +9,14 @@
 #include <sys/wait.h>
 
 #include "../../spool/journal_inside.h"
-#include "../../spool/store_inside.h"
+#include "store_fixture.h"
 
-FAIL_HOOK(int, utimensat, (int dir, const char *path, const struct timespec times[2], int flags),
-          FAIL_ARGS(int, const char *, const struct timespec *, int), (dir, path, times, flags), FAIL_NAME,
+FAIL_HOOK(int, utimensat, (int at, const char *name, const struct timespec times[2], int flags),
+          FAIL_ARGS(int, const char *, const struct timespec *, int), (at, name, times, flags), FAIL_NAME,
           fail_errno(EIO))
 
 enum { EVENTS = 3, JOURNAL_BYTES = 256 << 10 };
 
-static char *dir, *path;
-static struct hlc *hlc;
 static unsigned warnings, damages;
 
 static void on_log(void *user, enum spool_log_level level, const char *message)
@@ -35,18 +33,12 @@ static void on_notice(void *user, const struct spool_notice *notice)
 
 static void set_up(void)
 {
-    dir = test_dir();
-    ck_assert(asprintf(&path, "%s/spool", dir) > 0);
-    ck_ok(fork_watch());
-    ck_ok(hlc_new(&(struct hlc_options){0}, &hlc));
+    store_begin();
 }
 
 static void tear_down(void)
 {
-    hlc_free(hlc);
-    test_rmdir(dir);
-    free(dir);
-    free(path);
+    store_end();
 }
 
 /* ---------------------------------------------------------------------------------------------------------- helpers */

@@ -10,41 +10,20 @@
 #include <unistd.h>
 
 #include "../../spool/journal_inside.h"
-#include "../../spool/store_inside.h"
-#include "../check_main.h"
+#include "store_fixture.h"
 
-static char *dir, *path;
-static struct hlc *hlc;
 
 static int good_fdatasync(int fd) { return fdatasync(fd); }
 
 static void set_up(void)
 {
-    dir = test_dir();
-    ck_assert(asprintf(&path, "%s/spool", dir) > 0);
-    ck_ok(fork_watch());
-    ck_ok(hlc_new(&(struct hlc_options){0}, &hlc));
+    store_begin();
 }
 
 static void tear_down(void)
 {
     journal_fdatasync = good_fdatasync;
-    hlc_free(hlc);
-    test_rmdir(dir);
-    free(dir);
-    free(path);
-}
-
-static struct store_options small(void)
-{
-    return (struct store_options){
-        .max_bytes = 16 << 20,
-        .segment_bytes = 1 << 20,
-        .journal_bytes = 256 << 10,
-        .flush_interval_ms = 20,
-        .full_timeout_ms = 2000,
-        .file_mode = 0600,
-    };
+    store_end();
 }
 
 static struct store *open_store(const struct store_options *options)
@@ -92,7 +71,7 @@ static unsigned count(struct store *store, const struct spool_id *id, unsigned *
 
 START_TEST(what_is_appended_comes_out_in_its_lane)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     struct store *store = open_store(&options);
     for (int i = 0; i < 100; i++)
         ck_ok(append(store, (enum spool_priority)(i % 4), "body", 4, i % 10 == 0, NULL));
@@ -110,7 +89,7 @@ END_TEST
 
 START_TEST(many_laps_round_a_small_ring)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     struct store *store = open_store(&options);
     static char body[3000];
     for (int i = 0; i < 1000; i++)
@@ -139,7 +118,7 @@ static int fail_some(int fd)
 
 START_TEST(a_failed_flush_is_answered_by_the_log)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     options.flush_interval_ms = 60000; /* so that nothing is committed before the flush is asked for */
     struct store *store = open_store(&options);
     struct spool_id id;
@@ -166,7 +145,7 @@ END_TEST
 
 START_TEST(when_the_log_fails_too_the_answer_is_uncertain)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     options.flush_interval_ms = 60000;
     options.full_timeout_ms = 300;
     struct store *store = open_store(&options);
@@ -232,7 +211,7 @@ static const struct {
 
 START_TEST(only_a_full_disk_is_called_so)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     options.reporter.on_notice = count_notice;
     for (size_t i = 0; i < sizeof notices / sizeof *notices; i++)
         atomic_store(&notices[i], 0);
@@ -261,7 +240,7 @@ END_TEST
 START_TEST(a_full_ring_with_a_broken_record_is_emptied)
 {
     static char body[3000];
-    struct store_options options = small();
+    struct store_options options = small_options();
     options.journal_bytes = 2 << 20;
     options.flush_interval_ms = 60000;
     struct store *store = open_store(&options);
@@ -312,7 +291,7 @@ static void keep_house_now(struct store *store)
 
 START_TEST(the_keeper_leaves_a_new_journal_of_ours_alone)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     struct store *store = open_store(&options);
     journal_fdatasync = fail_some;
     for (int i = 0; i < 60; i++) {
@@ -345,7 +324,7 @@ static unsigned fill(struct store *store, enum spool_priority priority, int want
 
 START_TEST(lower_priorities_meet_the_limit_first)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     for (int lane = 0; lane < LANES; lane++)
         options.full_policy[lane] = SPOOL_FULL_REJECT;
     struct store *store = open_store(&options);
@@ -379,7 +358,7 @@ static void hold(void *user)
 /* Commits of a few pages each, whose last page is never full: what they take on disk is a quarter more than their bytes. */
 START_TEST(the_limit_counts_what_the_disk_gives_not_what_events_have)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     for (int lane = 0; lane < LANES; lane++)
         options.full_policy[lane] = SPOOL_FULL_REJECT;
     options.max_bytes = 8 << 20;
@@ -411,7 +390,7 @@ END_TEST
 
 START_TEST(blocking_ends_by_its_deadline)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     options.full_timeout_ms = 100;
     struct store *store = open_store(&options);
     do
@@ -424,7 +403,7 @@ END_TEST
 
 START_TEST(dropping_the_oldest_is_counted)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     for (int lane = 0; lane < LANES; lane++)
         options.full_policy[lane] = SPOOL_FULL_DROP_OLDEST;
     struct store *store = open_store(&options);
@@ -453,7 +432,7 @@ END_TEST
 
 START_TEST(other_lanes_are_not_dropped_with_it)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     options.full_policy[LANE_LOW] = SPOOL_FULL_DROP_OLDEST;
     options.full_timeout_ms = 200;
     struct store *store = open_store(&options);
@@ -473,7 +452,7 @@ END_TEST
 START_TEST(nothing_is_dropped_unless_it_is_full)
 {
     static char body[30000];
-    struct store_options options = small();
+    struct store_options options = small_options();
     for (int lane = 0; lane < LANES; lane++)
         options.full_policy[lane] = SPOOL_FULL_DROP_OLDEST;
     options.full_timeout_ms = 500;
@@ -506,7 +485,7 @@ static void die_with_events(int n, bool power)
 {
     pid_t child = fork();
     if (child == 0) {
-        struct store_options options = small();
+        struct store_options options = small_options();
         struct hlc *own;
         struct store *store;
         options.flush_interval_ms = 60000;
@@ -526,7 +505,7 @@ static void die_with_events(int n, bool power)
 START_TEST(the_journal_of_a_dead_process_is_applied_at_open)
 {
     die_with_events(10, false);
-    struct store_options options = small(), reading = small();
+    struct store_options options = small_options(), reading = small_options();
     struct store_stats stats;
     reading.flags = SPOOL_READ_ONLY;
     struct store *store = open_store(&reading);
@@ -564,7 +543,7 @@ ssize_t pread(int fd, void *buf, size_t size, off_t at)
 
 START_TEST(a_dead_journal_that_cannot_be_read_now_is_not_forgotten)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     die_with_events(10, false);
     header_reads = HEADER_UNREADABLE;
     struct store *store = open_store(&options);
@@ -578,7 +557,7 @@ END_TEST
 
 START_TEST(a_short_read_of_a_journal_is_no_damage)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     struct store_stats stats;
     die_with_events(10, false);
     header_reads = HEADER_IN_PIECES;
@@ -593,7 +572,7 @@ END_TEST
 
 START_TEST(a_living_peer_adopts_the_journal_of_a_dead_one)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     struct store *store = open_store(&options);
     for (int round = 1; round <= 3; round++) { /* the second and third take the spare one of the first */
         die_with_events(10, round == 2);
@@ -610,7 +589,7 @@ END_TEST
 
 START_TEST(spare_journals_are_capped)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     struct store *store[8];
     struct store_stats stats;
     for (int i = 0; i < 8; i++)
@@ -625,7 +604,7 @@ END_TEST
 
 START_TEST(closing_is_bounded_when_a_peer_holds_the_lock)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     options.flush_interval_ms = 60000;
     struct store *store = open_store(&options);
     int ready[2];

@@ -183,7 +183,7 @@ START_TEST(a_store_for_reading_changes_nothing)
     ck_code(store_sink_register(store, "t", "test", 0, "{}", true, &sink), SPOOL_EREADONLY);
     ck_code(store_sink_pause(store, "s", true), SPOOL_EREADONLY);
     ck_code(store_sink_elect(store, "s"), SPOOL_EREADONLY);
-    ck_code(store_sink_remove(store, "s"), SPOOL_EREADONLY);
+    ck_code(store_sink_remove(store, "s", deadline_in_ms(5000)), SPOOL_EREADONLY);
     ck_code(store_dead_requeue(store, NULL, &id, &n), SPOOL_EREADONLY);
     ck_code(store_dead_purge(store, NULL, &id, &n), SPOOL_EREADONLY);
     store_reclaim(store);
@@ -203,12 +203,12 @@ START_TEST(one_process_is_elected_once)
     ck_ok(store_sink_elect(store, "t"));
     ck_code(store_sink_elect(store, "s"), SPOOL_EBUSY);
     ck_assert(store_sink_is_served(store, "s"));
-    ck_code(store_sink_remove(store, "s"), SPOOL_EBUSY);
+    ck_code(store_sink_remove(store, "s", deadline_in_ms(5000)), SPOOL_EBUSY);
     store_sink_release(store, "s");
     store_sink_release(store, "s"); /* as if nothing had been */
     ck_assert(!store_sink_is_served(store, "s"));
-    ck_ok(store_sink_remove(store, "s"));
-    ck_code(store_sink_remove(store, "s"), SPOOL_ENOTFOUND);
+    ck_ok(store_sink_remove(store, "s", deadline_in_ms(5000)));
+    ck_code(store_sink_remove(store, "s", deadline_in_ms(5000)), SPOOL_ENOTFOUND);
     store_sink_release(store, "t");
 }
 END_TEST
@@ -229,7 +229,7 @@ static int use_sinks(void)
         store_sink_is_served(store, "other");
         store_sink_release(store, "s");
         store_sink_is_served(store, "s");
-        code = store_sink_remove(store, "s");
+        code = store_sink_remove(store, "s", deadline_in_ms(5000));
     }
     return code;
 }
@@ -240,7 +240,7 @@ static void after_using_sinks(int code)
     ck_here(!store_sink_is_served(store, "s"));
     if (store_sink_get(store, "s", &sink) == SPOOL_OK) {
         ck_here(code != SPOOL_OK);
-        ok_here(store_sink_remove(store, "s"));
+        ok_here(store_sink_remove(store, "s", deadline_in_ms(5000)));
     }
 }
 

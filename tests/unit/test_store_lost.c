@@ -9,11 +9,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "../../spool/store_inside.h"
-#include "../check_main.h"
+#include "store_fixture.h"
 
-static char *dir, *path;
-static struct hlc *hlc;
 static atomic_uint damages; /* notices of damage */
 
 static void on_notice(void *user, const struct spool_notice *notice)
@@ -24,19 +21,13 @@ static void on_notice(void *user, const struct spool_notice *notice)
 
 static void set_up(void)
 {
-    dir = test_dir();
-    ck_assert(asprintf(&path, "%s/spool", dir) > 0);
-    ck_ok(fork_watch());
-    ck_ok(hlc_new(&(struct hlc_options){0}, &hlc));
+    store_begin();
     atomic_store(&damages, 0);
 }
 
 static void tear_down(void)
 {
-    hlc_free(hlc);
-    test_rmdir(dir);
-    free(dir);
-    free(path);
+    store_end();
 }
 
 static struct store *open_store(void)
@@ -191,7 +182,7 @@ START_TEST(dead_letters_count_when_all_segments_are_lost)
     ack.dead = &dead;
     ack.dead_count = 1;
     ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
-    ck_ok(store_sink_remove(store, "sink"));
+    ck_ok(store_sink_remove(store, "sink", deadline_in_ms(5000)));
     close_store(store);
     remove_journals();
     remove_segment(1);
@@ -300,7 +291,7 @@ START_TEST(the_state_is_lost)
     append(store, 20, 10);
     struct store_ack ack = ack_upto(&sink, 12);
     ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
-    ck_ok(store_sink_remove(store, "gone"));
+    ck_ok(store_sink_remove(store, "gone", deadline_in_ms(5000)));
     ck_ok(log_rotate(store->log, 1, deadline_in_ms(5000))); /* the next segment knows the sinks */
     ack = ack_upto(&sink, 20);
     ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));

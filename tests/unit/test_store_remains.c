@@ -14,11 +14,8 @@
 #include <unistd.h>
 
 #include "../../spool/journal_inside.h"
-#include "../../spool/store_inside.h"
-#include "../check_main.h"
+#include "store_fixture.h"
 
-static char *dir, *path;
-static struct hlc *hlc;
 
 /* ------------------------------------------------------------------------------------------------ a disk that fails */
 
@@ -41,38 +38,20 @@ ssize_t pwrite(int fd, const void *bytes, size_t size, off_t at)
 
 static void set_up(void)
 {
-    dir = test_dir();
-    ck_assert(asprintf(&path, "%s/spool", dir) > 0);
-    ck_ok(fork_watch());
-    ck_ok(hlc_new(&(struct hlc_options){0}, &hlc));
+    store_begin();
 }
 
 static void tear_down(void)
 {
     atomic_store(&disk_fails, false);
     journal_fdatasync = fdatasync;
-    hlc_free(hlc);
-    test_rmdir(dir);
-    free(dir);
-    free(path);
-}
-
-static struct store_options small(void)
-{
-    return (struct store_options){
-        .max_bytes = 16 << 20,
-        .segment_bytes = 1 << 20,
-        .journal_bytes = 256 << 10,
-        .flush_interval_ms = 20,
-        .full_timeout_ms = 2000,
-        .file_mode = 0600,
-    };
+    store_end();
 }
 
 static struct store *open_store(struct hlc *clock)
 {
     struct store *store = NULL;
-    struct store_options options = small();
+    struct store_options options = small_options();
     return store_open(path, &options, clock, &store) ? NULL : store;
 }
 
@@ -226,7 +205,7 @@ static int fail_and_drop(int fd)
 
 START_TEST(an_event_that_a_failed_flush_took_is_not_answered_with_ok)
 {
-    struct store_options options = small();
+    struct store_options options = small_options();
     options.flush_interval_ms = 60000; /* so that nothing is committed before the flush is asked for */
     struct store *store;
     ck_ok(store_open(path, &options, hlc, &store));

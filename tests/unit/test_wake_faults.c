@@ -33,16 +33,6 @@ static void tear_down(void)
     free(base);
 }
 
-static unsigned open_files(void)
-{
-    unsigned n = 0;
-    DIR *stream = opendir("/proc/self/fd");
-    while (readdir(stream))
-        n++;
-    closedir(stream);
-    return n;
-}
-
 static const enum fail_class SMALL_CLASSES[] = {
     FAIL_MEMORY, FAIL_OPEN, FAIL_WRITE,  FAIL_WRITE_SHORT, FAIL_STAT,
     FAIL_NAME,   FAIL_MAP,  FAIL_THREAD, FAIL_RANDOM,      FAIL_LOCK,
