@@ -54,12 +54,19 @@ static void oldest_to_keep(struct store *store, struct spool_id *ret)
         id_min_at_ns(now > retention_ns ? now - retention_ns : 0, ret);
 }
 
+static int delete_below(struct store *store, const uint64_t cursor[LANES], const struct spool_id *keep_from,
+                        uint64_t *ret_deleted)
+{
+    int code = state_settle(store->state, lock_slice());
+    return code ? code : log_delete(store->log, cursor, keep_from, lock_slice(), ret_deleted);
+}
+
 static void delete_delivered(struct store *store, const uint64_t cursor[LANES])
 {
     struct spool_id keep_from;
     oldest_to_keep(store, &keep_from);
     uint64_t deleted = 0;
-    int code = log_delete(store->log, cursor, &keep_from, lock_slice(), &deleted);
+    int code = delete_below(store, cursor, &keep_from, &deleted);
     if (code && code != SPOOL_ETIMEOUT)
         report(&store->options.reporter, SPOOL_LOG_WARNING, "deleting delivered segments: %s", err_last());
 }
@@ -100,7 +107,7 @@ static int drop_segment(struct store *store, const uint64_t first[LANES], const 
     struct spool_id keep_nothing = {0};
     int code = state_drop_below(store->state, first, next, lock_slice(), &dropped);
     if (!code)
-        code = log_delete(store->log, next, &keep_nothing, lock_slice(), &deleted);
+        code = delete_below(store, next, &keep_nothing, &deleted);
     if (code || (!dropped && !deleted))
         return code;
     notify(&store->options.reporter, SPOOL_NOTICE_DROPPED, NULL, NULL, dropped,

@@ -100,7 +100,7 @@ static int append(struct commit *commit, struct segment *segment, bool *ret_comm
         return code;
     pthread_mutex_lock(&commit->log->mutex);
     segment->tally = tally;
-    segment->txn++;
+    segment->settled_txn = ++segment->txn; /* LMDB has flushed the file, also what a peer had left in it */
     log_note_growth(commit->log);
     pthread_mutex_unlock(&commit->log->mutex);
     return SPOOL_OK;

@@ -29,6 +29,7 @@ struct log_entry {
     struct segment *segment; /* NULL: not open */
     bool known;              /* head and, once it is sealed, tally are what they will be for ever */
     bool broken;             /* must not be mapped as it is */
+    bool unflushed;          /* a flush failed: no later one of this file can be believed */
     struct segment_head head;
     struct segment_tally tally;
 };
@@ -90,6 +91,11 @@ void log_remove_entry(struct log *log, size_t index);
 void log_free_list(struct log *log);
 /* Without log.lock: nothing has happened since the list was refreshed, and the oldest segment's head is known. */
 bool log_is_fresh(const struct log *log);
+/* log.lock held, at least shared, and the newest segment refreshed: from here on what it holds may be relied on. A process that
+ * is killed in the middle of a commit leaves a transaction that everybody sees and that a loss of power takes back: before a
+ * journal's records are given up for it, or their position is copied into a segment that is flushed, it is flushed itself.
+ * LOG_BROKEN: that failed; it is rebuilt. */
+int log_settle(struct log *log);
 /* log.lock held, at least shared: finds the newest segment, opens it and brings its tally up to date. */
 int log_refresh(struct log *log);
 /* The newest is open and up to date: takes note of how much it has grown, by whomever. */

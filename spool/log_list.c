@@ -288,6 +288,18 @@ int log_refresh(struct log *log)
     return code;
 }
 
+int log_settle(struct log *log)
+{
+    struct log_entry *newest = log_newest(log);
+    if (!newest || !newest->segment)
+        return SPOOL_OK;
+    int code = segment_settle(newest->segment);
+    if (!code)
+        return SPOOL_OK;
+    newest->broken = newest->unflushed = true;
+    return LOG_BROKEN;
+}
+
 /* --------------------------------------------------------------------------------------------------------- finding */
 
 /* Bases grow with the numbers: the last one whose base is not above `seq`. */

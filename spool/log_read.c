@@ -290,7 +290,8 @@ static int read_position(struct log *log, void *user)
     struct asking *asking = user;
     if (!log->count)
         return err_set(SPOOL_ENOTFOUND, "the log is empty");
-    return segment_position(log_newest(log)->segment, asking->uuid, &asking->applied);
+    int code = log_settle(log); /* who asks goes by the answer with a journal of a dead process */
+    return code ? code : segment_position(log_newest(log)->segment, asking->uuid, &asking->applied);
 }
 
 int log_position(struct log *log, const uint8_t uuid[JOURNAL_UUID_SIZE], uint64_t deadline_ns, uint64_t *ret_applied)

@@ -248,6 +248,10 @@ static int repair_entry(struct log *log, size_t index)
     char why[160];
     log_forget(log, index);
     entry->broken = false;
+    if (entry->unflushed) {
+        entry->unflushed = false; /* if it cannot be rebuilt it is flushed again, and told again */
+        return rebuild(log, index, "it cannot be flushed");
+    }
     int code = log_load(log, index, true); /* a peer may have rebuilt it; and the message says what is wrong */
     if (code != LOG_BROKEN)
         return code == LOG_AGAIN ? SPOOL_OK : code;

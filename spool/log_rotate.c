@@ -109,16 +109,28 @@ static void drop_large_snapshot(struct making *making)
     making->snapshot = NULL;
 }
 
+/* Its positions are copied, and then it is never written to again. */
+static int settle_current(struct log *log)
+{
+    pthread_mutex_lock(&log->mutex);
+    int code = log_settle(log);
+    pthread_mutex_unlock(&log->mutex);
+    return code;
+}
+
 int log_begin_segment(struct log *log, struct segment *current, const struct buffer *snapshot)
 {
     const struct dir *dir = log->options.dir;
+    int code = current ? settle_current(log) : SPOOL_OK;
+    if (code)
+        return code;
     struct making making = {.log = log, .current = current, .snapshot = snapshot};
     char name[SEGMENT_NAME_SIZE], tmp[SEGMENT_NAME_SIZE + 8];
     plan_head(&making);
     drop_large_snapshot(&making);
     segment_name(making.head.number, name);
     snprintf(tmp, sizeof tmp, "%s.tmp", name);
-    int code = segment_create(dir, tmp, dir->segment_bytes, fill, &making);
+    code = segment_create(dir, tmp, dir->segment_bytes, fill, &making);
     if (!code)
         code = put_in_place(dir, tmp, name);
     if (code)

@@ -245,3 +245,17 @@ int segment_refresh(struct segment *segment)
     mdb_txn_abort(txn);
     return code;
 }
+
+int segment_settle(struct segment *segment)
+{
+    mdb_filehandle_t fd;
+    if (segment->standin || !segment->writable || segment->settled_txn == segment->txn)
+        return SPOOL_OK;
+    int rc = mdb_env_get_fd(segment->env, &fd);
+    if (!rc && fdatasync(fd))
+        rc = errno;
+    if (rc)
+        return segment_error(segment->number, rc, "cannot be flushed");
+    segment->settled_txn = segment->txn;
+    return SPOOL_OK;
+}

@@ -27,6 +27,7 @@ struct segment {
     struct segment_head head;
     struct segment_tally tally; /* as of transaction `txn`; changes under log.lock held exclusively, and log->mutex */
     uint64_t txn;
+    uint64_t settled_txn; /* up to this one it is on the disk for sure; log->mutex */
     /* The log's book-keeping, under log->mutex: */
     unsigned refs;
     bool doomed; /* no longer listed: the last reference closes it */
@@ -51,6 +52,9 @@ bool segment_is_in_place(const struct dir *dir, const struct segment *segment);
 uint64_t segment_last_txn(const struct segment *segment);
 /* Reads the tally again if there is news. */
 int segment_refresh(struct segment *segment);
+/* Flushes it, unless what it holds is known to be on the disk. errno: it may never be, and no later flush can be believed.
+ */
+int segment_settle(struct segment *segment);
 
 /* ---- segment_write.c ---- */
 

@@ -57,6 +57,9 @@ int state_sink_remove(struct state *state, const char *name, uint64_t deadline_n
 int state_sink_pause(struct state *state, const char *name, bool paused, uint64_t deadline_ns);
 int state_sink_each(struct state *state, uint64_t deadline_ns, int (*each)(void *user, const struct store_sink *sink),
                     void *user);
+/* Makes sure that what was read before is on the disk: a process that is killed in the middle of a commit leaves one that
+ * everybody sees and that a loss of power takes back. To be called before anything is deleted on the strength of it. */
+int state_settle(struct state *state, uint64_t deadline_ns);
 /* The lowest cursor of any sink, per lane; *ret_sinks their number (0: cursors are all 0). */
 int state_low_cursor(struct state *state, uint64_t deadline_ns, uint64_t ret_cursor[LANES], uint32_t *ret_sinks);
 /* A limit drops [first, upto) of each lane: cursors behind are moved there and the events between counted per sink (an

@@ -5,6 +5,7 @@
  * it refuses all work); else the file is checked and opened anew, by the exclusive holder also salvaged. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "state_inside.h"
 
@@ -182,6 +183,8 @@ int state_txn_commit(struct state_txn *txn)
     close_cursor(txn);
     int rc = mdb_txn_commit(txn->txn);
     int code = rc ? state_env_error(rc, "committing") : SPOOL_OK;
+    if (!code)
+        atomic_store(&txn->state->settled_stamp, txn->stamp); /* LMDB has flushed the file */
     if (!code && txn->locked)
         state_reserve_top_up(txn->state);
     leave(txn);
@@ -193,5 +196,34 @@ int state_txn_end(struct state_txn *txn, int code)
     if (!code)
         return state_txn_commit(txn);
     state_txn_abort(txn);
+    return code;
+}
+
+/* ------------------------------------------------------------------------------------------------------- settling */
+
+static int flush(struct state *state)
+{
+    mdb_filehandle_t fd;
+    int rc = mdb_env_get_fd(state->env, &fd);
+    if (rc)
+        return state_env_error(rc, "flushing");
+    if (!atomic_load(&state->unflushed) && fdatasync(fd) == 0)
+        return SPOOL_OK;
+    atomic_store(&state->unflushed, true);
+    return err_set(SPOOL_EUNCERTAIN,
+                   STATE_FILE " could not be flushed: no segment is deleted until the spool is opened again");
+}
+
+int state_settle(struct state *state, uint64_t deadline_ns)
+{
+    struct state_txn txn;
+    int code = state_txn_read(state, deadline_ns, &txn);
+    if (code)
+        return code;
+    if (atomic_load(&state->settled_stamp) != txn.stamp)
+        code = flush(state);
+    if (!code)
+        atomic_store(&state->settled_stamp, txn.stamp);
+    state_txn_abort(&txn);
     return code;
 }

@@ -1,5 +1,6 @@
 /* test_log_faults.c - opening, appending to and deleting from the log with each single call below failing once: what
  * was committed is neither lost nor given twice. (test_log_faults_read.c has the rest.) */
+#include "../../spool/log_inside.h"
 #include "log_faults.h"
 
 /* ------------------------------------------------------------------------------------------------------- opening */
@@ -181,6 +182,39 @@ START_TEST(rotating)
 }
 END_TEST
 
+/* As if a process that was killed in the middle of it had made the last commit: seen, and perhaps not on the disk. */
+static struct segment *unsettle(void)
+{
+    struct segment *newest = log_newest(f.log)->segment;
+    newest->settled_txn = 0;
+    return newest;
+}
+
+START_TEST(a_segment_that_cannot_be_flushed_is_rebuilt)
+{
+    add(1, 100);
+    unsettle();
+    fail_arm(FAIL_SYNC, 1);
+    int code = rotate();
+    ck_assert(fail_disarm());
+    ck_ok(code);
+    ck_assert_uint_eq(f.damages, 1); /* told, and its file kept */
+    nothing_is_lost();
+}
+END_TEST
+
+START_TEST(a_position_is_not_believed_before_it_is_on_the_disk)
+{
+    const uint8_t unknown[JOURNAL_UUID_SIZE] = {1};
+    uint64_t applied;
+    add(1, 100);
+    struct segment *newest = unsettle();
+    ck_assert_int_eq(log_position(f.log, unknown, soon(), &applied), SPOOL_ENOTFOUND);
+    ck_assert_uint_eq(newest->settled_txn, newest->txn);
+    ck_assert_uint_eq(f.damages, 0);
+}
+END_TEST
+
 static uint64_t deleted_now;
 
 static void make_one_sealed(void)
@@ -224,6 +258,8 @@ static Suite *suite(void)
     tcase_add_test(tcase, committing_into_a_new_segment);
     tcase_add_test(tcase, a_full_map_is_no_failure);
     tcase_add_test(tcase, rotating);
+    tcase_add_test(tcase, a_segment_that_cannot_be_flushed_is_rebuilt);
+    tcase_add_test(tcase, a_position_is_not_believed_before_it_is_on_the_disk);
     tcase_add_test(tcase, deleting);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -469,6 +469,23 @@ START_TEST(one_fault_changes_nothing)
 }
 END_TEST
 
+/* As if a process that was killed in the middle of it had made the last commit. Once the flush has failed no later one says
+ * anything about those pages. */
+START_TEST(a_failed_flush_is_never_made_good_by_another)
+{
+    struct fixture f;
+    prepare(&f);
+    ck_ok(state_settle(f.state, soon()));
+    atomic_store(&f.state->settled_stamp, 0);
+    fail_arm(FAIL_SYNC, 1);
+    int code = state_settle(f.state, soon());
+    ck_assert(fail_disarm());
+    ck_assert_int_eq(code, SPOOL_EUNCERTAIN);
+    ck_assert_int_eq(state_settle(f.state, soon()), SPOOL_EUNCERTAIN);
+    finish_all(&f);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     if (access("/dev/shm", W_OK) == 0)
@@ -476,6 +493,7 @@ static Suite *suite(void)
     Suite *s = suite_create("state_faults");
     TCase *t = tcase_create("state_faults");
     tcase_set_timeout(t, 120);
+    tcase_add_test(t, a_failed_flush_is_never_made_good_by_another);
     tcase_add_loop_test(t, one_fault_changes_nothing, 0, sizeof CALLS / sizeof *CALLS);
     suite_add_tcase(s, t);
     return s;

@@ -70,6 +70,22 @@ int __wrap_log_refresh(struct log *log)
     return __real_log_refresh(log);
 }
 
+int __real_segment_settle(struct segment *segment);
+int __wrap_segment_settle(struct segment *segment);
+
+int __wrap_segment_settle(struct segment *segment)
+{
+    return control_is("trusts-seen-commits") ? SPOOL_OK : __real_segment_settle(segment);
+}
+
+int __real_state_settle(struct state *state, uint64_t deadline_ns);
+int __wrap_state_settle(struct state *state, uint64_t deadline_ns);
+
+int __wrap_state_settle(struct state *state, uint64_t deadline_ns)
+{
+    return control_is("trusts-seen-cursors") ? SPOOL_OK : __real_state_settle(state, deadline_ns);
+}
+
 /* ------------------------------------------------------------------------------------------------------ the journal */
 
 int __real_journal_walk(struct journal *journal, uint64_t from, size_t bytes_max, bool verify,

@@ -6,7 +6,7 @@
 
 #include "explore.h"
 
-enum { CHAIN_ONE_IN = 24 };
+enum { CHAIN_ONE_IN = 24, CHAIN_AMID_COMMIT_ONE_IN = 4 };
 
 void walk_apply(struct walk *walk, const struct trace_record *record)
 {
@@ -51,6 +51,15 @@ static enum lab_crash crash_of(const struct walk *walk, struct choice choice)
     return choice.kind == CHOICE_KILL ? walk->trace->floor : LAB_POWERED;
 }
 
+/* Killed in the middle of the write that ends a commit, a process leaves what the next one sees and the disk does not have. */
+static bool is_worth_a_chain(const struct walk *walk, const struct image *image, struct choice choice)
+{
+    bool amid_commit = choice.kind == CHOICE_KILL && walk->at->kind == TRACE_WRITE && walk->at->is_sync;
+    if (amid_commit && walk->engine->scenario->go_on)
+        return true;
+    return random_mix(image->hash, walk->options->seed) % (amid_commit ? CHAIN_AMID_COMMIT_ONE_IN : CHAIN_ONE_IN) == 0;
+}
+
 static void judge_image(struct walk *walk, const struct image *image, struct choice choice)
 {
     char why[1200];
@@ -66,8 +75,7 @@ static void judge_image(struct walk *walk, const struct image *image, struct cho
     remove_tree(walk->dir);
     if (!passes)
         report_violation(walk, image, choice, crash, why);
-    else if (!walk->is_chain && walk->engine->recover &&
-             random_mix(image->hash, walk->options->seed) % CHAIN_ONE_IN == 0)
+    else if (!walk->is_chain && walk->engine->recover && is_worth_a_chain(walk, image, choice))
         explore_chain(walk, image, choice, crash);
 }
 

@@ -24,6 +24,8 @@ struct lab_scenario {
     int (*prepare)(const char *dir, uint64_t seed);
     /* The recorded part, in a process of its own; may start threads, fork and kill children (recorded too). 0 or failed. */
     int (*run)(const char *dir, uint64_t seed);
+    /* What the next process does with the directory, besides opening and closing it; recorded for second crashes. May be NULL. */
+    int (*go_on)(const char *dir, uint64_t seed);
 };
 extern const struct lab_scenario *const lab_scenarios[]; /* NULL ends it */
 

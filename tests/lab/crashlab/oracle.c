@@ -53,9 +53,10 @@ bool oracle_fails(struct oracle *oracle, int code, const char *doing)
 
 int lab_recover(const struct lab_scenario *scenario, const char *dir)
 {
-    (void)scenario;
     struct spool *spool;
     control_begin();
+    if (scenario->go_on)
+        return scenario->go_on(dir, 1);
     int code = open_spool(dir, 0, &spool);
     return code ? code : spool_close(spool);
 }

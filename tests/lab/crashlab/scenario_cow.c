@@ -47,8 +47,8 @@ static int prepare_adopt(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_cow_mixed = {"cow-mixed", "both levels, on a file system that copies on write",
-                                                prepare_mixed, run_mixed};
+                                                prepare_mixed, run_mixed, NULL};
 const struct lab_scenario scenario_cow_laps = {"cow-laps", "laps round the journal's ring, likewise", prepare_laps,
-                                               run_laps};
+                                               run_laps, NULL};
 const struct lab_scenario scenario_cow_adopt = {"cow-adoption", "a dead process's journal is taken over, likewise",
-                                                prepare_adopt, run_adopt};
+                                                prepare_adopt, run_adopt, NULL};

@@ -106,7 +106,7 @@ static int run_open_and_use(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_journal_damage = {"journal-damage", "a record of a dead process's journal is broken",
-                                                     prepare_journal_damage, run_open_and_use};
+                                                     prepare_journal_damage, run_open_and_use, NULL};
 
 /* ------------------------------------------------------------------------------------------------------- in a block */
 
@@ -141,8 +141,9 @@ static int run_block_damage(const char *dir, uint64_t seed)
     return scene_close(spool);
 }
 
-const struct lab_scenario scenario_block_damage = {
-    "block-damage", "a block is broken: it is set aside, the others go on", prepare_block_damage, run_block_damage};
+const struct lab_scenario scenario_block_damage = {"block-damage",
+                                                   "a block is broken: it is set aside, the others go on",
+                                                   prepare_block_damage, run_block_damage, NULL};
 
 /* ----------------------------------------------------------------------------------------------------- in the state */
 
@@ -194,4 +195,4 @@ static int prepare_salvage(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_salvage = {"salvage", "the row of a sink is broken: the state is salvaged",
-                                              prepare_salvage, run_open_and_use};
+                                              prepare_salvage, run_open_and_use, NULL};

@@ -27,7 +27,7 @@ static int run_create(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_create = {"create", "a directory becomes a spool, and takes its first events", NULL,
-                                             run_create};
+                                             run_create, NULL};
 
 /* ----------------------------------------------------------------------------------------------------------- levels */
 
@@ -71,9 +71,11 @@ static int run_mixed(const char *dir, uint64_t seed)
     return spool ? scene_close(spool) : -1;
 }
 
-const struct lab_scenario scenario_process = {"enqueue-process", "events at process level", first_open, run_process};
-const struct lab_scenario scenario_power = {"enqueue-power", "events at power level", first_open, run_power};
-const struct lab_scenario scenario_mixed = {"enqueue-mixed", "both levels and all priorities", first_open, run_mixed};
+const struct lab_scenario scenario_process = {"enqueue-process", "events at process level", first_open, run_process,
+                                              NULL};
+const struct lab_scenario scenario_power = {"enqueue-power", "events at power level", first_open, run_power, NULL};
+const struct lab_scenario scenario_mixed = {"enqueue-mixed", "both levels and all priorities", first_open, run_mixed,
+                                            NULL};
 
 static int run_many(const char *dir, uint64_t seed)
 {
@@ -91,7 +93,7 @@ static int run_many(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_many = {"enqueue-many", "several events in a call: all or none", first_open,
-                                           run_many};
+                                           run_many, NULL};
 
 static int run_flush(const char *dir, uint64_t seed)
 {
@@ -106,7 +108,7 @@ static int run_flush(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_flush = {"flush", "events at process level, and spool_flush()", first_open,
-                                            run_flush};
+                                            run_flush, NULL};
 
 /* ---------------------------------------------------------------------------------------------------------- threads */
 
@@ -140,7 +142,8 @@ static int run_group(const char *dir, uint64_t seed)
     return code ? code : scene_close(spool);
 }
 
-const struct lab_scenario scenario_group = {"group", "threads share flushes of the journal", first_open, run_group};
+const struct lab_scenario scenario_group = {"group", "threads share flushes of the journal", first_open, run_group,
+                                            NULL};
 
 /* ----------------------------------------------------------------------------------------------- the journal's ring */
 
@@ -159,7 +162,8 @@ static int run_laps(const char *dir, uint64_t seed)
     return spool ? scene_close(spool) : -1;
 }
 
-const struct lab_scenario scenario_laps = {"journal-laps", "several laps round the journal's ring", NULL, run_laps};
+const struct lab_scenario scenario_laps = {"journal-laps", "several laps round the journal's ring", NULL, run_laps,
+                                           NULL};
 
 static atomic_int flushes_left; /* until one fails */
 
@@ -191,7 +195,7 @@ static int run_failed_flush(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_failed_flush = {"failed-flush", "a flush fails: the journal is replaced, twice",
-                                                   first_open, run_failed_flush};
+                                                   first_open, run_failed_flush, NULL};
 
 /* ------------------------------------------------------------------------------------------------------------ clock */
 
@@ -210,4 +214,4 @@ static int run_clock(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_clock = {"clock", "stamps without events are not given out again", first_open,
-                                            run_clock};
+                                            run_clock, NULL};

@@ -46,7 +46,7 @@ static int run_recovery(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_recovery = {"recovery", "the next process opens what a killed one left",
-                                               prepare_left, run_recovery};
+                                               prepare_left, run_recovery, NULL};
 
 static int run_adopt_open(const char *dir, uint64_t seed)
 {
@@ -62,7 +62,7 @@ static int run_adopt_open(const char *dir, uint64_t seed)
 
 const struct lab_scenario scenario_adopt_open = {
     "adoption-at-open", "one killed process after the other takes over the journal of the one before", prepare_left,
-    run_adopt_open};
+    run_adopt_open, NULL};
 
 static int run_adopt_alive(const char *dir, uint64_t seed)
 {
@@ -79,8 +79,9 @@ static int run_adopt_alive(const char *dir, uint64_t seed)
     return scene_close(spool);
 }
 
-const struct lab_scenario scenario_adopt_alive = {
-    "adoption-alive", "a living process takes over the journal of one that was killed", prepare_left, run_adopt_alive};
+const struct lab_scenario scenario_adopt_alive = {"adoption-alive",
+                                                  "a living process takes over the journal of one that was killed",
+                                                  prepare_left, run_adopt_alive, NULL};
 
 /* ------------------------------------------------------------------------------------------------------ two writers */
 
@@ -113,7 +114,7 @@ static int run_two_writers(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_two_writers = {"two-writers", "two processes commit; one seals the other's segment",
-                                                  NULL, run_two_writers};
+                                                  NULL, run_two_writers, NULL};
 
 /* ------------------------------------------------------------------------------------------------- surplus journals */
 
@@ -140,7 +141,8 @@ static int run_surplus(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_surplus = {
-    "surplus-journals", "more dead journals than are kept; a segment is begun while one is removed", NULL, run_surplus};
+    "surplus-journals", "more dead journals than are kept; a segment is begun while one is removed", NULL, run_surplus,
+    NULL};
 
 /* ----------------------------------------------------------------------------------------------- killed at delivery */
 
@@ -171,4 +173,4 @@ static int run_killed_delivery(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_killed_delivery = {
-    "killed-delivery", "a delivering process is killed, the next one goes on", prepare_left, run_killed_delivery};
+    "killed-delivery", "a delivering process is killed, the next one goes on", prepare_left, run_killed_delivery, NULL};

@@ -210,6 +210,6 @@ static int run_random_sinks(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_random = {"random", "a walk over the producer's operations, drawn by the seed", NULL,
-                                             run_random};
+                                             run_random, NULL};
 const struct lab_scenario scenario_random_sinks = {"random-sinks", "a walk over all operations, drawn by the seed",
-                                                   NULL, run_random_sinks};
+                                                   NULL, run_random_sinks, NULL};

@@ -23,7 +23,7 @@ static int run_acknowledge(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_acknowledge = {
-    "acknowledge", "what a sink accepted does not come back once that is stored", NULL, run_acknowledge};
+    "acknowledge", "what a sink accepted does not come back once that is stored", NULL, run_acknowledge, NULL};
 
 static int run_sinks(const char *dir, uint64_t seed)
 {
@@ -44,7 +44,7 @@ static int run_sinks(const char *dir, uint64_t seed)
     return scene_close(spool);
 }
 
-const struct lab_scenario scenario_sinks = {"sinks", "sinks are added, paused and removed", NULL, run_sinks};
+const struct lab_scenario scenario_sinks = {"sinks", "sinks are added, paused and removed", NULL, run_sinks, NULL};
 
 /* ------------------------------------------------------------------------------------------------------ checkpoints */
 
@@ -64,7 +64,7 @@ static int run_checkpoint(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_checkpoint = {"checkpoint", "a sink that stores by checkpoint has each event once",
-                                                 NULL, run_checkpoint};
+                                                 NULL, run_checkpoint, NULL};
 
 /* The library's own sink: rotates, and makes directories as it goes. */
 static int run_file_sink(const char *dir, uint64_t seed)
@@ -88,7 +88,8 @@ static int run_file_sink(const char *dir, uint64_t seed)
     return scene_close(spool);
 }
 
-const struct lab_scenario scenario_file_sink = {"file-sink", "the file sink has each event once", NULL, run_file_sink};
+const struct lab_scenario scenario_file_sink = {"file-sink", "the file sink has each event once", NULL, run_file_sink,
+                                                NULL};
 
 /* ---------------------------------------------------------------------------------------------------------- retries */
 
@@ -120,7 +121,7 @@ static int run_retry(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_retry = {"retry", "events fail once and are kept in the retry table", NULL,
-                                            run_retry};
+                                            run_retry, NULL};
 
 static enum scene_answer fails_for_long(uint32_t producer, uint32_t number, uint32_t attempt)
 {
@@ -150,7 +151,7 @@ static int run_retry_rotation(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_retry_rotation = {"retry-rotation", "failed events outlive the segment they came in",
-                                                     NULL, run_retry_rotation};
+                                                     NULL, run_retry_rotation, NULL};
 
 static enum scene_answer refuses_some(uint32_t producer, uint32_t number, uint32_t attempt)
 {
@@ -187,7 +188,7 @@ static int run_dead_letters(const char *dir, uint64_t seed)
 
 const struct lab_scenario scenario_dead_letters = {
     "dead-letters", "refused events become dead letters, are deleted, put back, and outlive their sink", NULL,
-    run_dead_letters};
+    run_dead_letters, NULL};
 
 /* -------------------------------------------------------------------------------------------------------- many rows */
 
@@ -220,4 +221,4 @@ static int run_many_rows(const char *dir, uint64_t seed)
 }
 
 const struct lab_scenario scenario_many_rows = {
-    "many-rows", "an acknowledgement of more rows than one transaction takes", NULL, run_many_rows};
+    "many-rows", "an acknowledgement of more rows than one transaction takes", NULL, run_many_rows, NULL};

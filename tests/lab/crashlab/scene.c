@@ -145,6 +145,12 @@ void scene_keep_house(struct spool *spool)
     store_tell_change(spool->store, false);
 }
 
+int scene_rotate(struct spool *spool)
+{
+    int code = log_rotate(spool->store->log, 1, deadline_in_ms(PATIENCE_MS));
+    return code ? scene_fail(code, "beginning another segment") : 0;
+}
+
 uint64_t scene_recovered(const struct spool *spool)
 {
     return atomic_load(&spool->store->recovered_events);

@@ -29,6 +29,8 @@ struct spool *scene_open(const char *dir, const struct scene_options *options);
 int scene_close(struct spool *spool);
 /* The keeper's round (adopting journals, deleting segments), now instead of within a second. */
 void scene_keep_house(struct spool *spool);
+/* Seals the current segment. */
+int scene_rotate(struct spool *spool);
 /* Events taken over from journals of dead processes so far; and waiting until there are that many. */
 uint64_t scene_recovered(const struct spool *spool);
 int scene_wait_recovered(struct spool *spool, uint64_t events);
