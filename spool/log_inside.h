@@ -40,6 +40,7 @@ struct log_note {
     char file[SEGMENT_LABEL_SIZE];
     char what[256];
     uint64_t events;
+    bool is_warning; /* nothing is damaged: it is only logged */
 };
 
 /* A damaged block that was told; or, in a log open for reading, a segment that is left out (lane LOG_WHOLE_SEGMENT); or one
@@ -127,8 +128,8 @@ int log_repair(struct log *log, uint64_t deadline_ns);
 int log_repair_locked(struct log *log);
 /* Likewise: the newest is a stand-in. Rebuilds it if the disk has room now: LOG_AGAIN, else ENOSPC and friends. */
 int log_replace_standin(struct log *log);
-/* Mutex held: remembers that something is to be told. */
-void log_note(struct log *log, uint64_t number, uint64_t events, const char *format, ...)
+/* Mutex held: remembers that something is to be told. NULL: there is no memory. */
+struct log_note *log_note(struct log *log, uint64_t number, uint64_t events, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void log_free_note(struct log *log, struct log_note *note);
 /* No lock held: tells it. */

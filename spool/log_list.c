@@ -293,8 +293,7 @@ int log_settle(struct log *log)
     struct log_entry *newest = log_newest(log);
     if (!newest || !newest->segment)
         return SPOOL_OK;
-    int code = segment_settle(newest->segment);
-    if (!code)
+    if (!newest->unflushed && segment_settle(newest->segment) == SPOOL_OK)
         return SPOOL_OK;
     newest->broken = newest->unflushed = true;
     return LOG_BROKEN;

@@ -31,12 +31,12 @@ void log_free_note(struct log *log, struct log_note *note)
         free(note);
 }
 
-void log_note(struct log *log, uint64_t number, uint64_t events, const char *format, ...)
+struct log_note *log_note(struct log *log, uint64_t number, uint64_t events, const char *format, ...)
 {
     va_list args;
     struct log_note *note = new_note(log);
     if (!note)
-        return;
+        return NULL;
     segment_label(number, note->file);
     va_start(args, format);
     vsnprintf(note->what, sizeof note->what, format, args);
@@ -44,6 +44,15 @@ void log_note(struct log *log, uint64_t number, uint64_t events, const char *for
     note->events = events;
     note->next = log->notes;
     log->notes = note;
+    return note;
+}
+
+static void tell(struct log *log, const struct log_note *note)
+{
+    if (note->is_warning)
+        report(&log->options.reporter, SPOOL_LOG_WARNING, "%s: %s", note->file, note->what);
+    else if (log->options.damaged)
+        log->options.damaged(log->options.damaged_user, note->file, note->what, note->events);
 }
 
 static struct log_note *in_order(struct log_note *notes)
@@ -66,8 +75,7 @@ void log_tell(struct log *log)
     pthread_mutex_unlock(&log->mutex);
     while (notes) {
         struct log_note *next = notes->next;
-        if (log->options.damaged)
-            log->options.damaged(log->options.damaged_user, notes->file, notes->what, notes->events);
+        tell(log, notes);
         pthread_mutex_lock(&log->mutex);
         log_free_note(log, notes);
         pthread_mutex_unlock(&log->mutex);
@@ -217,6 +225,7 @@ static int rebuild(struct log *log, size_t index, const char *why)
     struct salvage_result result;
     uint64_t number = log->entries[index].number;
     int code = make_hint(log, index, &hint);
+    hint.is_whole = log->entries[index].unflushed;
     if (!code)
         code = segment_salvage(log->options.dir, number, &hint, &result);
     if (is_no_room(code) && !log->entries[index].segment)
@@ -224,10 +233,14 @@ static int rebuild(struct log *log, size_t index, const char *why)
     if (code)
         return code;
     log->entries[index].broken = false;
-    log_note(log, number, result.lost,
-             "%s; %" PRIu64 " block(s) with %" PRIu64 " event(s) were saved, %s%" PRIu64
-             " lost; the damaged file is in quarantine/",
-             why, result.blocks, result.events, result.end_known ? "" : "at least ", result.lost);
+    struct log_note *note = log_note(log, number, result.lost,
+                                     "%s; %" PRIu64 " block(s) with %" PRIu64 " event(s) were saved, %s%" PRIu64
+                                     " lost%s",
+                                     why, result.blocks, result.events, result.end_known ? "" : "at least ", result.lost,
+                                     hint.is_whole && !result.lost ? "" : "; the damaged file is in quarantine/");
+    if (note)
+        note->is_warning = hint.is_whole && !result.lost;
+    log->entries[index].unflushed = false;
     return SPOOL_OK;
 }
 
@@ -248,10 +261,8 @@ static int repair_entry(struct log *log, size_t index)
     char why[160];
     log_forget(log, index);
     entry->broken = false;
-    if (entry->unflushed) {
-        entry->unflushed = false; /* if it cannot be rebuilt it is flushed again, and told again */
+    if (entry->unflushed)
         return rebuild(log, index, "it cannot be flushed");
-    }
     int code = log_load(log, index, true); /* a peer may have rebuilt it; and the message says what is wrong */
     if (code != LOG_BROKEN)
         return code == LOG_AGAIN ? SPOOL_OK : code;

@@ -11,6 +11,7 @@ struct salvage_hint {
     uint64_t base[LANES], end[LANES];
     struct spool_id max_before;
     bool newest;
+    bool is_whole; /* it is only to be written anew: nothing is kept of the old file if nothing is lost */
 };
 struct salvage_result {
     uint64_t blocks, events; /* saved */
