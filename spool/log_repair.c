@@ -225,7 +225,6 @@ static int rebuild(struct log *log, size_t index, const char *why)
     struct salvage_result result;
     uint64_t number = log->entries[index].number;
     int code = make_hint(log, index, &hint);
-    hint.is_whole = log->entries[index].unflushed;
     if (!code)
         code = segment_salvage(log->options.dir, number, &hint, &result);
     if (is_no_room(code) && !log->entries[index].segment)
@@ -233,14 +232,10 @@ static int rebuild(struct log *log, size_t index, const char *why)
     if (code)
         return code;
     log->entries[index].broken = false;
-    struct log_note *note = log_note(log, number, result.lost,
-                                     "%s; %" PRIu64 " block(s) with %" PRIu64 " event(s) were saved, %s%" PRIu64
-                                     " lost%s",
-                                     why, result.blocks, result.events, result.end_known ? "" : "at least ", result.lost,
-                                     hint.is_whole && !result.lost ? "" : "; the damaged file is in quarantine/");
-    if (note)
-        note->is_warning = hint.is_whole && !result.lost;
-    log->entries[index].unflushed = false;
+    log_note(log, number, result.lost,
+             "%s; %" PRIu64 " block(s) with %" PRIu64 " event(s) were saved, %s%" PRIu64
+             " lost; the damaged file is in quarantine/",
+             why, result.blocks, result.events, result.end_known ? "" : "at least ", result.lost);
     return SPOOL_OK;
 }
 
@@ -254,15 +249,39 @@ int log_replace_standin(struct log *log)
     return LOG_AGAIN;
 }
 
+/* A flush failed, nothing is damaged. What is read goes on in any case; what would rely on the flush tries again. */
+static int rewrite(struct log *log, size_t index)
+{
+    struct log_entry *entry = &log->entries[index];
+    uint64_t number = entry->number;
+    entry->broken = false;
+    int code = log_load(log, index, true);
+    if (code)
+        return code;
+    code = segment_rewrite(log->options.dir, entry->segment);
+    if (code)
+        return code;
+    log_forget(log, index);
+    entry->unflushed = false;
+    struct log_note *note = log_note(log, number, 0, "could not be flushed, and was written anew");
+    if (note)
+        note->is_warning = true;
+    return SPOOL_OK;
+}
+
 static int repair_entry(struct log *log, size_t index)
 {
     struct log_entry *entry = &log->entries[index];
     bool news;
     char why[160];
+    if (entry->unflushed) {
+        int code = rewrite(log, index);
+        if (code != LOG_BROKEN)
+            return code == LOG_AGAIN ? SPOOL_OK : code;
+        entry->unflushed = false; /* it is damaged, too */
+    }
     log_forget(log, index);
     entry->broken = false;
-    if (entry->unflushed)
-        return rebuild(log, index, "it cannot be flushed");
     int code = log_load(log, index, true); /* a peer may have rebuilt it; and the message says what is wrong */
     if (code != LOG_BROKEN)
         return code == LOG_AGAIN ? SPOOL_OK : code;

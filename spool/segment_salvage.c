@@ -288,7 +288,7 @@ static int take_back(int fd, const char *tmp, const char *name, const char *dama
 
 /* The new file takes the name in the same instant as the old one loses it. Where the file system cannot do that, a
  * crash in between leaves the old one under its third name, from where the next open puts it back (log.c). */
-static int swap(const struct dir *dir, const char *tmp, const char *name, const char *damaged)
+int segment_swap(const struct dir *dir, const char *tmp, const char *name, const char *damaged)
 {
     int fd = dir->segments_fd;
     bool swapped = renameat2(fd, tmp, fd, name, RENAME_EXCHANGE) == 0;
@@ -323,16 +323,7 @@ static int check_room(const struct dir *dir, const struct salvage *salvage)
     return free >= need ? SPOOL_OK : err_errno(ENOSPC, "%llu KiB are needed", (unsigned long long)need >> 10);
 }
 
-/* Done, whatever becomes of the old file: what is still there at the next open goes to quarantine/ then. */
-static void put_away(const struct dir *dir, const char *damaged, bool keep)
-{
-    if (keep)
-        dir_quarantine(dir, dir->segments_fd, damaged);
-    else
-        unlinkat(dir->segments_fd, damaged, 0);
-}
-
-static int replace_file(const struct dir *dir, const char *name, const struct salvage_hint *hint, struct salvage *salvage)
+static int replace_file(const struct dir *dir, const char *name, struct salvage *salvage)
 {
     char tmp[SEGMENT_NAME_SIZE + 8], damaged[SEGMENT_NAME_SIZE + 12];
     snprintf(tmp, sizeof tmp, "%s.tmp", name);
@@ -341,9 +332,9 @@ static int replace_file(const struct dir *dir, const char *name, const struct sa
     if (!code)
         code = segment_create(dir, tmp, map_bytes_for(dir, salvage), build, salvage);
     if (!code)
-        code = swap(dir, tmp, name, damaged);
-    if (!code)
-        put_away(dir, damaged, !hint->is_whole || salvage->result.lost);
+        code = segment_swap(dir, tmp, name, damaged);
+    if (!code) /* done: what cannot go to quarantine/ now does so at the next open */
+        dir_quarantine(dir, dir->segments_fd, damaged);
     return code;
 }
 
@@ -375,7 +366,7 @@ static int salvage_file(const struct dir *dir, uint64_t number, const struct sal
         make_head(&salvage, number, hint);
         make_tally(&salvage, hint);
         code = ret_segment ? segment_create_standin(dir, number, map_bytes_for(dir, &salvage), build, &salvage, ret_segment)
-                           : replace_file(dir, name, hint, &salvage);
+                           : replace_file(dir, name, &salvage);
     }
     close(fd);
     segment_find_free(&salvage.found);

@@ -11,7 +11,6 @@ struct salvage_hint {
     uint64_t base[LANES], end[LANES];
     struct spool_id max_before;
     bool newest;
-    bool is_whole; /* it is only to be written anew: nothing is kept of the old file if nothing is lost */
 };
 struct salvage_result {
     uint64_t blocks, events; /* saved */
@@ -28,6 +27,17 @@ int segment_salvage(const struct dir *dir, uint64_t number, const struct salvage
  * segment_close(). */
 int segment_salvage_in_memory(const struct dir *dir, uint64_t number, const struct salvage_hint *hint,
                               struct salvage_result *ret, struct segment **ret_segment);
+
+/* The whole file `tmp` takes the name of a segment, whose file gets the name `old`. After a failure everything is as it was,
+ * and `tmp` is gone. */
+int segment_swap(const struct dir *dir, const char *tmp, const char *name, const char *old);
+
+/* ---- segment_rewrite.c ---- */
+
+/* Copies an open segment, which is whole, into a new file in its place: after a flush has failed, no later one of the same
+ * file can be believed (the kernel takes its pages for clean), but all of it can be read. log.lock is held exclusively.
+ * The caller opens it anew; after a failure everything is as it was. */
+int segment_rewrite(const struct dir *dir, const struct segment *segment);
 
 /* ---- segment_find.c: the search ---- */
 
