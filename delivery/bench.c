@@ -123,18 +123,23 @@ void bench_set_reason(struct bench *bench, struct bench_item *item, const char *
         item->reason = (uint32_t)at + 1; /* without memory the event is kept and only its reason lost */
 }
 
-void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, ...)
+void delivery_failv(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args)
 {
     delivery->outcome = outcome;
     struct bench *bench = at_work;
     if (!bench || delivery < bench->deliveries || delivery >= bench->deliveries + bench->open)
         return;
     char text[REASON_MAX + 1];
+    vsnprintf(text, sizeof text, format, args);
+    bench_set_reason(bench, &bench->items[bench->item_of[delivery - bench->deliveries]], text);
+}
+
+void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    delivery_failv(delivery, outcome, format, args);
     va_end(args);
-    bench_set_reason(bench, &bench->items[bench->item_of[delivery - bench->deliveries]], text);
 }
 
 /* ------------------------------------------------------------------------------------------------------ delivering */

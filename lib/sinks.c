@@ -24,14 +24,18 @@ int spool_sink_load(struct spool *spool, const char *name, const char *kind, con
     int code = check_writable(spool, name);
     if (code)
         return code;
-    const struct spool_sink *sink = kind ? delivery_builtin_sink(kind) : NULL;
-    if (!sink)
-        return err_set(SPOOL_ENOTFOUND, "sink %s: there is no kind \"%s\"; known are null, stdout, file", name,
-                       kind ? kind : "(null)");
-    code = delivery_builtin_check(kind, json_config);
+    struct delivery_kind found;
+    code = delivery_kind_find(kind, NULL, &found);
+    if (!code)
+        code = delivery_kind_check(&found, json_config);
     if (code)
         return err_prefix(code, "sink %s", name);
-    return delivery_sink_add(spool->delivery, name, sink, json_config, options);
+    return delivery_sink_add(spool->delivery, name, found.sink, json_config, options);
+}
+
+int spool_sink_kind_each(int (*each)(void *user, const struct spool_sink_kind *kind), void *user)
+{
+    return each ? delivery_kind_each(each, user) : err_set(SPOOL_EINVAL, "spool_sink_kind_each: no callback was given");
 }
 
 /* ---------------------------------------------------------------------------------------- those registered before */
@@ -56,14 +60,18 @@ static int load_one(void *user, const struct store_sink *sink)
     struct loading *loading = user;
     struct delivery *delivery = loading->spool->delivery;
     struct delivery_sink_status status;
-    const struct spool_sink *known = delivery_builtin_sink(sink->kind);
-    if (!known || delivery_sink_status(delivery, sink->name, &status) == SPOOL_OK)
-        return 0; /* a program's own kind, or here already */
+    struct delivery_kind known;
+    if (delivery_sink_status(delivery, sink->name, &status) == SPOOL_OK)
+        return 0; /* here already */
+    int code = delivery_kind_find(sink->kind, NULL, &known);
+    if (code == SPOOL_ENOTFOUND)
+        return 0; /* a program's own kind */
     char *config = NULL;
     struct spool_sink_options options = SPOOL_SINK_OPTIONS(.order = (enum spool_order)sink->order);
-    int code = store_sink_config(loading->spool->store, sink->name, &config);
     if (!code)
-        code = delivery_sink_add(delivery, sink->name, known, config, &options);
+        code = store_sink_config(loading->spool->store, sink->name, &config);
+    if (!code)
+        code = delivery_sink_add(delivery, sink->name, known.sink, config, &options);
     free(config);
     if (code)
         note_failure(loading, code);
