@@ -58,6 +58,8 @@ UNIT_SRC  := $(sort $(wildcard tests/unit/test_*.c))
 PROG_SRC  := $(sort $(wildcard tests/programs/*.c))
 EX_SRC    := $(sort $(wildcard examples/*.c))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
+# Of sinks: drive.c, and raw_<kind>.c, which does with the kind's library alone what the sink does.
+BENCH_SINKS_SRC := $(sort bench/sinks/drive.c $(foreach kind,null file $(PLUGIN_CAN),$(wildcard bench/sinks/raw_$(kind).c)))
 LABS      := $(sort $(foreach dir,$(wildcard tests/lab/*/),$(if $(wildcard $(dir)*.c),$(notdir $(dir:/=)))))
 LAB_SRC   := $(sort $(wildcard tests/lab/*/*.c))
 MAN       := $(sort $(wildcard man/*.[0-9]))
@@ -66,11 +68,12 @@ MAN       := $(sort $(wildcard man/*.[0-9]))
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ   := $(call obj,$(LIB_SRC))
 PLUGINS   := $(patsubst %,$(BUILD)/sinks/libspool-sink-%.so,$(PLUGIN_CAN))
-ALL_OBJ   := $(call obj,$(LIB_SRC) $(PLUGIN_OWN) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC) $(BENCH_SRC) $(LAB_SRC))
+ALL_OBJ   := $(call obj,$(LIB_SRC) $(PLUGIN_OWN) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC) $(BENCH_SRC) $(BENCH_SINKS_SRC) $(LAB_SRC))
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
 PROG      := $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(PROG_SRC))
 EXAMPLES  := $(patsubst examples/%.c,$(BUILD)/examples/%,$(EX_SRC))
 BENCHES   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
+BENCH_SINKS := $(patsubst bench/sinks/%.c,$(BUILD)/bench/sinks/%,$(BENCH_SINKS_SRC))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -174,6 +177,12 @@ $(BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libspool.a
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lm $(LDFLAGS)
+bench_kind = $(patsubst raw_%,%,$(notdir $(1)))
+$(BENCH_SINKS): $(BUILD)/bench/sinks/%: $(BUILD)/obj/bench/sinks/%.o $(BUILD)/libspool.a
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(if $(PLUGIN_PC_$(call bench_kind,$@)),$(shell pkg-config --libs $(PLUGIN_PC_$(call bench_kind,$@)))) $(LIBS) -lm $(LDFLAGS)
+$(foreach kind,$(PLUGIN_CAN),$(if $(PLUGIN_PC_$(kind)),$(eval $(BUILD)/obj/bench/sinks/raw_$(kind).o: ALLCFLAGS += $(shell pkg-config --cflags $(PLUGIN_PC_$(kind))))))
 
 # The fault laboratory: each folder of tests/lab/ is one program; its flags.mk says what else it is compiled and linked with.
 define LAB
@@ -229,7 +238,8 @@ valgrind: units ## unit tests under valgrind
 	@tests/run --wrap 'valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes' $(UNIT)
 
 C_FILES := $(sort $(wildcard lib/*.[ch] lib/base/*.[ch] clock/*.[ch] spool/*.[ch] delivery/*.[ch] delivery/sinks/*.[ch] \
-             tools/*.[ch] examples/*.[ch] tests/*.h tests/unit/*.[ch] tests/programs/*.[ch] tests/plugins/*.[ch] tests/fuzz/*.[ch] tests/lab/*/*.[ch] bench/*.[ch]))
+             tools/*.[ch] examples/*.[ch] tests/*.h tests/unit/*.[ch] tests/programs/*.[ch] tests/plugins/*.[ch] tests/fuzz/*.[ch] tests/lab/*/*.[ch] bench/*.[ch] \
+             bench/sinks/*.[ch]))
 lint: ## clang-tidy and cppcheck
 	@tests/tools/install-packages clang-tidy cppcheck $(PACKAGES)
 	cppcheck --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 --quiet -j2 \
@@ -258,6 +268,9 @@ large: programs ## a backlog of 4 GiB: opening time, memory while draining (need
 	@BUILD=$(BUILD) LARGE=1 LIMIT=1800 tests/run tests/system/large.py
 bench: benches all ## figures of this machine, ours beside the raw disk's
 	@BUILD=$(BUILD) bench/run.sh
+.PHONY: bench-sinks
+bench-sinks: $(BENCH_SINKS) all ## each sink beside its library's best example, in one run (KINDS, EVENTS, BYTES, ROUNDS)
+	@BUILD=$(BUILD) bench/sinks/run.sh
 bench-quick: benches all ## the same, shorter
 	@BUILD=$(BUILD) QUICK=1 bench/run.sh
 
