@@ -58,6 +58,10 @@ static void load_item(struct bench *bench, enum spool_order order, uint64_t now_
     item->size = (uint32_t)view->packed_size;
     if (order != SPOOL_ORDER_NONE)
         item->key = bench_key(&view->event, order);
+    if (!filter_passes(bench->filter, &view->event)) {
+        item->verdict = VERDICT_FILTERED;
+        return;
+    }
     uint64_t ttl_ns = 0;
     if (view->event.ttl_ms > 0 && !__builtin_mul_overflow(view->event.ttl_ms, NS_PER_MS, &ttl_ns) &&
         now_ns > spool_id_time_ns(&view->id) && now_ns - spool_id_time_ns(&view->id) > ttl_ns)

@@ -79,6 +79,21 @@ const char *delivery_builtin_name(size_t index);                         /* NULL
 /* Reads the configuration of such a sink without opening anything: SPOOL_ECONFIG, with a message that names the key. */
 int delivery_builtin_check(const char *kind, const char *json_config);
 
+/* Opens a sink of a kind, delivers one event to it and closes it, without any spool; as spool_sink_test(). */
+int delivery_probe(const struct spool_sink *sink, const char *config, const struct spool_event *event,
+                   const struct spool_id *id, uint64_t deadline_ns);
+
+/* What the store keeps as a sink's configuration, taken apart. */
+struct delivery_registration {
+    char *config;             /* the sink's own; the text that was given */
+    const char *options_json; /* "{}" if none; in the same memory, or static */
+    struct spool_sink_options options;
+    char *filter, *plugin; /* what `options` points to */
+};
+/* Takes over `text` (malloc'd, as store_sink_config() gives it), but not on failure. SPOOL_EDAMAGED, ENOMEM. */
+int delivery_registration_read(char *text, struct delivery_registration *ret);
+void delivery_registration_free(struct delivery_registration *registration);
+
 /* spool_delivery_fail() and spool_sink_error(), for plugins. */
 void delivery_failv(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));

@@ -53,6 +53,13 @@ int options_take_sink(const struct spool_sink *sink, struct spool_sink *ret)
     return SPOOL_OK;
 }
 
+void options_given(const struct spool_sink_options *options, struct spool_sink_options *ret)
+{
+    *ret = (struct spool_sink_options){.size = sizeof *ret};
+    if (options)
+        options_take_struct(options, options->size, ret, sizeof *ret);
+}
+
 static void fill_defaults(struct spool_sink_options *o)
 {
 #define DEFAULT(field, value) o->field = o->field ? o->field : (value)

@@ -14,6 +14,9 @@ bool options_take_struct(const void *from, size_t given, void *to, size_t known)
 /* Copies the hooks, as many as the sink was built with. SPOOL_EABI, SPOOL_EINVAL. */
 int options_take_sink(const struct spool_sink *sink, struct spool_sink *ret);
 
+/* Copies the options as they were given, which options_take() has accepted; all zero for NULL. */
+void options_given(const struct spool_sink_options *options, struct spool_sink_options *ret);
+
 /* Copies the options, NULL for none, and fills in the defaults. SPOOL_EOPTION, SPOOL_EINVAL. */
 int options_take(const struct spool_sink_options *options, const struct spool_sink *sink,
                  struct spool_sink_options *ret);

@@ -18,6 +18,13 @@ int spool_sink_add(struct spool *spool, const char *name, const struct spool_sin
     return code ? code : delivery_sink_add(spool->delivery, name, sink, json_config, options);
 }
 
+/* The path of the plugin, if that was named by options that are long enough to do so. */
+static const char *plugin_of(const struct spool_sink_options *options)
+{
+    size_t end = offsetof(struct spool_sink_options, plugin) + sizeof options->plugin;
+    return options && options->size >= end ? options->plugin : NULL;
+}
+
 int spool_sink_load(struct spool *spool, const char *name, const char *kind, const char *json_config,
                     const struct spool_sink_options *options)
 {
@@ -25,7 +32,7 @@ int spool_sink_load(struct spool *spool, const char *name, const char *kind, con
     if (code)
         return code;
     struct delivery_kind found;
-    code = delivery_kind_find(kind, NULL, &found);
+    code = delivery_kind_find(kind, plugin_of(options), &found);
     if (!code)
         code = delivery_kind_check(&found, json_config);
     if (code)
@@ -55,28 +62,48 @@ static void note_failure(struct loading *loading, int code)
     snprintf(loading->message, sizeof loading->message, "%s", err_last());
 }
 
+static int add_stored(struct spool *spool, const struct store_sink *sink, struct delivery_registration *stored,
+                      bool *ret_is_own)
+{
+    struct delivery_kind known;
+    int code = delivery_kind_find(sink->kind, stored->plugin, &known);
+    *ret_is_own = code == SPOOL_ENOTFOUND; /* a program's own kind */
+    stored->options.order = (enum spool_order)sink->order;
+    if (!code)
+        code = delivery_sink_add(spool->delivery, sink->name, known.sink, stored->config, &stored->options);
+    return *ret_is_own ? SPOOL_OK : code;
+}
+
+/* Adds a sink as it was registered. *ret_is_own: its kind is not known here, it is some program's own. */
+static int load_stored(struct spool *spool, const struct store_sink *sink, bool *ret_is_own)
+{
+    struct delivery_registration stored;
+    char *text = NULL;
+    int code = store_sink_config(spool->store, sink->name, &text);
+    if (!code)
+        code = delivery_registration_read(text, &stored);
+    if (code) {
+        free(text);
+        return code;
+    }
+    code = add_stored(spool, sink, &stored, ret_is_own);
+    delivery_registration_free(&stored);
+    return code;
+}
+
 static int load_one(void *user, const struct store_sink *sink)
 {
     struct loading *loading = user;
     struct delivery *delivery = loading->spool->delivery;
     struct delivery_sink_status status;
-    struct delivery_kind known;
     if (delivery_sink_status(delivery, sink->name, &status) == SPOOL_OK)
         return 0; /* here already */
-    int code = delivery_kind_find(sink->kind, NULL, &known);
-    if (code == SPOOL_ENOTFOUND)
-        return 0; /* a program's own kind */
-    char *config = NULL;
-    struct spool_sink_options options = SPOOL_SINK_OPTIONS(.order = (enum spool_order)sink->order);
-    if (!code)
-        code = store_sink_config(loading->spool->store, sink->name, &config);
-    if (!code)
-        code = delivery_sink_add(delivery, sink->name, known.sink, config, &options);
-    free(config);
+    bool is_own = false;
+    int code = load_stored(loading->spool, sink, &is_own);
     if (code)
         note_failure(loading, code);
     else
-        loading->n++;
+        loading->n += !is_own;
     return 0;
 }
 

@@ -389,6 +389,10 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
     uint32_t retry_rows_max;       /* events waiting for a retry, then the cursor stops; default 10,000 */
     uint64_t retry_bytes_max;      /* default 64 MiB */
     uint32_t flags;                /* SPOOL_SINK_FROM_NOW */
+    uint32_t linger_ms;            /* a batch that is not full yet waits up to that long for more; default 0 */
+    const char *filter;            /* JSON: which events it gets, by type, agent, priority and tag, see spool.json(5); those
+                                      it does not get are over for it, and counted as filtered; NULL: it gets all */
+    const char *plugin;            /* for spool_sink_load(): the absolute path of the plugin; NULL: searched by kind */
 };
 #define SPOOL_SINK_OPTIONS(...) ((struct spool_sink_options){.size = sizeof(struct spool_sink_options), __VA_ARGS__})
 #define SPOOL_SINK_FROM_NOW (1u << 0) /* a sink not known yet begins with what comes now, not with the oldest there is */
@@ -409,6 +413,12 @@ int spool_sink_load(struct spool *spool, const char *name, const char *kind, con
 /* Adds every registered sink of a known kind that is not added yet, with the configuration stored when it was. Returns
  * the first error after trying all; *ret_n (may be NULL) is the number added. */
 int spool_sink_load_registered(struct spool *spool, size_t *ret_n);
+
+/* Sends one event of the type and tag "spool.probe" to a registered sink, beside the spool: it is opened here with its
+ * configuration, cancelled when the time is over, and closed. SPOOL_OK: it accepted the event. SPOOL_ENOTFOUND, SPOOL_EINVAL
+ * (it keeps a checkpoint: nothing may be written beside it), SPOOL_ECONFIG, SPOOL_EUNAVAILABLE, SPOOL_EREJECTED,
+ * SPOOL_ETIMEOUT (it did not return even then: its thread stays until it does). */
+int spool_sink_test(struct spool *spool, const char *name, uint32_t timeout_ms);
 
 /* Forgets the sink: cursor, retries, checkpoint; its dead letters stay. What only it held is gone. SPOOL_ENOTFOUND,
  * SPOOL_EBUSY (another process delivers to it), SPOOL_ETIMEOUT (not within stop_timeout_ms). */
@@ -474,6 +484,8 @@ struct spool_sink_info {
     const char *last_error;        /* "" if none; only known in the process that delivers */
     uint32_t attempt;              /* unavailable that many times in a row */
     uint64_t next_try_ms;          /* from now, while down */
+    uint64_t filtered_events;      /* passed over by its filter, since it was registered */
+    const char *options_json;      /* the options it was added with that are not the default; "{}" if none */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */
