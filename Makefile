@@ -22,12 +22,44 @@ LIBS      := -llmdb -ljansson -lzstd -pthread
 Q         := $(if $(V),,@)
 say        = $(if $(V),,@echo '  $(1) $(subst $(CURDIR)/,,$@)')
 
-LIB_SRC   := $(sort $(wildcard lib/*.c lib/base/*.c clock/*.c spool/*.c delivery/*.c delivery/sinks/*.c))
+# Sinks that are plugins: delivery/sinks/<kind>.c and <kind>_*.c, none of which is part of the library. Of each: what
+# pkg-config calls its library (none: it needs none), and the Debian package of that.
+PLUGIN_KINDS := exec http kafka nats otlp postgres redis sqlite syslog
+PLUGIN_PC_http     := libcurl libzstd
+PLUGIN_DEB_http    := libcurl4-openssl-dev
+PLUGIN_PC_kafka    := rdkafka
+PLUGIN_DEB_kafka   := librdkafka-dev
+PLUGIN_PC_nats     := libnats
+PLUGIN_DEB_nats    := libnats-dev
+PLUGIN_PC_otlp     := libcurl libprotobuf-c
+PLUGIN_DEB_otlp    := libcurl4-openssl-dev libprotobuf-c-dev protobuf-c-compiler
+PLUGIN_PC_postgres := libpq
+PLUGIN_DEB_postgres := libpq-dev
+PLUGIN_PC_redis    := hiredis
+PLUGIN_DEB_redis   := libhiredis-dev
+PLUGIN_PC_sqlite   := sqlite3
+PLUGIN_DEB_sqlite  := libsqlite3-dev
+PLUGIN_PC_syslog   := openssl
+PLUGIN_DEB_syslog  := libssl-dev
+# What a plugin takes of another one's files, such as PLUGIN_SRC_otlp := delivery/sinks/http_transfer.c
+PLUGIN_SRC_otlp    :=
+
+plugin_src     = $(sort $(wildcard delivery/sinks/$(1).c delivery/sinks/$(1)_*.c) $(PLUGIN_SRC_$(1)))
+PLUGIN_ALL    := $(foreach kind,$(PLUGIN_KINDS),$(if $(wildcard delivery/sinks/$(kind).c),$(kind)))
+PLUGIN_CAN    := $(foreach kind,$(PLUGIN_ALL),$(if $(PLUGIN_PC_$(kind)),$(if $(shell pkg-config --exists $(PLUGIN_PC_$(kind)) && echo yes),$(kind)),$(kind)))
+PLUGIN_HELPER := $(sort $(wildcard delivery/sinks/plugin_*.c))
+PLUGIN_OWN    := $(sort $(foreach kind,$(PLUGIN_ALL),$(call plugin_src,$(kind))) $(PLUGIN_HELPER))
+# Of the library, what plugins may be linked with too: nothing that defines a spool_*.
+PLUGIN_BASE   := $(patsubst %,lib/base/%.c,base64 buffer json_scan json_tree json_write sync time units utf8) delivery/sinks/config.c
+
+LIB_SRC   := $(filter-out $(PLUGIN_OWN),$(sort $(wildcard lib/*.c lib/base/*.c clock/*.c spool/*.c delivery/*.c delivery/sinks/*.c)))
 TOOL_SRC  := $(sort $(wildcard tools/*.c))
 UNIT_SRC  := $(sort $(wildcard tests/unit/test_*.c))
 PROG_SRC  := $(sort $(wildcard tests/programs/*.c))
 EX_SRC    := $(sort $(wildcard examples/*.c))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
+# Of sinks: drive.c, and raw_<kind>.c, which does with the kind's library alone what the sink does.
+BENCH_SINKS_SRC := $(sort bench/sinks/drive.c $(foreach kind,null file $(PLUGIN_CAN),$(wildcard bench/sinks/raw_$(kind).c)))
 LABS      := $(sort $(foreach dir,$(wildcard tests/lab/*/),$(if $(wildcard $(dir)*.c),$(notdir $(dir:/=)))))
 LAB_SRC   := $(sort $(wildcard tests/lab/*/*.c))
 MAN       := $(sort $(wildcard man/*.[0-9]))
@@ -35,24 +67,29 @@ MAN       := $(sort $(wildcard man/*.[0-9]))
 
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ   := $(call obj,$(LIB_SRC))
-ALL_OBJ   := $(call obj,$(LIB_SRC) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC) $(BENCH_SRC) $(LAB_SRC))
+PLUGINS   := $(patsubst %,$(BUILD)/sinks/libspool-sink-%.so,$(PLUGIN_CAN))
+ALL_OBJ   := $(call obj,$(LIB_SRC) $(PLUGIN_OWN) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC) $(BENCH_SRC) $(BENCH_SINKS_SRC) $(LAB_SRC))
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
 PROG      := $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(PROG_SRC))
 EXAMPLES  := $(patsubst examples/%.c,$(BUILD)/examples/%,$(EX_SRC))
 BENCHES   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
+BENCH_SINKS := $(patsubst bench/sinks/%.c,$(BUILD)/bench/sinks/%,$(BENCH_SINKS_SRC))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all help deps demo check clean
-all: deps-quick $(BUILD)/libspool.a $(BUILD)/libspool.so.$(SOVERSION) $(if $(TOOL_SRC),$(BUILD)/spool) $(BUILD)/libspool.pc $(EXAMPLES) ## the library, the command, the examples
+all: deps-quick $(BUILD)/libspool.a $(BUILD)/libspool.so.$(SOVERSION) $(if $(TOOL_SRC),$(BUILD)/spool) $(BUILD)/libspool.pc $(EXAMPLES) plugins ## the library, the command, the plugins, the examples
 
 help: ## this list
 	@grep -hE '^[a-z][a-z.-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 # ---------------------------------------------------------------------------------------------------- what it needs
 PACKAGES := gcc make pkg-config liblmdb-dev libjansson-dev libzstd-dev
-CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin
+# Servers and clients that the tests of sinks talk to.
+SERVER_PACKAGES :=
+CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin \
+                  $(sort $(foreach kind,$(PLUGIN_ALL),$(PLUGIN_DEB_$(kind)))) $(SERVER_PACKAGES)
 .PHONY: deps deps-quick
 deps: ## install missing packages with apt (asks sudo when not root)
 	@tests/tools/install-packages $(CHECK_PACKAGES)
@@ -83,6 +120,40 @@ $(BUILD)/libspool-inside.a: $(LIB_OBJ)
 	$(call say,AR  )
 	$(Q)rm -f $@ && ar rcs $@ $^
 
+# Plugins: linked with the helpers they use, and export nothing but their description.
+SINK_DIR := $(PREFIX)/lib/libspool
+plugin_helpers := $(BUILD)/sinks/helpers.a
+$(plugin_helpers): $(call obj,$(PLUGIN_HELPER) $(PLUGIN_BASE))
+	@install -d -m 755 $(@D)
+	$(call say,AR  )
+	$(Q)rm -f $@ && ar rcs $@ $^
+define PLUGIN
+$(call obj,$(call plugin_src,$(1))): ALLCFLAGS += $(if $(PLUGIN_PC_$(1)),$(shell pkg-config --cflags $(PLUGIN_PC_$(1))))
+$(BUILD)/sinks/libspool-sink-$(1).so: $(call obj,$(call plugin_src,$(1))) $(plugin_helpers) delivery/sinks/plugin.map
+	@install -d -m 755 $$(@D)
+	$$(call say,LINK)
+	$$(Q)$$(CC) -shared -Wl,--version-script=delivery/sinks/plugin.map -Wl,-z,defs $$(SANFLAGS) -o $$@ $$(filter %.o %.a,$$^) \
+	    $(if $(PLUGIN_PC_$(1)),$(shell pkg-config --libs $(PLUGIN_PC_$(1)))) $$(PLUGIN_LIBS_$(1)) -ljansson -pthread $$(LDFLAGS)
+endef
+$(foreach kind,$(PLUGIN_CAN),$(eval $(call PLUGIN,$(kind))))
+.PHONY: plugins
+plugins: $(PLUGINS)
+	$(foreach kind,$(filter-out $(PLUGIN_CAN),$(PLUGIN_ALL)),@echo '  the $(kind) sink is not built: it needs $(PLUGIN_DEB_$(kind))')
+# Plugins of the tests, made as somebody outside makes one: from spool.h alone. old.c has a frozen copy of it.
+TEST_PLUGINS := $(BUILD)/tests/plugins/libspool-sink-echo.so $(BUILD)/tests/plugins/libspool-sink-old.so
+$(BUILD)/tests/plugins/libspool-sink-%.so: tests/plugins/%.c lib/spool.h tests/plugins/abi1/spool.h
+	@install -d -m 755 $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) -std=c11 -Wall -Wextra -Wmissing-prototypes -Werror $(OPT) $(SANFLAGS) -shared -fPIC -I$(if $(filter old,$*),tests/plugins/abi1,lib) -o $@ $< $(LDFLAGS)
+$(BUILD)/obj/tests/unit/test_plugin.o: CPPFLAGS += -DTEST_PLUGINS='"$(abspath $(BUILD))/tests/plugins"' -DTEST_SOURCES='"$(CURDIR)"'
+# The library knows the folder that plugins are installed into, and is made anew for another PREFIX.
+$(BUILD)/sink-dir: FORCE
+	@mkdir -p $(@D) && { echo '$(SINK_DIR)' | cmp -s - $@ || echo '$(SINK_DIR)' > $@; }
+.PHONY: FORCE
+FORCE:
+$(BUILD)/obj/delivery/plugin_search.o: $(BUILD)/sink-dir
+$(BUILD)/obj/delivery/plugin_search.o: CPPFLAGS += -DSPOOL_SINK_DIR='"$(SINK_DIR)"'
+
 $(BUILD)/libspool.pc: lib/libspool.pc.in Makefile
 	@mkdir -p $(@D)
 	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
@@ -106,6 +177,12 @@ $(BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libspool.a
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lm $(LDFLAGS)
+bench_kind = $(patsubst raw_%,%,$(notdir $(1)))
+$(BENCH_SINKS): $(BUILD)/bench/sinks/%: $(BUILD)/obj/bench/sinks/%.o $(BUILD)/libspool.a
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(if $(PLUGIN_PC_$(call bench_kind,$@)),$(shell pkg-config --libs $(PLUGIN_PC_$(call bench_kind,$@)))) $(LIBS) -lm $(LDFLAGS)
+$(foreach kind,$(PLUGIN_CAN),$(if $(PLUGIN_PC_$(kind)),$(eval $(BUILD)/obj/bench/sinks/raw_$(kind).o: ALLCFLAGS += $(shell pkg-config --cflags $(PLUGIN_PC_$(kind))))))
 
 # The fault laboratory: each folder of tests/lab/ is one program; its flags.mk says what else it is compiled and linked with.
 define LAB
@@ -119,8 +196,8 @@ $(foreach lab,$(filter-out common,$(LABS)),$(eval $(call LAB,$(lab))))
 
 .PHONY: units programs benches labs
 labs: $(patsubst %,$(BUILD)/lab/%,$(filter-out common,$(LABS)))
-units: $(UNIT)
-programs: $(PROG) $(if $(TOOL_SRC),$(BUILD)/spool) $(EXAMPLES)
+units: $(UNIT) plugins $(TEST_PLUGINS)
+programs: plugins $(TEST_PLUGINS) $(PROG) $(if $(TOOL_SRC),$(BUILD)/spool) $(EXAMPLES)
 benches: $(BENCHES)
 
 # ------------------------------------------------------------------------------------------------------- main jobs
@@ -131,11 +208,12 @@ demo: all ## the main job: an agent is killed again and again, and nothing is lo
 # sanitizers, valgrind.
 # The long ones of the laboratory come first, so that two at a time end together.
 CHECK_SCRIPTS := $(wildcard tests/lab/*/check.* tests/models/check.sh) $(sort $(wildcard tests/cli/*.sh tests/system/*.py \
-                     tests/crash/*.py tests/docs/*.sh tests/docs/*.py tests/build/*.sh))
+                     tests/crash/*.py tests/docs/*.sh tests/docs/*.py tests/build/*.sh \
+                     tests/sinks/*.sh tests/sinks/*.py))
 # ThreadSanitizer for what has threads; valgrind for what has neither many threads nor many processes.
 TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%,clock sync lock wake journal journal_flush log log_peers state state_ack \
                      store store_lost store_remains delivery delivery_retry delivery_stop delivery_checkpoint delivery_refused sink_file \
-                     public public_peers config)
+                     public public_peers config plugin filter)
 ASAN_UNIT     := $(UNIT:$(BUILD)/%=build/asan/%)
 check: ## all tests (installs what they need); ends with "N passed, 0 failed"
 	@tests/tools/install-packages $(CHECK_PACKAGES)
@@ -160,7 +238,8 @@ valgrind: units ## unit tests under valgrind
 	@tests/run --wrap 'valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes' $(UNIT)
 
 C_FILES := $(sort $(wildcard lib/*.[ch] lib/base/*.[ch] clock/*.[ch] spool/*.[ch] delivery/*.[ch] delivery/sinks/*.[ch] \
-             tools/*.[ch] examples/*.[ch] tests/*.h tests/unit/*.[ch] tests/programs/*.[ch] tests/fuzz/*.[ch] tests/lab/*/*.[ch] bench/*.[ch]))
+             tools/*.[ch] examples/*.[ch] tests/*.h tests/unit/*.[ch] tests/programs/*.[ch] tests/plugins/*.[ch] tests/fuzz/*.[ch] tests/lab/*/*.[ch] bench/*.[ch] \
+             bench/sinks/*.[ch]))
 lint: ## clang-tidy and cppcheck
 	@tests/tools/install-packages clang-tidy cppcheck $(PACKAGES)
 	cppcheck --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 --quiet -j2 \
@@ -189,6 +268,9 @@ large: programs ## a backlog of 4 GiB: opening time, memory while draining (need
 	@BUILD=$(BUILD) LARGE=1 LIMIT=1800 tests/run tests/system/large.py
 bench: benches all ## figures of this machine, ours beside the raw disk's
 	@BUILD=$(BUILD) bench/run.sh
+.PHONY: bench-sinks
+bench-sinks: $(BENCH_SINKS) all ## each sink beside its library's best example, in one run (KINDS, EVENTS, BYTES, ROUNDS)
+	@BUILD=$(BUILD) bench/sinks/run.sh
 bench-quick: benches all ## the same, shorter
 	@BUILD=$(BUILD) QUICK=1 bench/run.sh
 
@@ -220,13 +302,15 @@ install: all ## into PREFIX (default /usr/local), below DESTDIR
 	ln -sf libspool.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libspool.so
 	install -m 644 lib/spool.h $(DESTDIR)$(PREFIX)/include/spool.h
+	$(if $(PLUGINS),install -d $(DESTDIR)$(SINK_DIR) && install -m 755 $(PLUGINS) $(DESTDIR)$(SINK_DIR)/)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' lib/libspool.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/libspool.pc
 	@for page in $(MAN); do dir=$(MANDIR)/man$${page##*.}; install -d $$dir && install -m 644 $$page $$dir/ || exit 1; \
 	    for name in $$(tests/tools/man-names $$page); do ln -sf $${page##*/} $$dir/$$name.$${page##*.} || exit 1; done; done
 uninstall: ## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/spool $(DESTDIR)$(PREFIX)/lib/libspool.a $(DESTDIR)$(PREFIX)/lib/libspool.so.$(VERSION) \
 	    $(DESTDIR)$(PREFIX)/lib/$(SONAME) $(DESTDIR)$(PREFIX)/lib/libspool.so $(DESTDIR)$(PREFIX)/include/spool.h \
-	    $(DESTDIR)$(PREFIX)/lib/pkgconfig/libspool.pc
+	    $(DESTDIR)$(PREFIX)/lib/pkgconfig/libspool.pc $(patsubst %,$(DESTDIR)$(SINK_DIR)/libspool-sink-%.so,$(PLUGIN_ALL))
+	@! [ -d $(DESTDIR)$(SINK_DIR) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(SINK_DIR)
 	@for page in $(MAN); do dir=$(MANDIR)/man$${page##*.}; rm -f $$dir/$${page##*/} || exit 1; \
 	    for name in $$(tests/tools/man-names $$page); do rm -f $$dir/$$name.$${page##*.} || exit 1; done; done
 

@@ -74,6 +74,7 @@ static void move_counts(struct answers *to, struct answers *from)
     to->any |= from->any;
     to->delivered += from->delivered;
     to->dropped += from->dropped;
+    to->filtered += from->filtered;
     to->bytes += from->bytes;
     if (from->checkpoint_size > 0) {
         memcpy(to->checkpoint, from->checkpoint, from->checkpoint_size);
@@ -124,6 +125,7 @@ void answers_ack(const struct answers *a, uint32_t sink_id, uint64_t generation,
         .generation = generation,
         .delivered = a->delivered,
         .dropped = a->dropped,
+        .filtered = a->filtered,
         .checkpoint = a->checkpoint,
         .checkpoint_size = a->checkpoint_size,
         .retries = a->retries,
@@ -152,7 +154,7 @@ void answers_clear(struct answers *a)
     for (size_t i = 0; i < a->dead_count; i++)
         free((void *)a->dead[i].packed);
     a->retry_count = a->done_count = a->dead_count = a->bytes = 0;
-    a->delivered = a->dropped = a->upto = 0;
+    a->delivered = a->dropped = a->filtered = a->upto = 0;
     a->checkpoint_size = 0;
     a->any = a->sealed = false;
 }

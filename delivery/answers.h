@@ -19,7 +19,7 @@ struct answers {
     bool any;      /* there is something to acknowledge */
     bool sealed;   /* cursors and ranges are filled in */
     uint64_t upto; /* the sink's count of answered batches that this covers */
-    uint64_t delivered, dropped;
+    uint64_t delivered, dropped, filtered;
     uint64_t cursor[LANES];
     struct store_range ranges[LANES][STORE_RANGES_MAX];
     uint32_t range_count[LANES];

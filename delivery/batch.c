@@ -45,8 +45,8 @@ void batch_clear(struct batch *batch)
         store_block_unref(batch->pieces[i].block);
     for (size_t i = 0; i < batch->row_count; i++)
         free(batch->rows[i].packed);
-    batch->piece_count = batch->row_count = batch->bytes = 0;
-    batch->count = 0;
+    batch->piece_count = batch->row_count = batch->bytes = batch->wanted_bytes = 0;
+    batch->count = batch->wanted = 0;
     batch->next = NULL;
 }
 

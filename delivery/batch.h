@@ -35,7 +35,8 @@ struct batch {
     uint32_t slot;      /* BATCH_CLOSE: which state */
     uint64_t first_seq; /* BATCH_LOG: [first_seq, first_seq + count) */
     uint32_t count;
-    size_t bytes;               /* packed */
+    uint32_t wanted;            /* of them, those that pass the sink's filter */
+    size_t bytes, wanted_bytes; /* packed */
     struct batch_piece *pieces; /* BATCH_LOG */
     size_t piece_count, piece_cap;
     struct batch_row *rows; /* BATCH_RETRY */

@@ -58,6 +58,10 @@ static void load_item(struct bench *bench, enum spool_order order, uint64_t now_
     item->size = (uint32_t)view->packed_size;
     if (order != SPOOL_ORDER_NONE)
         item->key = bench_key(&view->event, order);
+    if (!filter_passes(bench->filter, &view->event)) {
+        item->verdict = VERDICT_FILTERED;
+        return;
+    }
     uint64_t ttl_ns = 0;
     if (view->event.ttl_ms > 0 && !__builtin_mul_overflow(view->event.ttl_ms, NS_PER_MS, &ttl_ns) &&
         now_ns > spool_id_time_ns(&view->id) && now_ns - spool_id_time_ns(&view->id) > ttl_ns)
@@ -123,18 +127,23 @@ void bench_set_reason(struct bench *bench, struct bench_item *item, const char *
         item->reason = (uint32_t)at + 1; /* without memory the event is kept and only its reason lost */
 }
 
-void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, ...)
+void delivery_failv(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args)
 {
     delivery->outcome = outcome;
     struct bench *bench = at_work;
     if (!bench || delivery < bench->deliveries || delivery >= bench->deliveries + bench->open)
         return;
     char text[REASON_MAX + 1];
+    vsnprintf(text, sizeof text, format, args);
+    bench_set_reason(bench, &bench->items[bench->item_of[delivery - bench->deliveries]], text);
+}
+
+void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    delivery_failv(delivery, outcome, format, args);
     va_end(args);
-    bench_set_reason(bench, &bench->items[bench->item_of[delivery - bench->deliveries]], text);
 }
 
 /* ------------------------------------------------------------------------------------------------------ delivering */

@@ -10,6 +10,7 @@
 #include "../lib/base/buffer.h"
 #include "../lib/base/event.h"
 #include "batch.h"
+#include "filter.h"
 
 enum verdict {
     VERDICT_OPEN = 0, /* no answer: goes back, costs no attempt */
@@ -18,6 +19,7 @@ enum verdict {
     VERDICT_REJECTED,
     VERDICT_EXPIRED, /* older than its time to live: not delivered */
     VERDICT_DAMAGED, /* cannot be unpacked: not delivered */
+    VERDICT_FILTERED, /* not for this sink: not delivered */
     VERDICT_PARKED,  /* waits behind one of its key that failed: not delivered */
 };
 
@@ -39,11 +41,12 @@ struct bench {
     struct spool_delivery *deliveries; /* what the sink gets: those still open */
     uint32_t *item_of;                 /* beside deliveries: index into items */
     size_t open;                       /* of deliveries */
+    const struct filter *filter;       /* of the sink, set before bench_load() */
     bool holds;                        /* an event with an order is to be tried again: those behind it must wait */
     struct buffer reasons;             /* texts with their NULs */
 };
 
-/* Unpacks the batch; items that cannot be are DAMAGED, those older than their time to live at `now_ns` EXPIRED. ENOMEM.
+/* Unpacks the batch; items that cannot be are DAMAGED, those that the filter stops FILTERED, those older than their time to live at `now_ns` EXPIRED. ENOMEM.
  */
 int bench_load(struct bench *bench, const struct batch *batch, enum spool_order order, uint64_t now_ns);
 /* Fills `deliveries` with the items that are open. */

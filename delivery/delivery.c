@@ -9,6 +9,7 @@
 #include "../lib/base/error.h"
 #include "engine.h"
 #include "options.h"
+#include "registration.h"
 
 /* -------------------------------------------------------------------------------------------------- made and freed */
 
@@ -108,10 +109,14 @@ void delivery_abandon(struct delivery *d)
 static int register_sink(struct delivery *d, struct sink *sink)
 {
     struct store_sink *stored = malloc(sizeof *stored);
+    char *text = NULL;
     if (!stored)
         return err_errno(ENOMEM, "sink %s", sink->name);
-    int code = store_sink_register(d->store, sink->name, sink->kind, sink->options.order, sink->config,
+    int code = registration_text(sink->config, &sink->as_added, &text);
+    if (code == SPOOL_OK)
+        code = store_sink_register(d->store, sink->name, sink->kind, sink->options.order, text,
                                    sink->options.flags & SPOOL_SINK_FROM_NOW, stored);
+    free(text);
     if (code == SPOOL_OK) {
         sink->id = stored->id;
         sink->paused = stored->paused;
@@ -158,14 +163,24 @@ int delivery_sink_add(struct delivery *d, const char *name, const struct spool_s
         code = options_take(options, &hooks, &filled);
     if (code == SPOOL_OK && store_is_read_only(d->store))
         code = err_set(SPOOL_EREADONLY, "sink %s: the spool is open for reading only", name);
+    if (code == SPOOL_OK && json_config && strchr(json_config, '\x1e')) /* see registration.h */
+        code = err_set(SPOOL_EINVAL, "sink %s: a configuration holds no byte 0x1e", name);
     if (code == SPOOL_OK)
         code = check_free(d, name);
     struct sink *made = NULL;
+    struct filter *filter = NULL;
+    if (code == SPOOL_OK)
+        code = filter_new(filled.filter, &filter);
     if (code == SPOOL_OK)
         code = sink_new(name, &hooks, json_config ? json_config : "{}", &filled, &made);
-    if (code != SPOOL_OK)
+    if (code != SPOOL_OK) {
+        filter_free(filter);
         return code;
+    }
+    made->filter = filter;
+    options_given(options, &made->as_added);
     code = register_sink(d, made);
+    made->as_added.filter = made->as_added.plugin = NULL; /* the caller's */
     if (code == SPOOL_OK)
         code = link_sink(d, made);
     if (code == SPOOL_OK)

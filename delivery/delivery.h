@@ -5,6 +5,8 @@
 #ifndef DELIVERY_DELIVERY_H
 #define DELIVERY_DELIVERY_H
 
+#include <stdarg.h>
+
 #include "../spool/store.h"
 
 struct delivery;
@@ -53,11 +55,49 @@ struct delivery_sink_status {
 };
 int delivery_sink_status(struct delivery *delivery, const char *name, struct delivery_sink_status *ret);
 
+/* A kind of sink: one of the library's own, or a plugin, which was loaded. */
+struct delivery_kind {
+    const struct spool_sink *sink;
+    int (*check)(const char *json_config); /* NULL: nothing is checked before open */
+    const char *summary;                   /* never NULL, as the next */
+    const struct spool_sink_setting *settings;
+};
+/* Finds it by name, in `plugin` if that is given (the absolute path of a file), and loads what must be loaded. Any thread.
+ * SPOOL_ENOTFOUND (the message says where it was searched), SPOOL_EABI, SPOOL_EACCESS, errno. */
+int delivery_kind_find(const char *kind, const char *plugin, struct delivery_kind *ret);
+/* Reads a configuration (NULL: "{}") without opening anything: SPOOL_ECONFIG, with a message that names the key. */
+int delivery_kind_check(const struct delivery_kind *kind, const char *json_config);
+/* As spool_sink_kind_each(). */
+int delivery_kind_each(int (*each)(void *user, const struct spool_sink_kind *kind), void *user);
+
 /* The sinks that come with the library, by kind; NULL if there is none of that kind. */
 const struct spool_sink *delivery_builtin_sink(const char *kind);
 
+bool delivery_builtin_kind(const char *kind, struct delivery_kind *ret); /* false: there is none of that kind */
+const char *delivery_builtin_name(size_t index);                         /* NULL behind the last */
+
 /* Reads the configuration of such a sink without opening anything: SPOOL_ECONFIG, with a message that names the key. */
 int delivery_builtin_check(const char *kind, const char *json_config);
+
+/* Opens a sink of a kind, delivers one event to it and closes it, without any spool; as spool_sink_test(). */
+int delivery_probe(const struct spool_sink *sink, const char *config, const struct spool_event *event,
+                   const struct spool_id *id, uint64_t deadline_ns);
+
+/* What the store keeps as a sink's configuration, taken apart. */
+struct delivery_registration {
+    char *config;             /* the sink's own; the text that was given */
+    const char *options_json; /* "{}" if none; in the same memory, or static */
+    struct spool_sink_options options;
+    char *filter, *plugin; /* what `options` points to */
+};
+/* Takes over `text` (malloc'd, as store_sink_config() gives it), but not on failure. SPOOL_EDAMAGED, ENOMEM. */
+int delivery_registration_read(char *text, struct delivery_registration *ret);
+void delivery_registration_free(struct delivery_registration *registration);
+
+/* spool_delivery_fail() and spool_sink_error(), for plugins. */
+void delivery_failv(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
+int delivery_sink_errorv(int code, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
 /* For sinks in this folder: something that the operator should hear of, although nothing failed
  * (SPOOL_NOTICE_SINK_FILE). Told when the hook has returned; the last one counts. */

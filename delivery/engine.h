@@ -25,6 +25,7 @@
 #include "bench.h"
 #include "block_cache.h"
 #include "delivery.h"
+#include "filter.h"
 #include "retry.h"
 #include "window.h"
 
@@ -57,6 +58,8 @@ struct sink {
     struct spool_sink hooks;           /* constant, as are the next two */
     struct spool_sink_options options; /* with the defaults filled in */
     char *config;
+    struct filter *filter;           /* constant; NULL: all pass */
+    struct spool_sink_options as_added; /* for the store */
     struct slot *slots; /* options.workers of them */
 
     bool dropping; /* delivery_sink_drop() is on it */
@@ -87,6 +90,7 @@ struct sink {
     uint32_t ready_count, running; /* batches */
     size_t inflight_bytes;         /* ready and running */
     uint32_t passed_over[LANES];   /* batches given to other lanes while this one waited */
+    uint64_t linger_first[LANES], linger_since_ns[LANES]; /* a batch that begins there waits for more since then */
     bool retried_last[LANES];      /* the lane's last batch was of retries: the log is next */
 
     uint32_t attempt;     /* failures in a row of the sink as a whole */

@@ -152,6 +152,9 @@ static int apply_item(struct delivery *d, struct sink *sink, struct bench *bench
         sink->open.delivered++;
         sink->delivered++;
         return finish_row(sink, item, lane);
+    case VERDICT_FILTERED:
+        sink->open.filtered++;
+        return finish_row(sink, item, lane);
     case VERDICT_EXPIRED:
     case VERDICT_DAMAGED:
         sink->open.dropped++;

@@ -22,9 +22,7 @@ int options_check_name(const char *name)
     return SPOOL_OK;
 }
 
-/* Copies min(given, known) bytes of a struct that begins with or contains its own size. False: more than we know is
- * set. */
-static bool take_struct(const void *from, size_t given, void *to, size_t known)
+bool options_take_struct(const void *from, size_t given, void *to, size_t known)
 {
     memset(to, 0, known);
     memcpy(to, from, given < known ? given : known);
@@ -45,7 +43,7 @@ int options_take_sink(const struct spool_sink *sink, struct spool_sink *ret)
     if (sink->size < least)
         return err_set(SPOOL_EABI, "the sink's size is %zu, less than ABI 1 has: set it to sizeof(struct spool_sink)",
                        sink->size);
-    if (!take_struct(sink, sink->size, ret, sizeof *ret))
+    if (!options_take_struct(sink, sink->size, ret, sizeof *ret))
         return err_set(SPOOL_EABI, "the sink has hooks that this library does not know: it was built for a newer one");
     ret->size = sizeof *ret;
     if (!ret->deliver)
@@ -53,6 +51,13 @@ int options_take_sink(const struct spool_sink *sink, struct spool_sink *ret)
     if (!ret->kind || !*ret->kind || strlen(ret->kind) > SINK_KIND_MAX)
         return err_set(SPOOL_EINVAL, "the sink's kind must have 1 to %d characters", SINK_KIND_MAX);
     return SPOOL_OK;
+}
+
+void options_given(const struct spool_sink_options *options, struct spool_sink_options *ret)
+{
+    *ret = (struct spool_sink_options){.size = sizeof *ret};
+    if (options)
+        options_take_struct(options, options->size, ret, sizeof *ret);
 }
 
 static void fill_defaults(struct spool_sink_options *o)
@@ -94,7 +99,7 @@ int options_take(const struct spool_sink_options *options, const struct spool_si
     struct spool_sink_options o = {.size = sizeof o};
     if (options && options->size < sizeof options->size + sizeof options->user)
         return err_set(SPOOL_EOPTION, "the sink options' size is %zu: use SPOOL_SINK_OPTIONS()", options->size);
-    if (options && !take_struct(options, options->size, &o, sizeof o))
+    if (options && !options_take_struct(options, options->size, &o, sizeof o))
         return err_set(SPOOL_EOPTION, "the sink options have members that this library does not know");
     fill_defaults(&o);
     int code = check_ranges(&o);

@@ -9,6 +9,9 @@
 #include "../lib/base/error.h"
 #include "engine.h"
 
+/* How far a batch may reach, those included that the sink's filter stops; no less than the largest a sink may ask for. */
+enum { SPAN_EVENTS_MAX = 16384, SPAN_BYTES_MAX = 8 << 20 };
+
 static const uint64_t read_timeout_ns = 250 * NS_PER_MS;
 static const uint64_t read_again_ns = 100 * NS_PER_MS;
 
@@ -33,6 +36,23 @@ static void note_full(struct sink *sink)
                          "no further events are taken until some of it is delivered");
 }
 
+/* Is it better to wait for more? Only while the batch would not be full, and only so long. */
+static bool lingers(struct sink *sink, int lane, const struct supply *s, uint64_t now_ns, uint64_t *wait_until)
+{
+    if (sink->options.linger_ms == 0 || s->end - s->first >= sink->options.batch_events_max)
+        return false;
+    if (sink->linger_first[lane] != s->first + 1) { /* + 1, so that zero says nothing */
+        sink->linger_first[lane] = s->first + 1;
+        sink->linger_since_ns[lane] = now_ns;
+    }
+    uint64_t until_ns = sink->linger_since_ns[lane] + sink->options.linger_ms * NS_PER_MS;
+    if (now_ns >= until_ns)
+        return false;
+    if (until_ns < *wait_until)
+        *wait_until = until_ns;
+    return true;
+}
+
 static void survey(struct sink *sink, const uint64_t next_seq[LANES], struct supply supply[LANES], uint64_t *wait_until)
 {
     uint64_t now = mono_ns();
@@ -44,7 +64,7 @@ static void survey(struct sink *sink, const uint64_t next_seq[LANES], struct sup
         if (s->end > next_seq[lane])
             s->end = next_seq[lane];
         waiting |= s->first < s->end;
-        s->log = s->first < s->end && !full && reading;
+        s->log = s->first < s->end && !full && reading && !lingers(sink, lane, s, now, wait_until);
         uint64_t due = retry_due(&sink->retries, lane);
         s->retries = due <= now;
         if (due > now && due < *wait_until)
@@ -94,19 +114,36 @@ static size_t offset_of(const struct store_block *block, uint64_t seq)
     return offset;
 }
 
+/* One that cannot be unpacked goes into the batch, where it is judged damaged. */
+static bool passes(const struct filter *filter, const uint8_t *packed, size_t size)
+{
+    struct event_view view;
+    return !filter || event_unpack(packed, size, &view) != SPOOL_OK || filter_passes(filter, &view.event);
+}
+
+/* What a filter stops takes memory too until the batch is judged. */
+static bool reaches_far(const struct batch *batch, uint32_t more_events, size_t more_bytes)
+{
+    return batch->count + more_events >= SPAN_EVENTS_MAX || batch->bytes + more_bytes > SPAN_BYTES_MAX;
+}
+
 /* Adds events of the block from `seq` on, as far as the limits and the gap allow; at least one to an empty batch. */
-static int add_from_block(struct batch *batch, struct store_block *block, uint64_t seq, uint64_t end, uint32_t most,
-                          size_t bytes_max)
+static int add_from_block(const struct sink *sink, struct batch *batch, struct store_block *block, uint64_t seq,
+                          uint64_t end, uint32_t most)
 {
     size_t from = offset_of(block, seq), to = from;
     uint32_t count = 0;
     uint64_t block_end = block->first_seq + block->count;
-    for (uint64_t at = seq; at < end && at < block_end && batch->count + count < most && to < block->size; at++) {
+    for (uint64_t at = seq; at < end && at < block_end && batch->wanted < most && to < block->size; at++, count++) {
         size_t size = event_packed_size(block->events + to);
-        if (batch->count + count > 0 && batch->bytes + (to - from) + size > bytes_max)
+        bool wanted = passes(sink->filter, block->events + to, size);
+        if (wanted && batch->wanted > 0 && batch->wanted_bytes + size > sink->options.batch_bytes_max)
             break;
+        if (batch->count + count > 0 && reaches_far(batch, count, to - from + size))
+            break;
+        batch->wanted += wanted;
+        batch->wanted_bytes += wanted ? size : 0;
         to += size;
-        count++;
     }
     return count > 0 ? batch_add_piece(batch, block, from, to, count) : SPOOL_OK;
 }
@@ -130,7 +167,7 @@ static void skip(struct delivery *d, struct sink *sink, int lane, uint64_t first
 static int fill(struct delivery *d, const struct sink *sink, struct batch *batch, uint64_t end, uint32_t most,
                 uint64_t *ret_skip_to)
 {
-    for (uint64_t seq = batch->first_seq; seq < end && batch->count < most;) {
+    for (uint64_t seq = batch->first_seq; seq < end && batch->wanted < most && batch->count < SPAN_EVENTS_MAX;) {
         struct store_block *block;
         int code =
             block_cache_read(&d->cache, d->store, batch->lane, seq, mono_ns() + read_timeout_ns, &block, ret_skip_to);
@@ -142,7 +179,7 @@ static int fill(struct delivery *d, const struct sink *sink, struct batch *batch
         if (code != SPOOL_OK)
             return batch->count > 0 ? SPOOL_OK : code;
         uint32_t before = batch->count;
-        code = add_from_block(batch, block, seq, end, most, sink->options.batch_bytes_max);
+        code = add_from_block(sink, batch, block, seq, end, most);
         store_block_unref(block);
         if (code != SPOOL_OK || batch->count == before)
             return code;

@@ -8,11 +8,17 @@
 
 static _Thread_local char sink_message[REASON_MAX + 1], sink_note[REASON_MAX + 1];
 
+int delivery_sink_errorv(int code, const char *format, va_list args)
+{
+    vsnprintf(sink_message, sizeof sink_message, format, args);
+    return code;
+}
+
 int spool_sink_error(int code, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    vsnprintf(sink_message, sizeof sink_message, format, args);
+    delivery_sink_errorv(code, format, args);
     va_end(args);
     return code;
 }

@@ -16,6 +16,7 @@ int sink_new(const char *name, const struct spool_sink *hooks, const char *confi
     atomic_init(&sink->refs, 1);
     sink->hooks = *hooks;
     sink->options = *options;
+    sink->options.filter = sink->options.plugin = NULL; /* the caller's */
     snprintf(sink->name, sizeof sink->name, "%s", name);
     snprintf(sink->kind, sizeof sink->kind, "%s", hooks->kind);
     sink->hooks.kind = sink->kind;
@@ -45,6 +46,7 @@ void sink_unref(struct sink *sink)
         batch_free(batch);
     }
     free(sink->config);
+    filter_free(sink->filter);
     free(sink->slots);
     free(sink);
 }

@@ -258,6 +258,7 @@ static bool load(struct job *job)
 {
     struct delivery *d = job->d;
     pthread_mutex_unlock(&d->lock);
+    job->bench->filter = job->sink->filter;
     int code = bench_load(job->bench, job->batch, job->sink->options.order, hlc_physical_ns(d->clock));
     pthread_mutex_lock(&d->lock);
     if (code == SPOOL_OK)

@@ -36,6 +36,7 @@ static const struct key sink_keys[] = {
     SINK_KEY("batch_events", KEY_COUNT32, batch_events_max),
     SINK_KEY("batch_bytes", KEY_BYTES32, batch_bytes_max),
     SINK_KEY("timeout", KEY_MS32, timeout_ms),
+    SINK_KEY("linger", KEY_MS32, linger_ms),
     {0},
 };
 static const struct key retry_keys[] = {
@@ -188,6 +189,7 @@ struct sink_config {
     const char *name, *kind;
     struct spool_sink_options options;
     json_t *own;               /* the kind's own keys */
+    char *filter;              /* as text */
 };
 
 static int read_retry(json_t *object, struct sink_config *sink)
@@ -226,6 +228,12 @@ static int read_sink_key(const char *name, json_t *value, struct sink_config *si
         int code = read_choice(value, sink->where, name, orders, &order);
         sink->options.order = code ? SPOOL_ORDER_NONE : (enum spool_order)order;
         return code;
+    }
+    if (strcmp(name, "plugin") == 0)
+        return read_text(value, sink->where, name, &sink->options.plugin);
+    if (strcmp(name, "filter") == 0) {
+        sink->options.filter = sink->filter = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+        return sink->filter ? SPOOL_OK : err_errno(ENOMEM, "%s", sink->where);
     }
     if (strcmp(name, "from_now") == 0) {
         if (!json_is_boolean(value))
@@ -268,6 +276,7 @@ static int add_sink(struct spool *spool, json_t *object, size_t index)
     if (code)
         err_prefix(code, "%s", sink.where);
     free(own);
+    free(sink.filter);
     json_decref(sink.own);
     return code;
 }

@@ -18,20 +18,31 @@ int spool_sink_add(struct spool *spool, const char *name, const struct spool_sin
     return code ? code : delivery_sink_add(spool->delivery, name, sink, json_config, options);
 }
 
+/* The path of the plugin, if that was named by options that are long enough to do so. */
+static const char *plugin_of(const struct spool_sink_options *options)
+{
+    size_t end = offsetof(struct spool_sink_options, plugin) + sizeof options->plugin;
+    return options && options->size >= end ? options->plugin : NULL;
+}
+
 int spool_sink_load(struct spool *spool, const char *name, const char *kind, const char *json_config,
                     const struct spool_sink_options *options)
 {
     int code = check_writable(spool, name);
     if (code)
         return code;
-    const struct spool_sink *sink = kind ? delivery_builtin_sink(kind) : NULL;
-    if (!sink)
-        return err_set(SPOOL_ENOTFOUND, "sink %s: there is no kind \"%s\"; known are null, stdout, file", name,
-                       kind ? kind : "(null)");
-    code = delivery_builtin_check(kind, json_config);
+    struct delivery_kind found;
+    code = delivery_kind_find(kind, plugin_of(options), &found);
+    if (!code)
+        code = delivery_kind_check(&found, json_config);
     if (code)
         return err_prefix(code, "sink %s", name);
-    return delivery_sink_add(spool->delivery, name, sink, json_config, options);
+    return delivery_sink_add(spool->delivery, name, found.sink, json_config, options);
+}
+
+int spool_sink_kind_each(int (*each)(void *user, const struct spool_sink_kind *kind), void *user)
+{
+    return each ? delivery_kind_each(each, user) : err_set(SPOOL_EINVAL, "spool_sink_kind_each: no callback was given");
 }
 
 /* ---------------------------------------------------------------------------------------- those registered before */
@@ -51,24 +62,48 @@ static void note_failure(struct loading *loading, int code)
     snprintf(loading->message, sizeof loading->message, "%s", err_last());
 }
 
+static int add_stored(struct spool *spool, const struct store_sink *sink, struct delivery_registration *stored,
+                      bool *ret_is_own)
+{
+    struct delivery_kind known;
+    int code = delivery_kind_find(sink->kind, stored->plugin, &known);
+    *ret_is_own = code == SPOOL_ENOTFOUND; /* a program's own kind */
+    stored->options.order = (enum spool_order)sink->order;
+    if (!code)
+        code = delivery_sink_add(spool->delivery, sink->name, known.sink, stored->config, &stored->options);
+    return *ret_is_own ? SPOOL_OK : code;
+}
+
+/* Adds a sink as it was registered. *ret_is_own: its kind is not known here, it is some program's own. */
+static int load_stored(struct spool *spool, const struct store_sink *sink, bool *ret_is_own)
+{
+    struct delivery_registration stored;
+    char *text = NULL;
+    int code = store_sink_config(spool->store, sink->name, &text);
+    if (!code)
+        code = delivery_registration_read(text, &stored);
+    if (code) {
+        free(text);
+        return code;
+    }
+    code = add_stored(spool, sink, &stored, ret_is_own);
+    delivery_registration_free(&stored);
+    return code;
+}
+
 static int load_one(void *user, const struct store_sink *sink)
 {
     struct loading *loading = user;
     struct delivery *delivery = loading->spool->delivery;
     struct delivery_sink_status status;
-    const struct spool_sink *known = delivery_builtin_sink(sink->kind);
-    if (!known || delivery_sink_status(delivery, sink->name, &status) == SPOOL_OK)
-        return 0; /* a program's own kind, or here already */
-    char *config = NULL;
-    struct spool_sink_options options = SPOOL_SINK_OPTIONS(.order = (enum spool_order)sink->order);
-    int code = store_sink_config(loading->spool->store, sink->name, &config);
-    if (!code)
-        code = delivery_sink_add(delivery, sink->name, known, config, &options);
-    free(config);
+    if (delivery_sink_status(delivery, sink->name, &status) == SPOOL_OK)
+        return 0; /* here already */
+    bool is_own = false;
+    int code = load_stored(loading->spool, sink, &is_own);
     if (code)
         note_failure(loading, code);
     else
-        loading->n++;
+        loading->n += !is_own;
     return 0;
 }
 

@@ -29,6 +29,7 @@
 #ifndef SPOOL_H
 #define SPOOL_H
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -388,6 +389,10 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
     uint32_t retry_rows_max;       /* events waiting for a retry, then the cursor stops; default 10,000 */
     uint64_t retry_bytes_max;      /* default 64 MiB */
     uint32_t flags;                /* SPOOL_SINK_FROM_NOW */
+    uint32_t linger_ms;            /* a batch that is not full yet waits up to that long for more; default 0 */
+    const char *filter;            /* JSON: which events it gets, by type, agent, priority and tag, see spool.json(5); those
+                                      it does not get are over for it, and counted as filtered; NULL: it gets all */
+    const char *plugin;            /* for spool_sink_load(): the absolute path of the plugin; NULL: searched by kind */
 };
 #define SPOOL_SINK_OPTIONS(...) ((struct spool_sink_options){.size = sizeof(struct spool_sink_options), __VA_ARGS__})
 #define SPOOL_SINK_FROM_NOW (1u << 0) /* a sink not known yet begins with what comes now, not with the oldest there is */
@@ -400,13 +405,20 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
 int spool_sink_add(struct spool *spool, const char *name, const struct spool_sink *sink, const char *json_config,
                    const struct spool_sink_options *options);
 
-/* The same for a sink known by kind: "null", "file", "stdout". `options` may be NULL. SPOOL_ENOTFOUND. */
+/* The same for a sink known by kind: "null", "file", "stdout", or that of a plugin (see below). `options` may be NULL.
+ * SPOOL_ENOTFOUND, SPOOL_EABI, SPOOL_EACCESS (the plugin's file is not safe to load). */
 int spool_sink_load(struct spool *spool, const char *name, const char *kind, const char *json_config,
                     const struct spool_sink_options *options);
 
 /* Adds every registered sink of a known kind that is not added yet, with the configuration stored when it was. Returns
  * the first error after trying all; *ret_n (may be NULL) is the number added. */
 int spool_sink_load_registered(struct spool *spool, size_t *ret_n);
+
+/* Sends one event of the type and tag "spool.probe" to a registered sink, beside the spool: it is opened here with its
+ * configuration, cancelled when the time is over, and closed. SPOOL_OK: it accepted the event. SPOOL_ENOTFOUND, SPOOL_EINVAL
+ * (it keeps a checkpoint: nothing may be written beside it), SPOOL_ECONFIG, SPOOL_EUNAVAILABLE, SPOOL_EREJECTED,
+ * SPOOL_ETIMEOUT (it did not return even then: its thread stays until it does). */
+int spool_sink_test(struct spool *spool, const char *name, uint32_t timeout_ms);
 
 /* Forgets the sink: cursor, retries, checkpoint; its dead letters stay. What only it held is gone. SPOOL_ENOTFOUND,
  * SPOOL_EBUSY (another process delivers to it), SPOOL_ETIMEOUT (not within stop_timeout_ms). */
@@ -472,10 +484,155 @@ struct spool_sink_info {
     const char *last_error;        /* "" if none; only known in the process that delivers */
     uint32_t attempt;              /* unavailable that many times in a row */
     uint64_t next_try_ms;          /* from now, while down */
+    uint64_t filtered_events;      /* passed over by its filter, since it was registered */
+    const char *options_json;      /* the options it was added with that are not the default; "{}" if none */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */
 int spool_sink_each(struct spool *spool, int (*each)(void *user, const struct spool_sink_info *info), void *user);
+
+/* ----------------------------------------------------------------------------------------------- sinks as plugins */
+
+/* A sink that spool_sink_load() finds by its kind: a shared object libspool-sink-<kind>.so in a folder of SPOOL_SINK_PATH
+ * (absolute, separated by colons; not looked at in set-user-id programs) or in the installed folder (PREFIX/lib/libspool).
+ * Never the current folder, and nothing that somebody but root or the process's user owns or can write to. It stays loaded
+ * until the process ends. See spool-sink(7). A plugin needs this header alone, and is linked with nothing of ours:
+ *
+ *     #include <spool.h>
+ *     static const struct spool_sink sink = {.abi = SPOOL_SINK_ABI, .size = sizeof sink, .kind = "far", …};
+ *     SPOOL_SINK_PLUGIN(.sink = &sink, .summary = "sends events far away")
+ *
+ *     cc -shared -fPIC -o libspool-sink-far.so far.c
+ *
+ * It may call the functions that struct spool_sink_host names, by their usual names: the macro defines them in the plugin,
+ * hidden, and they call the library that has loaded it, since a program with the static library exports nothing. */
+
+/* One setting of a plugin's configuration, for people. Does not grow. */
+struct spool_sink_setting {
+    const char *key;               /* "path" */
+    const char *value;             /* what may stand there and the default: "text (required)", "duration, 1s" */
+    const char *summary;           /* one line */
+};
+
+/* The library's functions, for the plugin. Append only. */
+struct spool_sink_host {
+    uint32_t abi;                  /* SPOOL_SINK_ABI */
+    size_t size;
+    const char *(*version)(void);
+    const char *(*error_text)(int code);
+    const char *(*error_name)(int code);
+    const char *(*last_error)(void);
+    char *(*id_format)(const struct spool_id *id, char ret_text[SPOOL_ID_TEXT_SIZE]);
+    int (*id_parse)(const char *text, struct spool_id *ret_id);
+    uint64_t (*id_time_ns)(const struct spool_id *id);
+    int (*id_compare)(const struct spool_id *a, const struct spool_id *b);
+    const char *(*priority_name)(enum spool_priority priority);
+    int (*priority_parse)(const char *name, enum spool_priority *ret_priority);
+    int (*event_to_json)(const struct spool_event *event, const struct spool_id *id, char **ret_json, size_t *ret_size);
+    int (*event_from_json)(const char *json, size_t size, struct spool_event **ret_event);
+    void (*event_free)(struct spool_event *event);
+    void (*free)(void *memory);
+    void (*delivery_failv)(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args);
+    int (*sink_errorv)(int code, const char *format, va_list args);
+};
+
+/* What a plugin exports, as `spool_sink_plugin`: the only name the loader looks for. Append only, with the rules of
+ * struct spool_sink. SPOOL_SINK_PLUGIN() fills all but what it is given. */
+struct spool_sink_plugin {
+    uint32_t abi;                  /* SPOOL_SINK_ABI */
+    size_t size;                   /* sizeof(struct spool_sink_plugin) */
+    size_t host_size;              /* of struct spool_sink_host as the plugin knows it: a library that has less refuses it */
+    void (*attach)(const struct spool_sink_host *host); /* called once, before anything else */
+    const struct spool_sink *sink; /* its kind is that of the file's name */
+    /* Looks at a configuration before the sink is registered, without opening anything or reading a secret: SPOOL_OK,
+     * SPOOL_ECONFIG with spool_sink_error(). What was refused is not stored. May be NULL. */
+    int (*check)(const char *json_config);
+    const struct spool_sink_setting *settings; /* ends with a key of NULL. May be NULL */
+    const char *summary;           /* one line: "a row an event in an SQLite database". May be NULL */
+};
+
+#ifdef __GNUC__
+#define SPOOL_SINK_HIDDEN_ __attribute__((visibility("hidden")))
+#define SPOOL_SINK_EXPORT_ __attribute__((visibility("default")))
+#else
+#define SPOOL_SINK_HIDDEN_
+#define SPOOL_SINK_EXPORT_
+#endif
+/* Once in a plugin, at file scope: members of struct spool_sink_plugin, of which .sink is required. */
+#define SPOOL_SINK_PLUGIN(...)                                                                                         \
+    SPOOL_SINK_HOST_CALLS_                                                                                             \
+    SPOOL_SINK_EXPORT_ extern const struct spool_sink_plugin spool_sink_plugin;                                        \
+    const struct spool_sink_plugin spool_sink_plugin = {.abi = SPOOL_SINK_ABI,                                         \
+                                                        .size = sizeof(struct spool_sink_plugin),                      \
+                                                        .host_size = sizeof(struct spool_sink_host),                   \
+                                                        .attach = spool_sink_attach_,                                  \
+                                                        __VA_ARGS__};
+
+#define SPOOL_SINK_CALL_(type, name, params, args, call)                                                               \
+    SPOOL_SINK_HIDDEN_ type name params                                                                                \
+    {                                                                                                                  \
+        return spool_sink_host_->call args;                                                                            \
+    }
+#define SPOOL_SINK_HOST_CALLS_                                                                                         \
+    static const struct spool_sink_host *spool_sink_host_;                                                             \
+    static void spool_sink_attach_(const struct spool_sink_host *host)                                                 \
+    {                                                                                                                  \
+        spool_sink_host_ = host;                                                                                       \
+    }                                                                                                                  \
+    SPOOL_SINK_CALL_(const char *, spool_version, (void), (), version)                                                 \
+    SPOOL_SINK_CALL_(const char *, spool_strerror, (int code), (code), error_text)                                     \
+    SPOOL_SINK_CALL_(const char *, spool_error_name, (int code), (code), error_name)                                   \
+    SPOOL_SINK_CALL_(const char *, spool_last_error, (void), (), last_error)                                           \
+    SPOOL_SINK_CALL_(char *, spool_id_format, (const struct spool_id *id, char text[SPOOL_ID_TEXT_SIZE]), (id, text),  \
+                     id_format)                                                                                        \
+    SPOOL_SINK_CALL_(int, spool_id_parse, (const char *text, struct spool_id *id), (text, id), id_parse)               \
+    SPOOL_SINK_CALL_(uint64_t, spool_id_time_ns, (const struct spool_id *id), (id), id_time_ns)                        \
+    SPOOL_SINK_CALL_(int, spool_id_compare, (const struct spool_id *a, const struct spool_id *b), (a, b), id_compare)  \
+    SPOOL_SINK_CALL_(const char *, spool_priority_name, (enum spool_priority priority), (priority), priority_name)     \
+    SPOOL_SINK_CALL_(int, spool_priority_parse, (const char *name, enum spool_priority *priority), (name, priority),   \
+                     priority_parse)                                                                                   \
+    SPOOL_SINK_CALL_(int, spool_event_to_json,                                                                         \
+                     (const struct spool_event *event, const struct spool_id *id, char **json, size_t *size),          \
+                     (event, id, json, size), event_to_json)                                                           \
+    SPOOL_SINK_CALL_(int, spool_event_from_json, (const char *json, size_t size, struct spool_event **event),          \
+                     (json, size, event), event_from_json)                                                             \
+    SPOOL_SINK_HIDDEN_ void spool_event_free(struct spool_event *event)                                                \
+    {                                                                                                                  \
+        spool_sink_host_->event_free(event);                                                                           \
+    }                                                                                                                  \
+    SPOOL_SINK_HIDDEN_ void spool_free(void *memory)                                                                   \
+    {                                                                                                                  \
+        spool_sink_host_->free(memory);                                                                                \
+    }                                                                                                                  \
+    SPOOL_SINK_HIDDEN_ void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome outcome,           \
+                                                const char *format, ...)                                               \
+    {                                                                                                                  \
+        va_list args;                                                                                                  \
+        va_start(args, format);                                                                                        \
+        spool_sink_host_->delivery_failv(delivery, outcome, format, args);                                             \
+        va_end(args);                                                                                                  \
+    }                                                                                                                  \
+    SPOOL_SINK_HIDDEN_ int spool_sink_error(int code, const char *format, ...)                                         \
+    {                                                                                                                  \
+        va_list args;                                                                                                  \
+        va_start(args, format);                                                                                        \
+        code = spool_sink_host_->sink_errorv(code, format, args);                                                      \
+        va_end(args);                                                                                                  \
+        return code;                                                                                                   \
+    }
+
+/* One kind of sink that can be loaded, for listings. */
+struct spool_sink_kind {
+    size_t size;
+    const char *kind;
+    const char *file;              /* of the plugin; NULL: the library's own */
+    const char *summary;           /* "" if it says nothing about itself */
+    const struct spool_sink_setting *settings; /* ends with a key of NULL; never NULL */
+    const char *problem;           /* why it cannot be loaded; NULL: it can */
+};
+/* Calls `each` for the library's own kinds and every plugin in the folders searched, by name, until it returns non-zero,
+ * which is then returned. Loads them all. Strings are valid during the callback. SPOOL_EACCESS: SPOOL_SINK_PATH is wrong. */
+int spool_sink_kind_each(int (*each)(void *user, const struct spool_sink_kind *kind), void *user);
 
 /* -------------------------------------------------------------------------------------------------- dead letters */
 

@@ -65,6 +65,7 @@ static int list_one(void *user, const struct store_sink *sink)
     struct delivery_sink_status status = {0};
     struct pending pending;
     char *config = NULL;
+    struct delivery_registration registration;
     bool here = delivery_sink_status(spool->delivery, sink->name, &status) == SPOOL_OK;
     pending_of(spool, sink, DEADLINE_NEVER, &pending);
     int code = store_sink_config(spool->store, sink->name, &config);
@@ -72,11 +73,16 @@ static int list_one(void *user, const struct store_sink *sink)
         listing->code = code == SPOOL_ENOTFOUND ? SPOOL_OK : code; /* removed meanwhile */
         return listing->code;
     }
+    code = delivery_registration_read(config, &registration);
+    if (code) {
+        free(config);
+        return listing->code = code;
+    }
     struct spool_sink_info info = {
         .size = sizeof info,
         .name = sink->name,
         .kind = sink->kind,
-        .json_config = config,
+        .json_config = registration.config,
         .state = here ? status.state : state_elsewhere(spool, sink),
         .pending_events = pending.events,
         .retrying_events = pending.retrying,
@@ -87,9 +93,11 @@ static int list_one(void *user, const struct store_sink *sink)
         .last_error = status.last_error,
         .attempt = status.attempt,
         .next_try_ms = status.next_try_ms,
+        .filtered_events = sink->filtered,
+        .options_json = registration.options_json,
     };
     code = listing->each(listing->user, &info);
-    free(config);
+    delivery_registration_free(&registration);
     return code;
 }
 

@@ -9,6 +9,7 @@
  *   1 general    u8 0 version                       u32 version, u32 zero, u64 base of the stamps   state_env.c
  *                u8 1 numbers to give out           see there                                       state_numbers.c
  *                u8 2 counters, u8 3 clock          see there                                       state_numbers.c
+ *                u8 16, u32 sink id                 u64 events filtered                             state_filtered.c
  *   2 sink       u32 id                             see there; a removed one stays as a mark        state_sink_row.c
  *   3 ranges     u32 id, u8 lane                    u64 generation, then u64 first, u64 count each  state_sink_row.c
  *   4 checkpoint u32 id, u32 piece                  pieces of bytes                                 state_blob.c

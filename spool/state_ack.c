@@ -191,6 +191,8 @@ static int move_cursor(struct ack_part *part, const struct store_ack *ack)
         state_key_u32(&key, part->sink.id);
         code = state_blob_put(&part->txn, &key, ack->checkpoint, ack->checkpoint_size);
     }
+    if (!code)
+        code = state_filtered_add(&part->txn, part->sink.id, ack->filtered);
     part->sink.delivered += ack->delivered;
     part->sink.dropped += ack->dropped;
     return code;

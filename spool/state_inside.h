@@ -39,7 +39,8 @@ enum state_table {
     TABLE_PIECE,
     TABLES
 };
-enum state_meta { META_VERSION, META_NUMBERS, META_COUNTERS, META_CLOCK, META_DROPPED, META_HOME };
+enum state_meta { META_VERSION, META_NUMBERS, META_COUNTERS, META_CLOCK, META_DROPPED, META_HOME,
+    META_SINK_FILTERED = 16 };
 
 /* ------------------------------------------------------------------------------------------ the open environment */
 
@@ -181,6 +182,10 @@ int sink_ranges_get(struct state_txn *txn, const struct sink_row *sink, int lane
                     uint32_t *ret_count);
 int sink_ranges_put(struct state_txn *txn, struct sink_row *sink, int lane, const struct store_range *ranges,
                     uint32_t count);
+/* state_filtered.c: events that a sink's filter has passed over; 0 if there is no row. */
+int state_filtered_get(struct state_txn *txn, uint32_t id, uint64_t *ret);
+int state_filtered_add(struct state_txn *txn, uint32_t id, uint64_t events);
+int state_filtered_forget(struct state_txn *txn, uint32_t id);
 /* Drops what is below the cursor and moves it over ranges that begin there. `ranges` are changed in place. */
 void sink_ranges_settle(uint64_t *cursor, struct store_range *ranges, uint32_t *count);
 

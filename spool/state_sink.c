@@ -27,7 +27,7 @@ static int describe(struct state_txn *txn, const struct sink_row *sink, struct s
     ret->retry_rows = sink->retry_rows;
     ret->dead_rows = sink->dead_rows;
     memcpy(ret->cursor, sink->cursor, sizeof ret->cursor);
-    int code = SPOOL_OK;
+    int code = state_filtered_get(txn, sink->id, &ret->filtered);
     for (int lane = 0; lane < LANES && !code; lane++)
         code = sink_ranges_get(txn, sink, lane, ret->ranges[lane], &ret->range_count[lane]);
     return code;
@@ -259,6 +259,8 @@ static int remove_in(struct state_txn *txn, const char *name)
         code = clear_of(txn, TABLE_CONFIG, sink.id);
     if (!code)
         code = clear_of(txn, TABLE_RANGES, sink.id);
+    if (!code)
+        code = state_filtered_forget(txn, sink.id);
     if (code)
         return code;
     struct sink_row mark = {.id = sink.id, .generation = sink.generation, .removed = true};

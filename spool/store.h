@@ -145,7 +145,7 @@ struct store_sink {
     uint64_t cursor[LANES];
     struct store_range ranges[LANES][STORE_RANGES_MAX]; /* ascending, disjoint, beyond the cursor */
     uint32_t range_count[LANES];
-    uint64_t delivered, dropped; /* events, since registered */
+    uint64_t delivered, dropped, filtered; /* events, since registered */
     uint64_t retry_rows, dead_rows; /* filled by store_sink_get and store_sink_each */
 };
 
@@ -206,7 +206,7 @@ struct store_ack {
     uint64_t cursor[LANES];      /* merged by maximum */
     const struct store_range *ranges[LANES]; /* replaces what is stored; NULL when range_count is 0 */
     uint32_t range_count[LANES];
-    uint64_t delivered, dropped; /* added */
+    uint64_t delivered, dropped, filtered; /* added */
     const void *checkpoint;      /* stored when checkpoint_size > 0 */
     size_t checkpoint_size;
     const struct store_retry_put *retries;
@@ -215,7 +215,7 @@ struct store_ack {
     size_t done_count;
     const struct store_dead_put *dead;
     size_t dead_count;
-    bool *counted; /* may be NULL. Set when `delivered` and `dropped` are durably added, also when a later part fails: then
+    bool *counted; /* may be NULL. Set when `delivered`, `dropped` and `filtered` are durably added, also when a later part fails: then
                       they must be 0 when the rest is sent again */
 };
 int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadline_ns);

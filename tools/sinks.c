@@ -14,6 +14,8 @@ enum { SINK_WORDS_MAX = 64 };
 struct sink_args {
     int order; /* enum spool_order */
     bool from_now, force;
+    const char *filter, *plugin;
+    struct opt_number linger;
 };
 
 static const char *const orders[] = {"none", "agent", "lane", NULL}; /* as enum spool_order */
@@ -21,6 +23,12 @@ static const char *const orders[] = {"none", "agent", "lane", NULL}; /* as enum 
 static const struct opt sink_add_options[] = {
     {0, "order", OPT_CHOICE, offsetof(struct sink_args, order), "O",
      "none (default, fastest), agent or lane: what arrives in the order it was put", orders},
+    OPT_ENTRY(struct sink_args, 0, "filter", OPT_TEXT, filter, "JSON",
+              "which events it gets: {\"include\": {\"type\": \"log.*\"}, \"exclude\": {\"tag\": \"debug\"}}"),
+    OPT_ENTRY(struct sink_args, 0, "linger", OPT_DURATION, linger, "TIME",
+              "a batch that is not full waits up to that long for more"),
+    OPT_ENTRY(struct sink_args, 0, "plugin", OPT_TEXT, plugin, "PATH",
+              "the plugin's file (default: searched by KIND, see spool sink kinds)"),
     {0, "from-now", OPT_FLAG, offsetof(struct sink_args, from_now), NULL,
      "a new sink begins with what comes now, not with the oldest event there is", NULL},
     {0},
@@ -83,7 +91,9 @@ static int sink_add(const struct tool *tool, const struct sink_args *args, char 
     if (status)
         return status;
     struct spool_sink_options options =
-        SPOOL_SINK_OPTIONS(.order = (enum spool_order)args->order, .flags = args->from_now ? SPOOL_SINK_FROM_NOW : 0);
+        SPOOL_SINK_OPTIONS(.order = (enum spool_order)args->order, .flags = args->from_now ? SPOOL_SINK_FROM_NOW : 0,
+                           .filter = args->filter, .plugin = args->plugin,
+                           .linger_ms = args->linger.value < UINT32_MAX ? (uint32_t)args->linger.value : UINT32_MAX);
     int code = spool_sink_load(spool, items[0], items[1], config, &options);
     if (code == SPOOL_ENOTFOUND)
         status = say_usage(tool, "%s", spool_last_error()); /* the kind: a wrong word, not a thing that is missing */
@@ -197,8 +207,10 @@ const struct tool_verb sink_add_verb = {
     .name = "sink add",
     .usage = "[options] NAME KIND [KEY=VALUE ...]",
     .summary = "Register a sink, so that every event is held for it until it has accepted it",
-    .notes = "KIND is file, stdout or null. The settings of a kind are in spool.json(5): path=events-%Y%m%d.jsonl.\n"
-             "A name that is known goes on where it is, with the new settings.",
+    .notes =
+        "spool sink kinds lists the kinds and their settings, such as path=events-%Y%m%d.jsonl. A password is never\n"
+        "given itself, but as password={\"env\":\"NAME\"} or {\"file\":\"/PATH\"}.\n"
+        "A name that is known goes on where it is, with the new settings.",
     .options = sink_add_options,
     .words_min = 2,
     .words_max = SINK_WORDS_MAX,

@@ -20,6 +20,7 @@ static const struct tool_verb version_verb = {
 static const struct tool_verb *const verbs[] = {
     &put_verb,      &run_verb,      &drain_verb,        &status_verb,      &cat_verb,        &tail_verb,
     &show_verb,     &sinks_verb,    &sink_add_verb,     &sink_remove_verb, &sink_pause_verb, &sink_resume_verb,
+    &sink_kinds_verb, &sink_test_verb,
     &dlq_list_verb, &dlq_show_verb, &dlq_requeue_verb,  &dlq_purge_verb,   &verify_verb,     &torture_verb,
     &help_verb,     &version_verb,  &torture_work_verb,
 };

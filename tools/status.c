@@ -152,6 +152,8 @@ static json_t *sink_json(const struct spool_sink_info *sink)
     json_set(object, "dead_letters", json_number(sink->dead_letters));
     json_set(object, "delivered_events", json_number(sink->delivered_events));
     json_set(object, "dropped_events", json_number(sink->dropped_events));
+    json_set(object, "filtered_events", json_number(sink->filtered_events));
+    json_set(object, "options", json_loads(sink->options_json, 0, NULL));
     json_set(object, "oldest", json_time(sink->oldest_ns));
     json_set(object, "last_error", json_text(sink->last_error));
     json_set(object, "config", config ? config : json_text(sink->json_config));
@@ -230,7 +232,7 @@ static int status_run(const struct tool *tool, void *args, const struct words *w
 static void print_sink_list(const struct survey *survey)
 {
     static const char *const titles[] = {"SINK",       "KIND",     "STATE",        ">WAITING",
-                                         ">DELIVERED", ">DROPPED", "CONFIGURATION"};
+                                         ">DELIVERED", ">FILTERED", ">DROPPED", "CONFIGURATION"};
     char text[UNITS_SIZE];
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);
     for (size_t i = 0; i < survey->count; i++) {
@@ -240,6 +242,7 @@ static void print_sink_list(const struct survey *survey)
         table_cell(table, "%s", spool_sink_state_name(sink->state));
         table_cell(table, "%s", units_count(sink->pending_events, text));
         table_cell(table, "%s", units_count(sink->delivered_events, text));
+        table_cell(table, "%s", units_count(sink->filtered_events, text));
         table_cell(table, "%s", units_count(sink->dropped_events, text));
         table_cell(table, "%s", sink->json_config);
     }

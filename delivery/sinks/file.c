@@ -452,6 +452,16 @@ static int file_open(void **ret_state, void *user, const char *json_config, cons
     return SPOOL_OK;
 }
 
+const struct spool_sink_setting file_settings[] = {
+    {"path", "text (required)", "the file; a strftime template in UTC"},
+    {"rotate_bytes", "size, 0", "begin the next file when one would grow beyond that; 0: never"},
+    {"rotate_interval", "duration, 0", "begin the next file when one is as old as that; 0: never"},
+    {"flush", "checkpoint | batch | none, checkpoint", "when a file is flushed to the disk"},
+    {"mode", "octal text, \"0640\"", "permission bits of new files"},
+    {"keep", "number, 0", "files of one name that are kept; 0: all"},
+    {NULL, NULL, NULL},
+};
+
 const struct spool_sink file_sink = {
     .abi = SPOOL_SINK_ABI,
     .size = sizeof(struct spool_sink),

@@ -7,6 +7,7 @@
 extern const struct spool_sink null_sink;
 extern const struct spool_sink stdout_sink;
 extern const struct spool_sink file_sink;
+extern const struct spool_sink_setting file_settings[];
 
 /* Reads the configuration and nothing else. SPOOL_ECONFIG with a message left by spool_sink_error(). */
 int null_check(const char *json_config);
