@@ -39,7 +39,7 @@ ALL_OBJ   := $(call obj,$(LIB_SRC) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC)
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
 PROG      := $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(PROG_SRC))
 EXAMPLES  := $(patsubst examples/%.c,$(BUILD)/examples/%,$(EX_SRC))
-BENCHES   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
+BENCHES   := $(BUILD)/bench/bench
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -102,10 +102,10 @@ $(PROG): $(BUILD)/programs/%: $(BUILD)/obj/tests/programs/%.o $(BUILD)/libspool.
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
-$(BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libspool.a
+$(BENCHES): $(call obj,$(BENCH_SRC)) $(BUILD)/libspool.a
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lm $(LDFLAGS)
+	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -ldl $(LDFLAGS)
 
 # The fault laboratory: each folder of tests/lab/ is one program; its flags.mk says what else it is compiled and linked with.
 define LAB
@@ -144,7 +144,7 @@ check: ## all tests (installs what they need); ends with "N passed, 0 failed"
 	@$(MAKE) $(JOBS) --no-print-directory $(TSAN_UNIT) VARIANT=tsan SANITIZE=thread OPT='-O1 -g'
 	@BUILD=$(BUILD) JOBS=2 LIMIT=900 tests/run $(CHECK_SCRIPTS) $(UNIT) $(ASAN_UNIT) $(TSAN_UNIT)
 
-.PHONY: units-only asan ubsan tsan valgrind lint format coverage crash large fuzz bench bench-quick
+.PHONY: units-only asan ubsan tsan valgrind lint format coverage crash large fuzz bench bench-quick bench-readme
 units-only: units ## the unit tests alone
 	@BUILD=$(BUILD) tests/run $(UNIT)
 asan: ## unit tests under AddressSanitizer
@@ -187,10 +187,12 @@ crash: programs ## 200 rounds of killing producers and deliverers at random mome
 	@BUILD=$(BUILD) ROUNDS=200 LIMIT=3600 tests/run tests/crash/kill.py
 large: programs ## a backlog of 4 GiB: opening time, memory while draining (needs 6 GiB of disk)
 	@BUILD=$(BUILD) LARGE=1 LIMIT=1800 tests/run tests/system/large.py
-bench: benches all ## figures of this machine, ours beside the raw disk's
-	@BUILD=$(BUILD) bench/run.sh
-bench-quick: benches all ## the same, shorter
-	@BUILD=$(BUILD) QUICK=1 bench/run.sh
+bench: benches all ## ours and its peers side by side: results.json, results.md and plots in build/bench (long; BACKLOG=1e8)
+	@BUILD=$(BUILD) python3 bench/run.py
+bench-quick: benches all ## the targets alone, in under two minutes
+	@BUILD=$(BUILD) python3 bench/run.py --quick
+bench-readme: ## the README's table from build/bench/results.json
+	@BUILD=$(BUILD) python3 bench/readme.py
 
 # ------------------------------------------------------------------------------------------- the laboratory, at length
 .PHONY: crashlab sweep sim models wreck history
