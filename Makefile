@@ -28,6 +28,7 @@ UNIT_SRC  := $(sort $(wildcard tests/unit/test_*.c))
 PROG_SRC  := $(sort $(wildcard tests/programs/*.c))
 EX_SRC    := $(sort $(wildcard examples/*.c))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
+GUARD_SRC := bench/guard/paths.c
 LABS      := $(sort $(foreach dir,$(wildcard tests/lab/*/),$(if $(wildcard $(dir)*.c),$(notdir $(dir:/=)))))
 LAB_SRC   := $(sort $(wildcard tests/lab/*/*.c))
 MAN       := $(sort $(wildcard man/*.[0-9]))
@@ -35,11 +36,11 @@ MAN       := $(sort $(wildcard man/*.[0-9]))
 
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ   := $(call obj,$(LIB_SRC))
-ALL_OBJ   := $(call obj,$(LIB_SRC) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC) $(BENCH_SRC) $(LAB_SRC))
+ALL_OBJ   := $(call obj,$(LIB_SRC) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC) $(BENCH_SRC) $(GUARD_SRC) $(LAB_SRC))
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
 PROG      := $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(PROG_SRC))
 EXAMPLES  := $(patsubst examples/%.c,$(BUILD)/examples/%,$(EX_SRC))
-BENCHES   := $(BUILD)/bench/bench
+BENCHES   := $(BUILD)/bench/bench $(BUILD)/bench/guard
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -102,10 +103,14 @@ $(PROG): $(BUILD)/programs/%: $(BUILD)/obj/tests/programs/%.o $(BUILD)/libspool.
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
-$(BENCHES): $(call obj,$(BENCH_SRC)) $(BUILD)/libspool.a
+$(BUILD)/bench/bench: $(call obj,$(BENCH_SRC)) $(BUILD)/libspool.a
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -ldl $(LDFLAGS)
+$(BUILD)/bench/guard: $(call obj,$(GUARD_SRC)) $(BUILD)/libspool-inside.a
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
 
 # The fault laboratory: each folder of tests/lab/ is one program; its flags.mk says what else it is compiled and linked with.
 define LAB
@@ -131,7 +136,7 @@ demo: all ## the main job: an agent is killed again and again, and nothing is lo
 # sanitizers, valgrind.
 # The long ones of the laboratory come first, so that two at a time end together.
 CHECK_SCRIPTS := $(wildcard tests/lab/*/check.* tests/models/check.sh) $(sort $(wildcard tests/cli/*.sh tests/system/*.py \
-                     tests/crash/*.py tests/docs/*.sh tests/docs/*.py tests/build/*.sh))
+                     tests/crash/*.py tests/docs/*.sh tests/docs/*.py tests/build/*.sh)) bench/guard/guard.py
 # ThreadSanitizer for what has threads; valgrind for what has neither many threads nor many processes.
 TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%,clock sync lock wake journal journal_flush log log_peers state state_ack \
                      store store_lost store_remains delivery delivery_retry delivery_stop delivery_checkpoint delivery_refused sink_file \
@@ -142,9 +147,9 @@ check: ## all tests (installs what they need); ends with "N passed, 0 failed"
 	@$(MAKE) $(JOBS) --no-print-directory all units programs benches labs $(BUILD)/libspool-inside.a WERROR=1
 	@$(MAKE) $(JOBS) --no-print-directory units VARIANT=asan SANITIZE=address,undefined OPT='-O1 -g'
 	@$(MAKE) $(JOBS) --no-print-directory $(TSAN_UNIT) VARIANT=tsan SANITIZE=thread OPT='-O1 -g'
-	@BUILD=$(BUILD) JOBS=2 LIMIT=900 tests/run $(CHECK_SCRIPTS) $(UNIT) $(ASAN_UNIT) $(TSAN_UNIT)
+	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' JOBS=2 LIMIT=900 tests/run $(CHECK_SCRIPTS) $(UNIT) $(ASAN_UNIT) $(TSAN_UNIT)
 
-.PHONY: units-only asan ubsan tsan valgrind lint format coverage crash large fuzz bench bench-quick bench-readme
+.PHONY: units-only asan ubsan tsan valgrind lint format coverage crash large fuzz bench bench-quick bench-readme guard guard-update
 units-only: units ## the unit tests alone
 	@BUILD=$(BUILD) tests/run $(UNIT)
 asan: ## unit tests under AddressSanitizer
@@ -160,7 +165,7 @@ valgrind: units ## unit tests under valgrind
 	@tests/run --wrap 'valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes' $(UNIT)
 
 C_FILES := $(sort $(wildcard lib/*.[ch] lib/base/*.[ch] clock/*.[ch] spool/*.[ch] delivery/*.[ch] delivery/sinks/*.[ch] \
-             tools/*.[ch] examples/*.[ch] tests/*.h tests/unit/*.[ch] tests/programs/*.[ch] tests/fuzz/*.[ch] tests/lab/*/*.[ch] bench/*.[ch]))
+             tools/*.[ch] examples/*.[ch] tests/*.h tests/unit/*.[ch] tests/programs/*.[ch] tests/fuzz/*.[ch] tests/lab/*/*.[ch] bench/*.[ch] bench/guard/*.[ch]))
 lint: ## clang-tidy and cppcheck
 	@tests/tools/install-packages clang-tidy cppcheck $(PACKAGES)
 	cppcheck --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 --quiet -j2 \
@@ -191,6 +196,11 @@ bench: benches all ## ours and its peers side by side: results.json, results.md 
 	@BUILD=$(BUILD) python3 bench/run.py
 bench-quick: benches all ## the targets alone, in under two minutes
 	@BUILD=$(BUILD) python3 bench/run.py --quick
+guard: $(BUILD)/bench/guard ## instruction counts of the hot paths against bench/guard/figures.json
+	@tests/tools/install-packages valgrind
+	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' tests/run --verbose bench/guard/guard.py
+guard-update: $(BUILD)/bench/guard ## notes the counts of this state as the figures
+	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' bench/guard/guard.py --update
 bench-readme: ## the README's table from build/bench/results.json
 	@BUILD=$(BUILD) python3 bench/readme.py
 
