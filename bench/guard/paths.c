@@ -27,7 +27,7 @@ static void make_bodies(void)
         memset(bodies[i], 'x', BODY);
         int head = snprintf(bodies[i], BODY, "{\"n\":%zu,\"ok\":true,\"text\":\"", 1000 + i);
         bodies[i][head] = 'x';
-        memcpy(bodies[i] + 100, "a \\\"quoted\\\" word\\n", 18);
+        memcpy(bodies[i] + 100, "a \\\"quoted\\\" word\\n", 19);
         memcpy(bodies[i] + BODY - 2, "\"}", 2);
     }
 }
