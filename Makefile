@@ -60,6 +60,7 @@ EX_SRC    := $(sort $(wildcard examples/*.c))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
 # Of sinks: drive.c, and raw_<kind>.c, which does with the kind's library alone what the sink does.
 BENCH_SINKS_SRC := $(sort bench/sinks/drive.c $(foreach kind,null file $(PLUGIN_CAN),$(wildcard bench/sinks/raw_$(kind).c)))
+GUARD_SRC := bench/guard/paths.c
 LABS      := $(sort $(foreach dir,$(wildcard tests/lab/*/),$(if $(wildcard $(dir)*.c),$(notdir $(dir:/=)))))
 LAB_SRC   := $(sort $(wildcard tests/lab/*/*.c))
 MAN       := $(sort $(wildcard man/*.[0-9]))
@@ -68,11 +69,11 @@ MAN       := $(sort $(wildcard man/*.[0-9]))
 obj        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ   := $(call obj,$(LIB_SRC))
 PLUGINS   := $(patsubst %,$(BUILD)/sinks/libspool-sink-%.so,$(PLUGIN_CAN))
-ALL_OBJ   := $(call obj,$(LIB_SRC) $(PLUGIN_OWN) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC) $(BENCH_SRC) $(BENCH_SINKS_SRC) $(LAB_SRC))
+ALL_OBJ   := $(call obj,$(LIB_SRC) $(PLUGIN_OWN) $(TOOL_SRC) $(UNIT_SRC) $(PROG_SRC) $(EX_SRC) $(BENCH_SRC) $(GUARD_SRC) $(BENCH_SINKS_SRC) $(LAB_SRC))
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
 PROG      := $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(PROG_SRC))
 EXAMPLES  := $(patsubst examples/%.c,$(BUILD)/examples/%,$(EX_SRC))
-BENCHES   := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
+BENCHES   := $(BUILD)/bench/bench $(BUILD)/bench/guard
 BENCH_SINKS := $(patsubst bench/sinks/%.c,$(BUILD)/bench/sinks/%,$(BENCH_SINKS_SRC))
 
 .DEFAULT_GOAL := all
@@ -173,10 +174,14 @@ $(PROG): $(BUILD)/programs/%: $(BUILD)/obj/tests/programs/%.o $(BUILD)/libspool.
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
-$(BENCHES): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libspool.a
+$(BUILD)/bench/bench: $(call obj,$(BENCH_SRC)) $(BUILD)/libspool.a
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lm $(LDFLAGS)
+	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -ldl $(LDFLAGS)
+$(BUILD)/bench/guard: $(call obj,$(GUARD_SRC)) $(BUILD)/libspool-inside.a
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) $(LDFLAGS)
 bench_kind = $(patsubst raw_%,%,$(notdir $(1)))
 $(BENCH_SINKS): $(BUILD)/bench/sinks/%: $(BUILD)/obj/bench/sinks/%.o $(BUILD)/libspool.a
 	@mkdir -p $(@D)
@@ -209,7 +214,7 @@ demo: all ## the main job: an agent is killed again and again, and nothing is lo
 # The long ones of the laboratory come first, so that two at a time end together.
 CHECK_SCRIPTS := $(wildcard tests/lab/*/check.* tests/models/check.sh) $(sort $(wildcard tests/cli/*.sh tests/system/*.py \
                      tests/crash/*.py tests/docs/*.sh tests/docs/*.py tests/build/*.sh \
-                     tests/sinks/*.sh tests/sinks/*.py))
+                     tests/sinks/*.sh tests/sinks/*.py)) bench/guard/guard.py
 # ThreadSanitizer for what has threads; valgrind for what has neither many threads nor many processes.
 TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%,clock sync lock wake journal journal_flush log log_peers state state_ack \
                      store store_lost store_remains delivery delivery_retry delivery_stop delivery_checkpoint delivery_refused sink_file \
@@ -220,9 +225,9 @@ check: ## all tests (installs what they need); ends with "N passed, 0 failed"
 	@$(MAKE) $(JOBS) --no-print-directory all units programs benches labs $(BUILD)/libspool-inside.a WERROR=1
 	@$(MAKE) $(JOBS) --no-print-directory units VARIANT=asan SANITIZE=address,undefined OPT='-O1 -g'
 	@$(MAKE) $(JOBS) --no-print-directory $(TSAN_UNIT) VARIANT=tsan SANITIZE=thread OPT='-O1 -g'
-	@BUILD=$(BUILD) JOBS=2 LIMIT=900 tests/run $(CHECK_SCRIPTS) $(UNIT) $(ASAN_UNIT) $(TSAN_UNIT)
+	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' JOBS=2 LIMIT=900 tests/run $(CHECK_SCRIPTS) $(UNIT) $(ASAN_UNIT) $(TSAN_UNIT)
 
-.PHONY: units-only asan ubsan tsan valgrind lint format coverage crash large fuzz bench bench-quick
+.PHONY: units-only asan ubsan tsan valgrind lint format coverage crash large fuzz bench bench-quick bench-readme guard guard-update
 units-only: units ## the unit tests alone
 	@BUILD=$(BUILD) tests/run $(UNIT)
 asan: ## unit tests under AddressSanitizer
@@ -239,7 +244,7 @@ valgrind: units ## unit tests under valgrind
 
 C_FILES := $(sort $(wildcard lib/*.[ch] lib/base/*.[ch] clock/*.[ch] spool/*.[ch] delivery/*.[ch] delivery/sinks/*.[ch] \
              tools/*.[ch] examples/*.[ch] tests/*.h tests/unit/*.[ch] tests/programs/*.[ch] tests/plugins/*.[ch] tests/fuzz/*.[ch] tests/lab/*/*.[ch] bench/*.[ch] \
-             bench/sinks/*.[ch]))
+             bench/guard/*.[ch] bench/sinks/*.[ch]))
 lint: ## clang-tidy and cppcheck
 	@tests/tools/install-packages clang-tidy cppcheck $(PACKAGES)
 	cppcheck --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 --quiet -j2 \
@@ -266,13 +271,20 @@ crash: programs ## 200 rounds of killing producers and deliverers at random mome
 	@BUILD=$(BUILD) ROUNDS=200 LIMIT=3600 tests/run tests/crash/kill.py
 large: programs ## a backlog of 4 GiB: opening time, memory while draining (needs 6 GiB of disk)
 	@BUILD=$(BUILD) LARGE=1 LIMIT=1800 tests/run tests/system/large.py
-bench: benches all ## figures of this machine, ours beside the raw disk's
-	@BUILD=$(BUILD) bench/run.sh
+bench: benches all ## ours and its peers side by side: results.json, results.md and plots in build/bench (long; BACKLOG=1e8)
+	@BUILD=$(BUILD) python3 bench/run.py
+bench-quick: benches all ## the targets alone, in under two minutes
+	@BUILD=$(BUILD) python3 bench/run.py --quick
+guard: $(BUILD)/bench/guard ## instruction counts of the hot paths against bench/guard/figures.json
+	@tests/tools/install-packages valgrind
+	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' tests/run --verbose bench/guard/guard.py
+guard-update: $(BUILD)/bench/guard ## notes the counts of this state as the figures
+	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' bench/guard/guard.py --update
+bench-readme: ## the README's table from build/bench/results.json
+	@BUILD=$(BUILD) python3 bench/readme.py
 .PHONY: bench-sinks
 bench-sinks: $(BENCH_SINKS) all ## each sink beside its library's best example, in one run (KINDS, EVENTS, BYTES, ROUNDS)
 	@BUILD=$(BUILD) bench/sinks/run.sh
-bench-quick: benches all ## the same, shorter
-	@BUILD=$(BUILD) QUICK=1 bench/run.sh
 
 # ------------------------------------------------------------------------------------------- the laboratory, at length
 .PHONY: crashlab sweep sim models wreck history

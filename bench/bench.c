@@ -1,259 +1,223 @@
-/* bench.c - the library beside the plainest system calls that do the same, in one run.
+/* bench.c - runs one case and prints its figures as a line of JSON. run.py decides which, in what order, and what of
+ * it.
  *
- *     bench [--dir DIR] [--rounds N] [--seconds S] [--json FILE] [--only WORD]
+ *     bench CASE --dir DIR [--seconds S] [--bytes N] [--producers N] [--rate R] [--count N] [--address A] [--input
+ * FILE] bench --list            a line of JSON for every case: name, title, settings
  *
- * All cases run one after the other, and that N times over (A B C A B C …, at least 3), so that a machine that drifts
- * does so for all of them; files are removed and the disk is synchronised in between. Medians over the rounds are
- * printed as Markdown, first the figures, then the targets: ratios within this run. The exit status does not depend on
- * them. */
+ * DIR is new or empty, so that no files are lost by a wrong one; what the case leaves in it is the caller's to remove.
+ */
+#include <ftw.h>
 #include <getopt.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
-#include "raw.h"
-#include "spooled.h"
+#include "../lib/spool.h"
+#include "case.h"
 
-enum { ROUNDS_MAX = 64 };
-
-struct bench_case {
-    const char *key, *title;
-    struct outcome (*run)(const struct context *context);
-    bool has_rate, has_latency;
-};
-
-static const struct bench_case CASES[] = {
-    {"raw_write", "raw: write(2), append", raw_write, true, false},
-    {"process", "enqueue, process level", process_rate, true, false},
-    {"null_sink", "enqueue to acknowledged `null` sink", null_rate, true, false},
-    {"many", "enqueue_many, 64 a call", many_rate, true, false},
-    {"raw_sync", "raw: pwrite + fdatasync, preallocated", raw_sync, true, false},
-    {"power", "enqueue, power level", power_rate, true, false},
-    {"raw_store", "raw: store into a mapping, not flushed, 250 k/s", raw_store_only, false, true},
-    {"paced_unflushed", "enqueue, SPOOL_FLUSH_NEVER, 250 k/s", latency_paced_unflushed, false, true},
-    {"flat_unflushed", "enqueue, SPOOL_FLUSH_NEVER, flat out", latency_flat_out_unflushed, true, true},
-    {"raw_store_flushed", "raw: store into a mapping, flushed every 100 ms, 250 k/s", raw_store_flushed, false, true},
-    {"paced", "enqueue, default flush, 250 k/s", latency_paced, false, true},
-    {"flat", "enqueue, default flush, flat out", latency_flat_out, true, true},
-};
-enum { CASE_COUNT = sizeof CASES / sizeof *CASES };
-
-static struct outcome outcomes[CASE_COUNT][ROUNDS_MAX];
-
-/* What the figures are held against: one value of a case, by itself or as a ratio to another's. */
-enum value { RATE, P50, P999 };
-struct target {
-    const char *title, *key, *against; /* NULL: by itself */
-    enum value value;
-    double limit;
-    bool at_least;
-};
-
-static const struct target TARGETS[] = {
-    {"power level / raw pwrite + fdatasync", "power", "raw_sync", RATE, 0.85, true},
-    {"process level, sustained / raw write(2)", "process", "raw_write", RATE, 1.2, true},
-    {"to acknowledged null sink / raw write(2)", "null_sink", "raw_write", RATE, 0.5, true},
-    {"process level, median call, ns (250 k/s)", "paced", NULL, P50, 200, false},
-    {"process level, median call, ns (flat out)", "flat", NULL, P50, 200, false},
-    {"p99.9, default flush, ns (250 k/s)", "paced", NULL, P999, 50000, false},
-    {"p99.9, default flush, ns (flat out)", "flat", NULL, P999, 50000, false},
-    {"p99.9, never flushed, ns (250 k/s)", "paced_unflushed", NULL, P999, 5000, false},
-    {"p99.9, never flushed, ns (flat out)", "flat_unflushed", NULL, P999, 5000, false},
-};
-enum { TARGET_COUNT = sizeof TARGETS / sizeof *TARGETS };
-
-struct settings {
-    struct context context;
-    const char *json, *only;
-    size_t rounds;
-};
+static const struct bench_case *const tables[] = {raw_cases,  spool_cases,    delivery_cases,   backlog_cases,
+                                                  host_cases, lmdb_cases,     sqlite_cases,     redis_cases,
+                                                  nats_cases, postgres_cases, beanstalkd_cases, syslog_cases};
+enum { TABLES = sizeof tables / sizeof *tables };
 
 /* ------------------------------------------------------------------------------------------------------- figures */
 
-static double value_of(const struct outcome *outcome, enum value value)
+void figure(struct outcome *outcome, const char *name, double value)
 {
-    return value == RATE ? outcome->per_second : value == P50 ? outcome->p50_ns : outcome->p999_ns;
+    if (outcome->n == FIGURES_MAX)
+        errx(1, "too many figures");
+    outcome->figures[outcome->n++] = (struct figure){name, value};
 }
 
-/* The medians of a case, each value by itself. */
-static struct outcome medians(size_t index, size_t rounds)
+void figure_latency(struct outcome *outcome, const struct histogram *histogram)
 {
-    double rate[ROUNDS_MAX], p50[ROUNDS_MAX], p99[ROUNDS_MAX], p999[ROUNDS_MAX];
-    for (size_t i = 0; i < rounds; i++) {
-        rate[i] = outcomes[index][i].per_second;
-        p50[i] = outcomes[index][i].p50_ns;
-        p99[i] = outcomes[index][i].p99_ns;
-        p999[i] = outcomes[index][i].p999_ns;
-    }
-    return (struct outcome){median(rate, rounds), median(p50, rounds), median(p99, rounds), median(p999, rounds)};
+    if (!histogram->count)
+        return;
+    figure(outcome, "p50_ns", histogram_ns(histogram, 0.5));
+    figure(outcome, "p99_ns", histogram_ns(histogram, 0.99));
+    figure(outcome, "p999_ns", histogram_ns(histogram, 0.999));
+    figure(outcome, "p9999_ns", histogram_ns(histogram, 0.9999));
+    figure(outcome, "max_ns", histogram_max_ns(histogram));
 }
 
-static size_t case_index(const char *key)
+double figure_value(const struct outcome *outcome, const char *name)
 {
-    for (size_t i = 0; i < CASE_COUNT; i++)
-        if (strcmp(CASES[i].key, key) == 0)
-            return i;
-    errx(1, "no case %s", key);
+    for (size_t i = 0; i < outcome->n; i++)
+        if (strcmp(outcome->figures[i].name, name) == 0)
+            return outcome->figures[i].value;
+    return 0;
 }
 
-/* A ratio is the median of the rounds' ratios: its two sides ran beside each other. */
-static double target_figure(const struct target *target, size_t rounds)
+static void print_outcome(const struct outcome *outcome)
 {
-    double values[ROUNDS_MAX];
-    size_t mine = case_index(target->key), other = target->against ? case_index(target->against) : mine;
-    for (size_t i = 0; i < rounds; i++) {
-        double value = value_of(&outcomes[mine][i], target->value), base = value_of(&outcomes[other][i], target->value);
-        values[i] = !target->against ? value : base > 0 ? value / base : 0;
-    }
-    return median(values, rounds);
+    for (size_t i = 0; i < outcome->n; i++)
+        printf("%s\"%s\":%.9g", i ? "," : "{", outcome->figures[i].name, outcome->figures[i].value);
+    printf("%s}\n", outcome->n ? "" : "{");
 }
 
-static bool target_is_met(const struct target *target, double figure)
+/* ----------------------------------------------------------------------------------------------- the room, its cost */
+
+void ok(int code, const char *call)
 {
-    return target->at_least ? figure >= target->limit : figure < target->limit;
+    if (code != SPOOL_OK)
+        errx(1, "%s: %s: %s", call, spool_error_name(code), spool_last_error());
 }
 
-/* -------------------------------------------------------------------------------------------------------- output */
-
-static void print_cell(bool has, double value, const char *format)
+void path_in(const struct context *context, const char *name, char ret[PATH_SIZE])
 {
-    printf(" | ");
-    if (has)
-        printf(format, value);
-    else
-        printf("-");
+    if (snprintf(ret, PATH_SIZE, "%s/%s", context->dir, name) >= PATH_SIZE)
+        errx(1, "%s: the path is too long", context->dir);
 }
 
-static void print_figures(size_t rounds)
+static double walked_bytes;
+static const char *walked_part;
+
+static int add_bytes(const char *path, const struct stat *st, int flag)
 {
-    printf("| case (%d bytes) | a second | median ns | p99 ns | p99.9 ns |\n|---|---:|---:|---:|---:|\n", EVENT_BYTES);
-    for (size_t i = 0; i < CASE_COUNT; i++) {
-        struct outcome outcome = medians(i, rounds);
-        printf("| %s", CASES[i].title);
-        print_cell(CASES[i].has_rate, outcome.per_second, "%.0f");
-        print_cell(CASES[i].has_latency, outcome.p50_ns, "%.0f");
-        print_cell(CASES[i].has_latency, outcome.p99_ns, "%.0f");
-        print_cell(CASES[i].has_latency, outcome.p999_ns, "%.0f");
-        printf(" |\n");
-    }
-    printf("\nMedians of %zu rounds. A time stamp costs %.1f ns and is taken off the latencies.\n\n", rounds,
-           (double)stamp_cost() / ticks_per_ns());
+    if (flag == FTW_F && strstr(path, walked_part))
+        walked_bytes += (double)st->st_blocks * 512;
+    return 0;
 }
 
-static void print_targets(size_t rounds)
+double disk_bytes(const char *dir, const char *part)
 {
-    printf("| target | measured | wanted | |\n|---|---:|---:|---|\n");
-    for (size_t i = 0; i < TARGET_COUNT; i++) {
-        double figure = target_figure(&TARGETS[i], rounds);
-        const char *format = TARGETS[i].against ? "| %s | %.2f | %s %.2f | %s |\n" : "| %s | %.0f | %s %.0f | %s |\n";
-        printf(format, TARGETS[i].title, figure, TARGETS[i].at_least ? "at least" : "below", TARGETS[i].limit,
-               target_is_met(&TARGETS[i], figure) ? "met" : "**not met**");
-    }
+    walked_bytes = 0;
+    walked_part = part;
+    if (ftw(dir, add_bytes, 16) != 0)
+        err(1, "%s", dir);
+    return walked_bytes;
 }
 
-static void write_json(const char *path, size_t rounds)
+static int drop_file(const char *path, const struct stat *st, int flag)
 {
-    FILE *file = fopen(path, "we");
+    (void)st;
+    int fd = flag == FTW_F ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return 0;
+    fsync(fd);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+    return 0;
+}
+
+void drop_caches(const char *dir)
+{
+    if (ftw(dir, drop_file, 16) != 0)
+        err(1, "%s", dir);
+}
+
+double cpu_seconds(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+double status_bytes(const char *name)
+{
+    char line[256];
+    double kib = 0;
+    size_t size = strlen(name);
+    FILE *file = fopen("/proc/self/status", "re");
     if (!file)
-        err(1, "%s", path);
-    fprintf(file, "{\"event_bytes\":%d,\"rounds\":%zu,\"cases\":{", EVENT_BYTES, rounds);
-    for (size_t i = 0; i < CASE_COUNT; i++) {
-        struct outcome outcome = medians(i, rounds);
-        fprintf(file, "%s\n\"%s\":{", i ? "," : "", CASES[i].key);
-        if (CASES[i].has_rate)
-            fprintf(file, "\"per_second\":%.1f%s", outcome.per_second, CASES[i].has_latency ? "," : "");
-        if (CASES[i].has_latency)
-            fprintf(file, "\"p50_ns\":%.1f,\"p99_ns\":%.1f,\"p999_ns\":%.1f", outcome.p50_ns, outcome.p99_ns,
-                    outcome.p999_ns);
-        fprintf(file, "}");
-    }
-    fprintf(file, "},\n\"targets\":[");
-    for (size_t i = 0; i < TARGET_COUNT; i++) {
-        double figure = target_figure(&TARGETS[i], rounds);
-        fprintf(file, "%s\n{\"target\":\"%s\",\"measured\":%.3f,\"%s\":%.3f,\"met\":%s}", i ? "," : "",
-                TARGETS[i].title, figure, TARGETS[i].at_least ? "at_least" : "below", TARGETS[i].limit,
-                target_is_met(&TARGETS[i], figure) ? "true" : "false");
-    }
-    fprintf(file, "]}\n");
-    if (fclose(file) != 0)
-        err(1, "%s", path);
+        err(1, "/proc/self/status");
+    while (fgets(line, sizeof line, file))
+        if (strncmp(line, name, size) == 0 && line[size] == ':')
+            kib = strtod(line + size + 1, NULL);
+    fclose(file);
+    return kib * 1024;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- run */
+/* --------------------------------------------------------------------------------------------------------- running */
 
-static struct settings settings_of(int argc, char **argv)
+static void list_cases(void)
+{
+    for (size_t t = 0; t < TABLES; t++)
+        for (const struct bench_case *c = tables[t]; c->name; c++)
+            printf("{\"name\":\"%s\",\"title\":\"%s\",\"settings\":\"%s\"}\n", c->name, c->title,
+                   c->settings ? c->settings : "");
+}
+
+static const struct bench_case *find_case(const char *name)
+{
+    for (size_t t = 0; t < TABLES; t++)
+        for (const struct bench_case *c = tables[t]; c->name; c++)
+            if (strcmp(c->name, name) == 0)
+                return c;
+    errx(2, "no case %s; --list names them", name);
+}
+
+static void take_option(struct context *context, int letter)
+{
+    switch (letter) {
+    case 'd':
+        context->dir = optarg;
+        break;
+    case 's':
+        context->seconds = strtod(optarg, NULL);
+        break;
+    case 'b':
+        context->bytes = (size_t)strtoul(optarg, NULL, 10);
+        break;
+    case 'p':
+        context->producers = (unsigned)strtoul(optarg, NULL, 10);
+        break;
+    case 'r':
+        context->rate = strtod(optarg, NULL);
+        break;
+    case 'c':
+        context->count = (uint64_t)strtod(optarg, NULL);
+        break;
+    case 'a':
+        context->address = optarg;
+        break;
+    case 'i':
+        context->input = optarg;
+        break;
+    default:
+        exit(2);
+    }
+}
+
+static void take_options(struct context *context, int argc, char **argv)
 {
     static const struct option options[] = {
-        {"dir", required_argument, NULL, 'd'},     {"rounds", required_argument, NULL, 'r'},
-        {"seconds", required_argument, NULL, 's'}, {"json", required_argument, NULL, 'j'},
-        {"only", required_argument, NULL, 'o'},    {0}};
-    struct settings settings = {.context = {.dir = "build/bench/files", .seconds = 3}, .rounds = 3};
+        {"dir", required_argument, NULL, 'd'},     {"seconds", required_argument, NULL, 's'},
+        {"bytes", required_argument, NULL, 'b'},   {"producers", required_argument, NULL, 'p'},
+        {"rate", required_argument, NULL, 'r'},    {"count", required_argument, NULL, 'c'},
+        {"address", required_argument, NULL, 'a'}, {"input", required_argument, NULL, 'i'},
+        {"list", no_argument, NULL, 'l'},          {0}};
     for (int letter; (letter = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        switch (letter) {
-        case 'd':
-            settings.context.dir = optarg;
-            break;
-        case 'r':
-            settings.rounds = (size_t)strtoul(optarg, NULL, 10);
-            break;
-        case 's':
-            settings.context.seconds = strtod(optarg, NULL);
-            break;
-        case 'j':
-            settings.json = optarg;
-            break;
-        case 'o':
-            settings.only = optarg;
-            break;
-        default:
-            exit(2);
+        if (letter == 'l') {
+            list_cases();
+            exit(0);
         }
+        take_option(context, letter);
     }
-    if (settings.rounds < 1 || settings.rounds > ROUNDS_MAX || !(settings.context.seconds > 0))
-        errx(2, "--rounds: 1 to %d; --seconds: more than 0", ROUNDS_MAX);
-    return settings;
 }
 
-/* Files are removed between cases, so the directory must be new or empty: nobody's files are lost by a wrong --dir. */
 static void prepare(const struct context *context)
 {
+    if (!context->dir)
+        errx(2, "--dir is missing");
+    if (!(context->seconds > 0) || context->producers < 1 || context->producers > 1024)
+        errx(2, "--seconds: more than 0; --producers: 1 to 1024");
     if (mkdir(context->dir, 0700) != 0 && errno != EEXIST)
         err(1, "%s", context->dir);
     if (rmdir(context->dir) != 0 || mkdir(context->dir, 0700) != 0)
         err(1, "%s: must be a new or an empty directory", context->dir);
 }
 
-/* On a terminal: which case of which round runs; with NULL, clears the line. */
-static void progress(const struct settings *settings, size_t round, const char *title)
-{
-    if (!isatty(STDERR_FILENO))
-        return;
-    if (title)
-        fprintf(stderr, "\rround %zu of %zu: %-60s", round + 1, settings->rounds, title);
-    else
-        fprintf(stderr, "\r%80s\r", "");
-}
-
-static void run_round(const struct settings *settings, size_t round)
-{
-    for (size_t i = 0; i < CASE_COUNT; i++) {
-        if (settings->only && !strstr(CASES[i].key, settings->only))
-            continue;
-        progress(settings, round, CASES[i].title);
-        clean(&settings->context);
-        outcomes[i][round] = CASES[i].run(&settings->context);
-    }
-    clean(&settings->context);
-}
-
 int main(int argc, char **argv)
 {
-    struct settings settings = settings_of(argc, argv);
-    prepare(&settings.context);
-    for (size_t round = 0; round < settings.rounds; round++)
-        run_round(&settings, round);
-    progress(&settings, settings.rounds, NULL);
-    rmdir(settings.context.dir);
-    print_figures(settings.rounds);
-    print_targets(settings.rounds);
-    if (settings.json)
-        write_json(settings.json, settings.rounds);
+    struct context context = {.seconds = 1, .bytes = 256, .producers = 1, .count = 1};
+    struct outcome outcome = {0};
+    take_options(&context, argc, argv);
+    if (optind + 1 != argc)
+        errx(2, "name one case; --list names them");
+    const struct bench_case *c = find_case(argv[optind]);
+    prepare(&context);
+    c->run(&context, &outcome);
+    print_outcome(&outcome);
     return 0;
 }

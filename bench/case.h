@@ -1,71 +1,87 @@
-/* case.h - what a benchmark case is given and what it answers, and the room it works in. */
+/* case.h - what a benchmark case is given, what it answers, and the room it works in. bench.c lists the cases. */
 #ifndef BENCH_CASE_H
 #define BENCH_CASE_H
 
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "measure.h"
 
-enum { EVENT_BYTES = 256, PATH_SIZE = 4096 };
+enum { PATH_SIZE = 4096, BATCH = 1000 /* events in what is batched, ours and the peers' */ };
 
 struct context {
-    const char *dir; /* exists and is empty */
-    double seconds;  /* how long a sustained case runs */
+    const char *dir;     /* exists and is empty */
+    double seconds;      /* how long a sustained case runs */
+    size_t bytes;        /* of an event's body */
+    unsigned producers;  /* threads, each as a connection of its own to a peer */
+    double rate;         /* events a second of all producers together; 0: as fast as it goes */
+    uint64_t count;      /* what the case is about: sinks, processes, agents, events of backlog */
+    const char *address; /* of a peer's server: "127.0.0.1:4222" */
+    const char *input;   /* JSON Lines to take the bodies from; NULL: they are made up */
 };
 
-/* What a case measured: a rate, or latencies, or both; 0 where it has no meaning. */
+/* Named figures, printed as one JSON object. */
+enum { FIGURES_MAX = 32 };
 struct outcome {
-    double per_second, p50_ns, p99_ns, p999_ns;
+    size_t n;
+    struct figure {
+        const char *name;
+        double value;
+    } figures[FIGURES_MAX];
+};
+void figure(struct outcome *outcome, const char *name, double value);
+/* p50_ns to p9999_ns and max_ns; with a prefix: NAME_p50_ns. */
+void figure_latency(struct outcome *outcome, const struct histogram *histogram);
+double figure_value(const struct outcome *outcome, const char *name); /* 0 if there is none */
+
+struct bench_case {
+    const char *name;
+    const char *title;
+    const char *settings; /* how it is configured, as shown beside its figures */
+    void (*run)(const struct context *context, struct outcome *outcome);
 };
 
-static inline void path_in(const struct context *context, const char *name, char ret[PATH_SIZE])
-{
-    if (snprintf(ret, PATH_SIZE, "%s/%s", context->dir, name) >= PATH_SIZE)
-        errx(1, "%s: the path is too long", context->dir);
-}
+/* Prints what could not be done and ends: nothing can go on in a benchmark. */
+void ok(int code, const char *call);
+void path_in(const struct context *context, const char *name, char ret[PATH_SIZE]);
+/* The bytes that a directory takes on disk, and those of files whose path holds `part`. */
+double disk_bytes(const char *dir, const char *part);
+/* Writes the directory's files out and forgets them, so that they are read from the disk again. */
+void drop_caches(const char *dir);
+double cpu_seconds(void);
+double status_bytes(const char *name); /* a size in /proc/self/status: RssAnon, VmData */
 
-static inline int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st, (void)flag;
-    return ftw->level > 0 ? remove(path) : 0;
-}
+/* ---- payload.c ---- */
 
-/* Between two cases: nothing of the last one is left, on disk or waiting to be written. */
-static inline void clean(const struct context *context)
-{
-    if (nftw(context->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
-        err(1, "%s", context->dir);
-    sync();
-}
+/* A body of context->bytes, one JSON object, a different one each time (of some hundreds); or one of context->input. */
+struct body {
+    const char *text;
+    size_t size;
+};
+void payload_begin(const struct context *context);
+struct body payload(uint64_t number);
 
-static inline uint64_t deadline_of(const struct context *context)
-{
-    return clock_ns() + (uint64_t)(context->seconds * 1e9);
-}
+/* ---- drive.c ---- */
 
-/* The bytes that every case writes. */
-static inline const char *payload(void)
-{
-    static char text[EVENT_BYTES + 1];
-    if (!text[0]) {
-        memset(text, 'x', EVENT_BYTES);
-        memcpy(text, "{\"model\":\"m\",\"text\":\"", 21);
-        memcpy(text + EVENT_BYTES - 2, "\"}", 2);
-    }
-    return text;
-}
+/* A case of producers that repeat one step: each runs in a thread of its own, paced by context->rate. */
+struct driver {
+    void *(*begin)(const struct context *context);      /* before the clock starts */
+    void *(*join)(void *shared, unsigned index);        /* in each thread, likewise; NULL: a step gets `shared` */
+    size_t (*step)(void *producer, uint64_t number);    /* hands over; returns how many events */
+    void (*leave)(void *producer);                      /* may be NULL */
+    void (*finish)(void *shared);                       /* waits for the end of what was handed over; may be NULL */
+    void (*end)(void *shared, struct outcome *outcome); /* when the clock has stopped */
+};
+/* Figures: events, per_second, cpu_ns (an event's), latencies of a step. */
+void drive(const struct driver *driver, const struct context *context, struct outcome *outcome);
 
-static inline void outcome_latency(struct outcome *outcome, const struct histogram *histogram)
-{
-    outcome->p50_ns = histogram_ns(histogram, 0.5);
-    outcome->p99_ns = histogram_ns(histogram, 0.99);
-    outcome->p999_ns = histogram_ns(histogram, 0.999);
-}
+/* ---- the cases, a table each, ended by a NULL name ---- */
+extern const struct bench_case raw_cases[], spool_cases[], delivery_cases[], backlog_cases[], host_cases[],
+    lmdb_cases[], sqlite_cases[], redis_cases[], beanstalkd_cases[], nats_cases[], postgres_cases[], syslog_cases[];
 
 #endif

@@ -1,4 +1,4 @@
-/* measure.h - time stamps, a histogram of latencies, and medians.
+/* measure.h - time stamps, and a histogram of latencies.
  *
  * Latencies are taken with the time stamp counter where there is one (about 8 ns a stamp), else with clock_gettime().
  * One stamp a call: the end of a call is the start of the next one. What a stamp costs by itself is measured and shown,
@@ -77,6 +77,13 @@ static inline void histogram_add(struct histogram *histogram, uint64_t value)
     histogram->of[bucket_of(value)]++;
 }
 
+static inline void histogram_merge(struct histogram *to, const struct histogram *from)
+{
+    to->count += from->count;
+    for (size_t i = 0; i < BUCKETS; i++)
+        to->of[i] += from->of[i];
+}
+
 /* The latency in ticks below which the share `quantile` lies. */
 static inline uint64_t histogram_quantile(const struct histogram *histogram, double quantile)
 {
@@ -112,20 +119,13 @@ static inline double histogram_ns(const struct histogram *histogram, double quan
     return (double)(value > cost ? value - cost : 0) / ticks_per_ns();
 }
 
-static inline int compare_doubles(const void *a, const void *b)
+/* The longest, likewise. */
+static inline double histogram_max_ns(const struct histogram *histogram)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* The median of `n` values, at most 64 of them. */
-static inline double median(const double *values, size_t n)
-{
-    double sorted[64];
-    n = n < 64 ? n : 64;
-    memcpy(sorted, values, n * sizeof *values);
-    qsort(sorted, n, sizeof *sorted, compare_doubles);
-    return n == 0 ? 0 : n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+    unsigned bucket = BUCKETS - 1;
+    while (bucket > 0 && !histogram->of[bucket])
+        bucket--;
+    return (double)bucket_value(bucket) / ticks_per_ns();
 }
 
 #endif

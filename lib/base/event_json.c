@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "base64.h"
+#include "digits.h"
 #include "error.h"
 #include "id.h"
 #include "json.h"
@@ -24,13 +25,12 @@ bool json_is_media_type(const char *content_type)
 
 void json_format_hlc(const struct spool_id *id, char ret_text[JSON_HLC_SIZE])
 {
-    static const char digits[] = "0123456789abcdef";
     struct hlc_stamp stamp = id_stamp(id);
-    for (int i = 14; i >= 0; i--, stamp.ticks >>= 4)
-        ret_text[i] = digits[stamp.ticks & 15];
+    char ticks[16];
+    digits_put_hex16(ticks, stamp.ticks);
+    memcpy(ret_text, ticks + 1, 15);
     ret_text[15] = '.';
-    for (int i = 19; i >= 16; i--, stamp.counter >>= 4)
-        ret_text[i] = digits[stamp.counter & 15];
+    put_u32((uint8_t *)ret_text + 16, (uint32_t)(digits_hex8(stamp.counter) >> 32));
     ret_text[20] = 0;
 }
 
@@ -54,19 +54,20 @@ static int put_head(struct buffer *out, const struct spool_id *id)
     return rc ? rc : PUT_LITERAL(out, "\"");
 }
 
-/* `key` is the member's name with all that stands around it; an empty text is left out. */
-static int put_text(struct buffer *out, const char *key, const char *text)
+/* `key` is the member's name with all that stands around it, a literal; an empty text is left out. */
+#define PUT_TEXT(out, key, text) put_text(out, key, sizeof(key) - 1, text)
+static int put_text(struct buffer *out, const char *key, size_t key_size, const char *text)
 {
     if (!text || !*text)
         return 0;
-    int rc = buffer_put_text(out, key);
+    int rc = buffer_put(out, key, key_size);
     return rc ? rc : json_put_string(out, text, strlen(text));
 }
 
 static int put_parent(struct buffer *out, const struct spool_id *parent)
 {
     char text[SPOOL_ID_TEXT_SIZE];
-    return parent ? put_text(out, ",\"parent\":", spool_id_format(parent, text)) : 0;
+    return parent ? PUT_TEXT(out, ",\"parent\":", spool_id_format(parent, text)) : 0;
 }
 
 static int put_tags(struct buffer *out, const char *const *tags)
@@ -105,24 +106,43 @@ static int put_ttl(struct buffer *out, uint64_t ttl_ms)
     return rc ? rc : buffer_put(out, digits + at, sizeof digits - at);
 }
 
+/* The default priority and content type, which nearly all have, are literals. */
+static int put_priority(struct buffer *out, enum spool_priority priority)
+{
+    if (priority == SPOOL_MEDIUM)
+        return PUT_LITERAL(out, ",\"priority\":\"medium\"");
+    return PUT_TEXT(out, ",\"priority\":", spool_priority_name(priority));
+}
+
+static bool is_plain_json(const char *content_type)
+{
+    return !content_type || !*content_type || strcmp(content_type, "application/json") == 0;
+}
+
+static int put_content_type(struct buffer *out, const char *content_type)
+{
+    if (is_plain_json(content_type))
+        return PUT_LITERAL(out, ",\"content_type\":\"application/json\"");
+    return PUT_TEXT(out, ",\"content_type\":", content_type);
+}
+
 static int put_envelope(struct buffer *out, const struct spool_event *event)
 {
-    const char *content_type = event->content_type;
-    int rc = put_text(out, ",\"type\":", event->type);
+    int rc = PUT_TEXT(out, ",\"type\":", event->type);
     if (!rc)
-        rc = put_text(out, ",\"agent\":", event->agent);
+        rc = PUT_TEXT(out, ",\"agent\":", event->agent);
     if (!rc)
-        rc = put_text(out, ",\"session\":", event->session);
+        rc = PUT_TEXT(out, ",\"session\":", event->session);
     if (!rc)
-        rc = put_text(out, ",\"priority\":", spool_priority_name(event->priority));
+        rc = put_priority(out, event->priority);
     if (!rc)
         rc = put_parent(out, event->parent);
     if (!rc)
         rc = put_tags(out, event->tags);
     if (!rc)
-        rc = put_text(out, ",\"content_type\":", content_type && *content_type ? content_type : "application/json");
+        rc = put_content_type(out, event->content_type);
     if (!rc)
-        rc = put_text(out, ",\"traceparent\":", event->traceparent);
+        rc = PUT_TEXT(out, ",\"traceparent\":", event->traceparent);
     if (!rc)
         rc = put_occurred(out, event->occurred_at_ns);
     return rc ? rc : put_ttl(out, event->ttl_ms);
@@ -162,20 +182,22 @@ static int put_base64(struct buffer *out, const void *body, size_t size)
 
 static int put_body(struct buffer *out, const struct spool_event *event)
 {
-    const char *type = event->content_type;
     bool is_json = false;
     int rc = 0;
     if (event->body_size == 0)
         return 0;
-    if (!type || !*type || json_is_media_type(type))
+    if (is_plain_json(event->content_type) || json_is_media_type(event->content_type))
         rc = put_inline(out, event->body, event->body_size, &is_json);
     return rc || is_json ? rc : put_base64(out, event->body, event->body_size);
 }
 
 int json_put_event(struct buffer *out, const struct spool_event *event, const struct spool_id *id)
 {
+    enum { USUAL_ENVELOPE = 512 };
     size_t before = out->size;
-    int rc = put_head(out, id);
+    int rc = buffer_reserve(out, USUAL_ENVELOPE + event->body_size); /* so that it does not grow piece by piece */
+    if (!rc)
+        rc = put_head(out, id);
     if (!rc)
         rc = put_envelope(out, event);
     if (!rc)

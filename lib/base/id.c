@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-#include "bytes.h"
+#include "digits.h"
 #include "error.h"
 
 #define NODE_MASK 0xffffffffffffull
@@ -84,24 +84,25 @@ int spool_id_compare(const struct spool_id *a, const struct spool_id *b)
     return memcmp(a, b, sizeof *a);
 }
 
+char *spool_id_format(const struct spool_id *id, char ret_text[SPOOL_ID_TEXT_SIZE])
+{
+    char high[16], low[16];
+    digits_put_hex16(high, get_be64(id->bytes));
+    digits_put_hex16(low, get_be64(id->bytes + 8));
+    memcpy(ret_text, high, 8);
+    memcpy(ret_text + 9, high + 8, 4);
+    memcpy(ret_text + 14, high + 12, 4);
+    memcpy(ret_text + 19, low, 4);
+    memcpy(ret_text + 24, low + 4, 12);
+    ret_text[8] = ret_text[13] = ret_text[18] = ret_text[23] = '-';
+    ret_text[36] = 0;
+    return ret_text;
+}
+
 /* A dash stands in front of these bytes in the text form 8-4-4-4-12. */
 static bool dash_before(size_t i)
 {
     return i == 4 || i == 6 || i == 8 || i == 10;
-}
-
-char *spool_id_format(const struct spool_id *id, char ret_text[SPOOL_ID_TEXT_SIZE])
-{
-    static const char digits[] = "0123456789abcdef";
-    char *p = ret_text;
-    for (size_t i = 0; i < sizeof id->bytes; i++) {
-        if (dash_before(i))
-            *p++ = '-';
-        *p++ = digits[id->bytes[i] >> 4];
-        *p++ = digits[id->bytes[i] & 15];
-    }
-    *p = 0;
-    return ret_text;
 }
 
 /* The value of a hexadecimal digit, or -1. */

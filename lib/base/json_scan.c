@@ -25,11 +25,6 @@ static bool refuse(struct json_cursor *c, const char *problem)
     return false;
 }
 
-static bool is_space(uint8_t byte)
-{
-    return byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r';
-}
-
 static bool is_digit(const struct json_cursor *c)
 {
     return c->at < c->end && *c->at >= '0' && *c->at <= '9';
@@ -44,26 +39,15 @@ static void copy_run(struct json_cursor *c)
     c->out += size;
 }
 
-bool json_skip_space(struct json_cursor *c)
+/* `at` is at white space, or at the end. */
+bool json_skip_space_here(struct json_cursor *c)
 {
-    if (c->at < c->end && !is_space(*c->at))
-        return true;
     if (c->out)
         copy_run(c);
-    while (c->at < c->end && is_space(*c->at))
+    while (c->at < c->end && json_is_space(*c->at))
         c->at++;
     c->run = c->at;
     return c->at < c->end;
-}
-
-bool json_accept(struct json_cursor *c, char wanted)
-{
-    if (c->at < c->end && *c->at == (uint8_t)wanted) /* nearly always right here */
-        return c->at++, true;
-    if (!json_skip_space(c) || *c->at != (uint8_t)wanted)
-        return false;
-    c->at++;
-    return true;
 }
 
 /* ------------------------------------------------------------------------------------------------------- strings */
@@ -93,10 +77,19 @@ static bool scan_escape(struct json_cursor *c)
         return refuse(c, "the string does not end");
     if (*c->at == 'u')
         return c->at++, scan_hex4(c, &unit);
-    if (*c->at == 0 || !strchr("\"\\/bfnrt", *c->at))
+    switch (*c->at) {
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
+        return c->at++, true;
+    default:
         return refuse(c, "unknown escape in a string");
-    c->at++;
-    return true;
+    }
 }
 
 /* The character of a string that ends a run of plain ones. */

@@ -81,6 +81,15 @@ int json_put_string(struct buffer *out, const char *text, size_t size)
     int rc = buffer_reserve(out, size + 2); /* enough unless something is escaped */
     if (rc)
         return rc;
+    if (json_plain_run((const uint8_t *)text, (const uint8_t *)text + size) == size) { /* nearly always */
+        uint8_t *p = out->data + out->size;
+        *p = '"';
+        if (size > 0)
+            memcpy(p + 1, text, size);
+        p[size + 1] = '"';
+        out->size += size + 2;
+        return 0;
+    }
     out->data[out->size++] = '"';
     rc = put_characters(out, (const uint8_t *)text, (const uint8_t *)text + size);
     if (!rc)

@@ -5,6 +5,7 @@
  * "chrono- Compatible Low-Level Date Algorithms"). 64-bit nanoseconds reach from 1970 to 2554. */
 #include <string.h>
 
+#include "digits.h"
 #include "error.h"
 #include "json.h"
 
@@ -17,34 +18,33 @@ enum {
     DAYS_TO_1970 = 719468, /* since 0000-03-01 */
 };
 
-static char *put_digits(char *p, uint32_t value, int digits)
+/* Nine decimals. */
+static void put_nanoseconds(char *p, uint32_t ns)
 {
-    for (int i = digits - 1; i >= 0; i--, value /= 10)
-        p[i] = (char)('0' + value % 10);
-    return p + digits;
+    for (int i = 7; i > 0; i -= 2, ns /= 100)
+        digits_put2(p + i, ns % 100);
+    *p = (char)('0' + ns);
 }
 
-static char *put_date(char *p, uint32_t days_since_1970)
+static void put_date(char *p, uint32_t days_since_1970)
 {
     uint32_t days = days_since_1970 + DAYS_TO_1970, era = days / DAYS_PER_ERA, day = days % DAYS_PER_ERA;
     uint32_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
     uint32_t day_of_year = day - (365 * year + year / 4 - year / 100);
     uint32_t shifted = (5 * day_of_year + 2) / 153; /* 0 is March */
     uint32_t month = shifted < 10 ? shifted + 3 : shifted - 9;
-    p = put_digits(p, year + era * 400 + (month <= 2), 4);
-    *p++ = '-';
-    p = put_digits(p, month, 2);
-    *p++ = '-';
-    return put_digits(p, day_of_year - (153 * shifted + 2) / 5 + 1, 2);
+    year += era * 400 + (month <= 2);
+    digits_put2(p, year / 100);
+    digits_put2(p + 2, year % 100);
+    digits_put2(p + 5, month);
+    digits_put2(p + 8, day_of_year - (153 * shifted + 2) / 5 + 1);
 }
 
-static char *put_clock(char *p, uint32_t seconds)
+static void put_clock(char *p, uint32_t seconds)
 {
-    p = put_digits(p, seconds / 3600, 2);
-    *p++ = ':';
-    p = put_digits(p, seconds / 60 % 60, 2);
-    *p++ = ':';
-    return put_digits(p, seconds % 60, 2);
+    digits_put2(p, seconds / 3600);
+    digits_put2(p + 3, seconds / 60 % 60);
+    digits_put2(p + 6, seconds % 60);
 }
 
 int json_put_time(struct buffer *out, uint64_t unix_ns)
@@ -53,12 +53,11 @@ int json_put_time(struct buffer *out, uint64_t unix_ns)
     if (rc)
         return rc;
     uint64_t seconds = unix_ns / NS_PER_S;
-    char *p = put_date((char *)out->data + out->size, (uint32_t)(seconds / S_PER_DAY));
-    *p++ = 'T';
-    p = put_clock(p, (uint32_t)(seconds % S_PER_DAY));
-    *p++ = '.';
-    p = put_digits(p, (uint32_t)(unix_ns % NS_PER_S), 9);
-    *p = 'Z';
+    char *p = (char *)out->data + out->size;
+    memcpy(p, "0000-00-00T00:00:00.000000000Z", TIME_SIZE);
+    put_date(p, (uint32_t)(seconds / S_PER_DAY));
+    put_clock(p + 11, (uint32_t)(seconds % S_PER_DAY));
+    put_nanoseconds(p + 20, (uint32_t)(unix_ns % NS_PER_S));
     out->size += TIME_SIZE;
     return 0;
 }

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""guard.py - the hot paths must not grow slower unseen: their instructions, counted by callgrind, against figures.json.
+
+    bench/guard/guard.py [--update]
+
+Instruction counts repeat on a noisy machine as times do not. A path fails when it takes over 5 % more or less than its figure:
+less, too, so that the figure follows, and the next slip is seen. When a change is meant, `make guard-update` writes the figures
+anew; they are to be committed with it. They belong to a compiler and its flags: beside another one there is nothing to compare."""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FIGURES = os.path.join(HERE, "figures.json")
+PATHS = ["enqueue", "pack", "read", "render"]
+TOLERANCE = 0.05
+
+
+def compiler():
+    command = os.environ.get("CC", "gcc").split()
+    done = subprocess.run(command + ["-dumpfullversion", "-dumpmachine"], capture_output=True, text=True, check=True)
+    name = next((word for word in command if word != "ccache"), "gcc")
+    return f"{os.path.basename(name)} {' '.join(done.stdout.split())}, {os.environ.get('OPT', '-O2 -g')}"
+
+
+def count(program, path):
+    """Instructions an event in measured_PATH() and all that it calls."""
+    with tempfile.TemporaryDirectory() as room:
+        out = os.path.join(room, "callgrind")
+        done = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--collect-atstart=no",
+                               f"--toggle-collect=measured_{path}", program, os.path.join(room, "spool")],
+                              capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError((done.stderr.strip().splitlines() or ["valgrind failed"])[-1])
+        with open(out, encoding="utf-8") as file:
+            totals = re.search(r"^(?:totals|summary): (\d+)", file.read(), re.M)
+        return int(totals.group(1)) / int(done.stdout)
+
+
+def main():
+    program = os.path.join(os.environ.get("BUILD", "build"), "bench", "guard")
+    measured = {path: round(count(program, path), 1) for path in PATHS}
+    if "--update" in sys.argv:
+        with open(FIGURES, "w", encoding="utf-8") as file:
+            json.dump({"compiler": compiler(), "instructions_an_event": measured}, file, indent=1)
+            file.write("\n")
+        print(measured)
+        return 0
+    with open(FIGURES, encoding="utf-8") as file:
+        figures = json.load(file)
+    if figures["compiler"] != compiler():
+        print(f"skipped: the figures are of {figures['compiler']}, this is {compiler()}")
+        print("RESULT 0 0")
+        return 0
+    failed = 0
+    for path in PATHS:
+        wanted, got = figures["instructions_an_event"][path], measured[path]
+        bad = abs(got / wanted - 1) > TOLERANCE
+        failed += bad
+        print(f"{'not ok' if bad else 'ok    '} {path:8} {got:8.1f} instructions an event, {wanted:8.1f} noted "
+              f"({(got / wanted - 1) * 100:+.1f} %)")
+    if failed:
+        print("Is that meant? Then `make guard-update`, and commit bench/guard/figures.json with the change.")
+    print(f"RESULT {len(PATHS) - failed} {failed}")
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

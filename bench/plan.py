@@ -1,0 +1,103 @@
+"""What is run: items, each one case with its arguments. `quick` holds all that the targets need; the rest is for `make bench`.
+
+An item's key names it in the results: case/bytes/producers, and what else it was given. Items of one group run one after the
+other in each round (A B C A B C …), so that a machine that drifts does so for all of them."""
+import dataclasses
+import os
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    case: str
+    bytes: int = 256
+    producers: int = 1
+    count: int = 0
+    rate: float = 0
+    share: float = 0        # of the rate that another item of the same round has reached …
+    share_of: str = ""      # … its key
+    server: str = ""
+    input: str = ""
+    rounds: int = 0         # 0: as many as asked for
+    seconds: float = 0      # 0: as asked for
+
+    @property
+    def key(self):
+        more = [f"n{self.count}"] if self.count else []
+        more += [f"{self.rate:.0f}/s"] if self.rate else []
+        more += [f"{self.share * 100:.0f}%"] if self.share else []
+        more += ["input"] if self.input else []
+        # nats_single is one case for two servers
+        name = self.case + ("_always" if self.server == "nats_always" else "")
+        return "/".join([name, f"{self.bytes}B", f"{self.producers}p", *more])
+
+
+NULL = "spool_null/256B/1p/n1"
+
+
+def servers_of(case):
+    """By its name: redis_single needs redis. NATS runs twice, as it is by default and flushing always."""
+    if case.startswith("nats"):
+        return ["nats", "nats_always"]
+    first = case.split("_")[0]
+    if case in ("beanstalkd", "rsyslog", "syslog_ng", "fluent_bit"):
+        return [case]
+    return [first] if first in ("redis", "postgres") else [""]
+
+
+def peers(cases, **given):
+    return [Item(case, server=server, **given) for case in cases for server in servers_of(case)]
+
+
+PEERS = ["lmdb_single", "lmdb_batch", "sqlite_single", "sqlite_batch", "redis_single", "redis_pipeline", "beanstalkd",
+         "nats_single", "nats_batch", "postgres_single", "postgres_copy", "rsyslog", "syslog_ng", "fluent_bit"]
+
+
+def quick(recorded):
+    """The core ratios of the targets, and the peers they name."""
+    items = [Item("raw_write"), Item("spool_process"), Item("spool_burst"), Item("spool_unflushed"), Item("spool_many"),
+             Item("raw_write", producers=2), Item("spool_process", producers=2),
+             Item("raw_sequential"), Item("raw_sync"), Item("spool_power"), Item("spool_power", producers=64),
+             Item("spool_null", count=1), Item("raw_lines"), Item("spool_file"),
+             Item("sqlite_batch"), Item("redis_pipeline", server="redis"), Item("lmdb_batch"),
+             Item("spool_null", count=1, share=0.5, share_of=NULL), Item("host", rate=10000, seconds=3, rounds=1),
+             Item("raw_read", rounds=2), Item("spool_backlog", count=10 ** 4, rounds=2),
+             Item("spool_backlog", count=10 ** 6, rounds=2)]
+    items += [Item("spool_zstd")]
+    if recorded:
+        items += [Item("spool_zstd", input=recorded), Item("spool_process", input=recorded)]
+    return items
+
+
+def matrix():
+    ours = ["raw_write", "raw_sync", "spool_process", "spool_power", "spool_many", "spool_many_power"]
+    items = []
+    for size in (64, 256, 4096, 65536):
+        for producers in (1, 4, 16, 64):
+            given = {"bytes": size, "producers": producers}
+            items += [Item(case, **given) for case in ours]
+            # A datagram of syslog is not made for 64 KiB, and a log of single lines not for many writers.
+            cases = [case for case in PEERS if case not in ("rsyslog", "syslog_ng", "fluent_bit")
+                     or (size <= 4096 and producers == 1)]
+            items += peers(cases, **given)
+    return items
+
+
+def studies():
+    """Latency at load, backlogs, scaling: each with one thing that varies."""
+    items = [Item("raw_store"), Item("raw_store", rate=250000), Item("spool_process", rate=250000),
+             Item("spool_unflushed", rate=250000)]
+    items += [Item("spool_ages", share=share, share_of=NULL) for share in (0.01, 0.5, 0.9)]
+    items += [Item("spool_null", count=sinks) for sinks in (2, 4, 8, 16)]
+    items += [Item("spool_processes", count=n) for n in (1, 2, 4, 8)]
+    items += [Item("spool_agents", count=n) for n in (1, 100, 10000)]
+    most = int(float(os.environ.get("BACKLOG", 1e7)))
+    items += [Item("spool_backlog", count=10 ** n, rounds=1 if n > 5 else 0) for n in range(4, 10) if 10 ** n <= most]
+    items += [Item("spool_recovery", count=n) for n in (1000, 10000, 40000)]
+    return items
+
+
+def plan(is_quick, recorded):
+    items = quick(recorded)
+    if not is_quick:
+        items += matrix() + studies()
+    return list({item.key: item for item in items}.values())

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""readme.py - puts the table of figures into README.md between its bench markers, from BUILD/bench/results.json.
+
+    bench/readme.py [RESULTS [README]]
+
+Nothing in the table is written by hand: run `make bench-quick` or `make bench`, then this."""
+import json
+import os
+import re
+import statistics
+import sys
+
+from report import thousands, title_of
+from targets import ratio
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+
+# What, ours, the other's, for the ratio.
+ROWS = [
+    ("process level, sustained into segments, a second", "spool_process/256B/1p", "raw_write/256B/1p"),
+    ("the same, two threads", "spool_process/256B/2p", "raw_write/256B/2p"),
+    ("process level, bursts that fit the journal", "spool_burst/256B/1p", "raw_write/256B/1p"),
+    ("to an acknowledged `null` sink", "spool_null/256B/1p/n1", "raw_write/256B/1p"),
+    ("to an acknowledged `file` sink as JSON Lines", "spool_file/256B/1p", "raw_lines/256B/1p"),
+    ("power level, one thread", "spool_power/256B/1p", "raw_sync/256B/1p"),
+    ("power level, 64 threads", "spool_power/256B/64p", "spool_power/256B/1p"),
+    ("process level, beside SQLite", "spool_process/256B/1p", "sqlite_batch/256B/1p"),
+    ("process level, beside Redis", "spool_process/256B/1p", "redis_pipeline/256B/1p"),
+    ("process level, beside plain LMDB", "spool_process/256B/1p", "lmdb_batch/256B/1p"),
+]
+
+
+def rounded(value):
+    """Three digits: more would say nothing."""
+    return thousands(float(f"{value:.3g}"))
+
+
+def median(results, key, figure):
+    values = results["runs"].get(key, {}).get(figure)
+    return statistics.median(values) if values else None
+
+
+def rate_rows(results):
+    for what, ours, theirs in ROWS:
+        mine, other = median(results, ours, "per_second"), median(results, theirs, "per_second")
+        if mine and other:
+            yield (f"| {what} | {rounded(mine)} | {rounded(other)} {title_of(results, theirs)} | "
+                   f"{ratio(ours, 'per_second', theirs)(results['runs']):.2f} |")
+
+
+def other_rows(results):
+    for what, key in (("default flush", "spool_process/256B/1p"), ("never flushed", "spool_unflushed/256B/1p")):
+        if median(results, key, "p50_ns"):
+            yield (f"| process-level call, median / p99.9, {what} | {median(results, key, 'p50_ns') / 1e3:.2f} / "
+                   f"{median(results, key, 'p999_ns') / 1e3:.1f} us | | |")
+    put = results["command"]
+    if put:
+        yield f"| `spool put` of {put['lines']:,} lines, a second | {rounded(put['lines_per_second'])} | | |"
+        yield f"| a single `spool put`, whole process | {put['single_ms']:.1f} ms | {put['true_ms']:.1f} ms `/bin/true` | |"
+
+
+def table(results):
+    head = [f"| 256-byte events, medians of {results['rounds']} interleaved rounds of {results['seconds']} s | libspool | "
+            "the other, in the same run | median ratio of the rounds |", "|---|---:|---:|---:|"]
+    return "\n".join(head + list(rate_rows(results)) + list(other_rows(results)))
+
+
+def main():
+    source = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.environ.get("BUILD", "build"), "bench", "results.json")
+    target = sys.argv[2] if len(sys.argv) > 2 else "README.md"
+    with open(source, encoding="utf-8") as file:
+        results = json.load(file)
+    with open(target, encoding="utf-8") as file:
+        readme = file.read()
+    if BEGIN not in readme or END not in readme:
+        sys.exit(f"{target} has no {BEGIN} … {END}")
+    fresh = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: f"{BEGIN}\n{table(results)}\n{END}", readme, flags=re.S)
+    with open(target, "w", encoding="utf-8") as file:
+        file.write(fresh)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+/* syslog.c - rsyslog, syslog-ng and Fluent Bit with queues on disk: lines go in by TCP, through the queue on disk, and
+ * out by TCP to a receiver in this process, which counts them. There is no acknowledgement of a single line, so what is
+ * measured is the rate from begin to end, the last line's arrival included. context->address is where the daemon
+ * listens; it sends to the port one above. */
+#include "socket.h"
+
+enum { LINES = 100, PATIENCE_S = 60 };
+
+struct relay {
+    const struct context *context;
+    const char *head; /* of a line */
+    int listener;
+    pthread_t receiver;
+    _Atomic uint64_t sent, received;
+};
+
+static void *receive(void *argument)
+{
+    struct relay *relay = argument;
+    int fd = accept4(relay->listener, NULL, NULL, SOCK_CLOEXEC);
+    char *bytes = malloc(1 << 20);
+    if (fd < 0 || !bytes)
+        err(1, "accept");
+    for (ssize_t n; (n = recv(fd, bytes, 1 << 20, 0)) > 0;) {
+        uint64_t lines = 0;
+        for (const char *at = bytes; (at = memchr(at, '\n', (size_t)(bytes + n - at))); at++)
+            lines++;
+        atomic_fetch_add(&relay->received, lines);
+    }
+    free(bytes);
+    close(fd);
+    return NULL;
+}
+
+static struct relay *open_relay(const struct context *context, const char *head)
+{
+    struct relay *relay = calloc(1, sizeof *relay);
+    struct sockaddr_in sin = socket_address(context->address);
+    int on = 1;
+    sin.sin_port = htons((uint16_t)(ntohs(sin.sin_port) + 1));
+    if (!relay || (relay->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) < 0)
+        err(1, "socket");
+    relay->context = context;
+    relay->head = head;
+    setsockopt(relay->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(relay->listener, (struct sockaddr *)&sin, sizeof sin) != 0 || listen(relay->listener, 4) != 0 ||
+        pthread_create(&relay->receiver, NULL, receive, relay) != 0)
+        err(1, "a receiver");
+    return relay;
+}
+
+static void *begin(const struct context *context)
+{
+    return open_relay(context, "<13>Nov 26 12:00:00 host bench: ");
+}
+
+static void *begin_json(const struct context *context)
+{
+    return open_relay(context, "");
+}
+
+struct sender {
+    struct relay *relay;
+    struct connection *connection;
+};
+
+static void *join(void *shared, unsigned index)
+{
+    (void)index;
+    struct sender *sender = calloc(1, sizeof *sender);
+    if (!sender)
+        err(1, "a sender");
+    sender->relay = shared;
+    sender->connection = connection_open(sender->relay->context->address);
+    return sender;
+}
+
+static size_t step(void *producer, uint64_t number)
+{
+    struct sender *sender = producer;
+    const char *head = sender->relay->head;
+    for (size_t i = 0; i < LINES; i++) {
+        struct body body = payload(number * LINES + i);
+        connection_put(sender->connection, head, strlen(head));
+        connection_put(sender->connection, body.text, body.size);
+        connection_put(sender->connection, "\n", 1);
+    }
+    connection_send(sender->connection);
+    atomic_fetch_add(&sender->relay->sent, LINES);
+    return LINES;
+}
+
+static void leave(void *producer)
+{
+    struct sender *sender = producer;
+    connection_close(sender->connection);
+    free(sender);
+}
+
+static void finish(void *shared)
+{
+    struct relay *relay = shared;
+    uint64_t deadline = clock_ns() + PATIENCE_S * 1000000000ull;
+    while (atomic_load(&relay->received) < atomic_load(&relay->sent) && clock_ns() < deadline)
+        usleep(1000);
+    if (atomic_load(&relay->received) < atomic_load(&relay->sent))
+        errx(1, "%llu lines of %llu came through in %d s", (unsigned long long)atomic_load(&relay->received),
+             (unsigned long long)atomic_load(&relay->sent), PATIENCE_S);
+}
+
+static void relay_run(const struct context *context, struct outcome *outcome)
+{
+    drive(&(struct driver){.begin = begin, .join = join, .step = step, .leave = leave, .finish = finish}, context,
+          outcome);
+}
+
+static void relay_json(const struct context *context, struct outcome *outcome)
+{
+    drive(&(struct driver){.begin = begin_json, .join = join, .step = step, .leave = leave, .finish = finish}, context,
+          outcome);
+}
+
+const struct bench_case syslog_cases[] = {
+    {"rsyslog", "rsyslog, disk queue", "TCP in, disk queue, TCP out", relay_run},
+    {"syslog_ng", "syslog-ng, disk buffer", "TCP in, disk buffer, TCP out", relay_run},
+    {"fluent_bit", "Fluent Bit, filesystem buffer", "TCP in, chunks in files, TCP out", relay_json},
+    {0},
+};
