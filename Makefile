@@ -134,7 +134,7 @@ CHECK_SCRIPTS := $(wildcard tests/lab/*/check.* tests/models/check.sh) $(sort $(
                      tests/crash/*.py tests/docs/*.sh tests/docs/*.py tests/build/*.sh))
 # ThreadSanitizer for what has threads; valgrind for what has neither many threads nor many processes.
 TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%,clock sync lock wake journal journal_flush log log_peers state state_ack \
-                     store store_lost store_remains delivery delivery_retry delivery_stop delivery_checkpoint delivery_refused sink_file \
+                     store store_lost store_remains delivery delivery_retry delivery_stop delivery_checkpoint delivery_refused delivery_outage sink_file \
                      public public_peers config)
 ASAN_UNIT     := $(UNIT:$(BUILD)/%=build/asan/%)
 check: ## all tests (installs what they need); ends with "N passed, 0 failed"

@@ -87,6 +87,10 @@ static int list_one(void *user, const struct store_sink *sink)
         .last_error = status.last_error,
         .attempt = status.attempt,
         .next_try_ms = status.next_try_ms,
+        .paused_reason = sink->paused_reason,
+        .breaker = status.breaker,
+        .breaker_since_ms = status.breaker_since_ms,
+        .breaker_opened = status.breaker_opened,
     };
     code = listing->each(listing->user, &info);
     free(config);
