@@ -2,6 +2,7 @@
  * An acknowledgement costs a disk flush; losing one only means delivering again, so it may wait a little. What the
  * store refuses is kept and sent again. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "../lib/base/error.h"
 #include "engine.h"
@@ -28,6 +29,10 @@ static void acked(struct delivery *d, struct sink *sink)
         note_stored(sink, a->dead[i].row.lane, a->dead[i].row.seq);
     if (a->upto > sink->acked)
         sink->acked = a->upto;
+    if (a->checkpoint_size > 0) { /* for the next open; none runs while one of its checkpoints is being stored */
+        memcpy(sink->checkpoint, a->checkpoint, a->checkpoint_size);
+        sink->checkpoint_size = a->checkpoint_size;
+    }
     answers_clear(a);
     pthread_cond_broadcast(&d->idle);
 }

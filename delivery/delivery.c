@@ -306,6 +306,12 @@ void delivery_wake(struct delivery *d)
 /* ------------------------------------------------------------------------------------------------------------ status
  */
 
+const char *spool_breaker_name(enum spool_breaker breaker)
+{
+    static const char *const names[] = {"closed", "open", "half-open"};
+    return (unsigned)breaker < sizeof names / sizeof *names ? names[breaker] : "unknown";
+}
+
 static enum spool_sink_state state_of(const struct delivery *d, const struct sink *sink)
 {
     if (sink->hung)
@@ -318,7 +324,7 @@ static enum spool_sink_state state_of(const struct delivery *d, const struct sin
         return SPOOL_SINK_ELSEWHERE;
     if (sink->gone)
         return SPOOL_SINK_ABSENT;
-    if (sink->down)
+    if (sink->breaker.state != SPOOL_BREAKER_CLOSED)
         return SPOOL_SINK_DOWN;
     return sink->paused ? SPOOL_SINK_PAUSED : SPOOL_SINK_RUNNING;
 }
@@ -328,12 +334,17 @@ static void fill_status(const struct delivery *d, const struct sink *sink, struc
     *ret = (struct delivery_sink_status){
         .state = state_of(d, sink),
         .delivered = sink->delivered,
-        .attempt = sink->attempt,
+        .attempt = sink->breaker.failures,
+        .breaker = sink->breaker.state,
+        .breaker_opened = sink->breaker.opened,
     };
     uint64_t now = mono_ns();
-    if (sink->down && sink->next_try_ns > now)
-        ret->next_try_ms = (sink->next_try_ns - now) / NS_PER_MS;
+    if (sink->breaker.until_ns > now)
+        ret->next_try_ms = (sink->breaker.until_ns - now) / NS_PER_MS;
+    ret->breaker_since_ms = (now - sink->breaker.changed_ns) / NS_PER_MS;
     snprintf(ret->last_error, sizeof ret->last_error, "%s", sink->last_error);
+    if (sink->paused)
+        snprintf(ret->paused_reason, sizeof ret->paused_reason, "%s", sink->paused_reason);
     if (!sink->loaded) /* the dispatcher may be writing the rest */
         return;
     ret->retrying = sink->retries.live;

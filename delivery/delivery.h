@@ -52,6 +52,10 @@ struct delivery_sink_status {
     uint32_t attempt;
     uint64_t next_try_ms;
     char last_error[REASON_MAX + 1];
+    char paused_reason[REASON_MAX + 1]; /* what the sink said when it was paused for its own failure */
+    enum spool_breaker breaker;
+    uint64_t breaker_since_ms,
+        breaker_opened; /* how long in that state; times that it opened since it was added here */
 };
 int delivery_sink_status(struct delivery *delivery, const char *name, struct delivery_sink_status *ret);
 

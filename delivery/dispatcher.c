@@ -52,6 +52,8 @@ static void retire(struct delivery *d, struct sink *sink)
         }
     }
     sink_promote(d, sink);
+    if (sink->pause_unstored)
+        takeover_pause(d, sink);
     if (sink_has_answers(sink) && !sink->reload && sink->loaded)
         pthread_cond_signal(&d->ack);
     else
@@ -70,21 +72,38 @@ static void reload(struct delivery *d, struct sink *sink)
         takeover_load(d, sink);
 }
 
+/* Before the next batch each worker opens a state anew: what an operator has mended may be read there. */
+static void close_states(struct delivery *d, struct sink *sink)
+{
+    if (sink->ready_head && sink->ready_head->kind != BATCH_CLOSE)
+        sink_take_back_ready(d, sink);
+    if (sink->running > 0 || sink->ready_count > 0)
+        return;
+    bool unstored = sink->hooks.checkpoint && sink_has_answers(sink); /* open gets what is stored */
+    sink->states_stale = sink_is_open(sink) || unstored;
+    for (uint32_t i = 0; i < sink->options.workers; i++)
+        if (sink->slots[i].open)
+            push_task(d, sink, BATCH_CLOSE, i);
+}
+
 static bool may_dispatch(const struct delivery *d, const struct sink *sink)
 {
     size_t unacked_rows = answers_rows(&sink->open) + answers_rows(&sink->ready) + answers_rows(&sink->sending);
     size_t unacked_bytes = sink->open.bytes + sink->ready.bytes + sink->sending.bytes;
-    uint32_t ahead = sink->down ? 0 : READY_MAX;
+    bool probing = breaker_is_probing(&sink->breaker);
+    uint32_t ahead = probing ? 0 : READY_MAX;
     if (sink->ready_count + sink->running >= sink->options.workers + ahead || sink->ready_count > READY_MAX)
         return false;
-    if (sink->down && sink->ready_count + sink->running > 0)
+    if (probing && sink->ready_count + sink->running > sink_overdue(sink))
         return false; /* the probe is on its way */
+    if (breaker_room(&sink->breaker, sink->inflight_events) == 0)
+        return false;
     if (sink->first_upto > sink->acked)
         return false; /* its first checkpoint is not stored yet */
     if (unacked_rows >= UNACKED_ROWS_MAX || unacked_bytes >= UNACKED_BYTES_MAX)
         return false;
     return sink->inflight_bytes == 0 ||
-           (sink->inflight_bytes + sink->options.batch_bytes_max <= SINK_INFLIGHT_BYTES_MAX &&
+           (sink->inflight_bytes + sink->options.batch_bytes_max <= sink->options.inflight_bytes_max &&
             d->inflight_bytes + sink->options.batch_bytes_max <= INFLIGHT_BYTES_MAX);
 }
 
@@ -101,13 +120,14 @@ static void checkpoint_when_idle(struct delivery *d, struct sink *sink)
 
 static void feed(struct delivery *d, struct sink *sink, struct pass *pass)
 {
-    bool backing_off = sink->down && mono_ns() < sink->next_try_ns;
+    bool backing_off = !breaker_allows(&sink->breaker, mono_ns());
     if (backing_off)
-        wait_at(pass, sink->next_try_ns);
-    while (!backing_off && !sink->paused && !sink->reload && sink_is_wanted(d, sink) && may_dispatch(d, sink) &&
-           reader_cut(d, sink, pass->next_seq, &pass->wait_until_ns)) {
+        wait_at(pass, sink->breaker.until_ns);
+    while (!backing_off && !sink->paused && !sink->reload && !sink->states_stale && sink_is_wanted(d, sink) &&
+           may_dispatch(d, sink) && reader_cut(d, sink, pass->next_seq, &pass->wait_until_ns)) {
         pass->progress = true;
-        backing_off = sink->down;
+        outage_tried(d, sink);
+        backing_off = breaker_is_probing(&sink->breaker);
     }
     checkpoint_when_idle(d, sink);
 }
@@ -125,8 +145,12 @@ static void serve(struct delivery *d, struct sink *sink, struct pass *pass)
         return;
     if (!sink->elected)
         takeover_elect(d, sink);
+    if (sink->elected && sink->pause_unstored)
+        takeover_pause(d, sink);
     if (sink->elected && !sink->reload)
         takeover_refresh(d, sink);
+    if (sink->elected && sink->states_stale && !sink->reload)
+        close_states(d, sink);
     if (sink->elected && sink->reload)
         reload(d, sink);
     if (sink->elected && sink->loaded && !sink->reload)

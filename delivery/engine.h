@@ -24,6 +24,7 @@
 #include "batch.h"
 #include "bench.h"
 #include "block_cache.h"
+#include "breaker.h"
 #include "delivery.h"
 #include "filter.h"
 #include "retry.h"
@@ -32,10 +33,8 @@
 enum {
     READY_MAX = 2,                 /* batches cut ahead, so that a worker finds the next one waiting */
     INFLIGHT_BYTES_MAX = 32 << 20, /* of the process; a sink with nothing in flight may always have one batch */
-    SINK_INFLIGHT_BYTES_MAX = 8 << 20,
-    UNACKED_ROWS_MAX = 4096, /* of a sink; then it waits for the store */
+    UNACKED_ROWS_MAX = 4096,       /* of a sink; then it waits for the store */
     UNACKED_BYTES_MAX = 4 << 20,
-    PROBE_EVENTS_MAX = 16, /* in the first batch after an outage; it doubles with each success */
     EXTRA_WORKERS_MAX = 64,
     ACK_INTERVAL_MS = 20,
     CHECKPOINT_INTERVAL_MS = 50,
@@ -48,6 +47,7 @@ struct slot {
     bool open, busy;
     uint64_t since_ns;   /* when the running hook began, monotonic; 0: none runs */
     bool cancel_sent;    /* cancel was called for that run */
+    bool overdue;        /* … because its time was over, which counted as a failure of the sink */
     uint32_t cancelling; /* calls of cancel that are running: two when the first one's thread was given up */
 };
 
@@ -66,7 +66,9 @@ struct sink {
     bool elected, loaded;
     bool elsewhere; /* the election was lost */
     bool reload;    /* forget what is in memory, read the store again */
-    bool paused, failed, down, hung, gone;
+    bool paused, failed, hung, gone;
+    bool pause_unstored;   /* it asked to be paused, and the store does not know yet */
+    bool states_stale;     /* its states are to be closed before it gets another batch */
     bool unlinked;         /* dropped: no longer in the list */
     bool store_busy;       /* a thread is at the store for this sink: acker and loading exclude each other */
     uint64_t epoch;        /* moves when batches cut before are void */
@@ -83,20 +85,21 @@ struct sink {
     uint64_t first_upto;      /* `given` at the first checkpoint: no event before it is acknowledged; 0: none yet */
     uint64_t delivered;       /* events, since added */
     uint64_t checkpointed_ns; /* when the last checkpoint was taken, monotonic */
-    uint8_t checkpoint[SPOOL_CHECKPOINT_MAX]; /* as loaded: for open */
+    uint8_t checkpoint[SPOOL_CHECKPOINT_MAX]; /* as stored last: for open */
     size_t checkpoint_size;
 
     struct batch *ready_head, *ready_tail;
     uint32_t ready_count, running; /* batches */
     size_t inflight_bytes;         /* ready and running */
+    uint32_t inflight_events;      /* likewise */
     uint32_t passed_over[LANES];   /* batches given to other lanes while this one waited */
     uint64_t linger_first[LANES], linger_since_ns[LANES]; /* a batch that begins there waits for more since then */
     bool retried_last[LANES];      /* the lane's last batch was of retries: the log is next */
 
-    uint32_t attempt;     /* failures in a row of the sink as a whole */
-    uint64_t next_try_ns; /* monotonic */
-    uint32_t batch_limit; /* events; less than options.batch_events_max after an outage */
+    struct breaker breaker;  /* of the sink as a whole */
+    uint64_t pause_again_ns; /* not before, monotonic: storing that it is paused */
     char last_error[REASON_MAX + 1];
+    char paused_reason[REASON_MAX + 1]; /* what it said when it asked to be paused */
 };
 
 enum runner_kind { RUN_DISPATCHER, RUN_ACKER, RUN_CANCELLER, RUN_WORKER };
@@ -155,26 +158,36 @@ bool sink_is_wanted(const struct delivery *d, const struct sink *sink);
 bool sink_is_open(const struct sink *sink); /* any of its states */
 bool sink_has_answers(const struct sink *sink);
 void sink_error(struct sink *sink, const char *text);
-/* The sink as a whole failed: backs off. True if it was not down before: the caller then tells, without the lock. */
-bool sink_went_down(struct delivery *d, struct sink *sink, const char *reason);
-bool sink_came_up(struct delivery *d, struct sink *sink);
 /* Seals what was answered so far for the next acknowledgement. */
 void sink_promote(struct delivery *d, struct sink *sink);
 /* Undoes a batch that did not run: its events are to be taken again, in order. */
 void sink_take_back(struct delivery *d, struct sink *sink, struct batch *batch);
 void sink_take_back_ready(struct delivery *d, struct sink *sink);
 void sink_push(struct delivery *d, struct sink *sink, struct batch *batch);
+/* Counts the batch as in flight, and no longer. */
+void sink_count_on(struct delivery *d, struct sink *sink, const struct batch *batch);
+void sink_count_off(struct delivery *d, struct sink *sink, const struct batch *batch);
+/* Hooks that have overrun their time, and still run. */
+uint32_t sink_overdue(const struct sink *sink);
 /* Takes a sink that was dropped and let go of out of the list; false if it is not that. */
 bool sink_unlink_dropped(struct delivery *d, struct sink **link);
 void sinks_unlink_dropped(struct delivery *d); /* all of those; only while no dispatcher runs */
 struct batch *batch_get(struct delivery *d);   /* NULL: ENOMEM */
 void batch_put(struct delivery *d, struct batch *batch);
 
+/* outage.c. With the lock held, which they leave while the operator is told. The sink as a whole failed; worked, for
+ * that many events; is tried; says that only an operator can mend it, and is paused. */
+void outage_failed(struct delivery *d, struct sink *sink, const char *reason);
+void outage_worked(struct delivery *d, struct sink *sink, uint32_t events);
+void outage_tried(struct delivery *d, struct sink *sink);
+void outage_needs_operator(struct delivery *d, struct sink *sink, const char *reason);
+
 /* takeover.c, for the dispatcher; with the lock held, which they leave while they are at the store. */
 void takeover_elect(struct delivery *d, struct sink *sink);
 void takeover_load(struct delivery *d, struct sink *sink);
 void takeover_refresh(struct delivery *d, struct sink *sink);
 void takeover_release(struct delivery *d, struct sink *sink);
+void takeover_pause(struct delivery *d, struct sink *sink); /* stores that it asked to be paused */
 
 /* reader.c, for the dispatcher; likewise. True if a batch was made ready. *wait_until is lowered to when to look again.
  */

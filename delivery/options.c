@@ -71,6 +71,10 @@ static void fill_defaults(struct spool_sink_options *o)
     DEFAULT(retry_cap_ms, 300000);
     DEFAULT(retry_rows_max, 10000);
     DEFAULT(retry_bytes_max, 64ull << 20);
+    DEFAULT(breaker_failures, 1);
+    DEFAULT(probe_events, 16);
+    DEFAULT(probes, 1);
+    DEFAULT(inflight_bytes_max, 8ull << 20);
 #undef DEFAULT
     o->size = sizeof *o;
 }

@@ -31,7 +31,7 @@ static bool retries_are_full(const struct sink *sink)
 
 static void note_full(struct sink *sink)
 {
-    if (!sink->down)
+    if (sink->breaker.failures == 0)
         sink_error(sink, "the retry table is full (retry_rows_max, retry_bytes_max): "
                          "no further events are taken until some of it is delivered");
 }
@@ -102,7 +102,9 @@ static void note_choice(struct sink *sink, const struct supply supply[LANES], in
 
 static uint32_t events_max(const struct sink *sink)
 {
-    return sink->batch_limit < sink->options.batch_events_max ? sink->batch_limit : sink->options.batch_events_max;
+    uint32_t room = breaker_room(&sink->breaker, sink->inflight_events);
+    uint32_t most = room < sink->options.batch_events_max ? room : sink->options.batch_events_max;
+    return most > 0 ? most : 1;
 }
 
 /* Where event `seq` stands in the block. */
@@ -259,8 +261,7 @@ static bool cut_retries(struct delivery *d, struct sink *sink, int lane, struct 
     batch->lane = lane;
     take_rows(sink, lane, batch);
     uint64_t epoch = sink->epoch;
-    sink->inflight_bytes += batch->bytes; /* as sink_take_back() takes it off again */
-    d->inflight_bytes += batch->bytes;
+    sink_count_on(d, sink, batch); /* as sink_take_back() takes it off again */
     pthread_mutex_unlock(&d->lock);
     int code = fetch_rows(d, sink->id, batch);
     pthread_mutex_lock(&d->lock);
@@ -271,8 +272,7 @@ static bool cut_retries(struct delivery *d, struct sink *sink, int lane, struct 
         batch_put(d, batch);
         return false;
     }
-    sink->inflight_bytes -= batch->bytes;
-    d->inflight_bytes -= batch->bytes;
+    sink_count_off(d, sink, batch);
     sink_push(d, sink, batch);
     return true;
 }

@@ -20,7 +20,15 @@ int sink_new(const char *name, const struct spool_sink *hooks, const char *confi
     snprintf(sink->name, sizeof sink->name, "%s", name);
     snprintf(sink->kind, sizeof sink->kind, "%s", hooks->kind);
     sink->hooks.kind = sink->kind;
-    sink->batch_limit = options->batch_events_max;
+    const struct breaker_rules rules = {
+        .failures = options->breaker_failures,
+        .probe_events = options->probe_events,
+        .probes = options->probes,
+        .base_ms = options->retry_base_ms,
+        .cap_ms = options->retry_cap_ms,
+        .limit_max = options->batch_events_max * (options->workers + READY_MAX),
+    };
+    breaker_init(&sink->breaker, &rules, mono_ns());
     sink->config = strdup(config);
     sink->slots = calloc(options->workers, sizeof *sink->slots);
     if (!sink->config || !sink->slots) {
@@ -82,34 +90,6 @@ void sink_error(struct sink *sink, const char *text)
     snprintf(sink->last_error, sizeof sink->last_error, "%s", text);
 }
 
-bool sink_went_down(struct delivery *d, struct sink *sink, const char *reason)
-{
-    bool first = !sink->down;
-    sink_error(sink, reason);
-    sink_take_back_ready(d, sink);
-    if (!first && mono_ns() < sink->next_try_ns)
-        return false; /* another worker's batch of the same outage: it is one failure */
-    sink->down = true;
-    sink->attempt++;
-    sink->batch_limit = PROBE_EVENTS_MAX;
-    sink->next_try_ns =
-        mono_ns() + backoff_draw_ns(&d->jitter, sink->attempt, sink->options.retry_base_ms, sink->options.retry_cap_ms);
-    return first;
-}
-
-bool sink_came_up(struct delivery *d, struct sink *sink)
-{
-    (void)d;
-    bool was_down = sink->down;
-    if (sink->batch_limit < sink->options.batch_events_max)
-        sink->batch_limit *= 2;
-    if (was_down)
-        sink->last_error[0] = '\0';
-    sink->down = false;
-    sink->attempt = 0;
-    return was_down;
-}
-
 void sink_promote(struct delivery *d, struct sink *sink)
 {
     if (!sink->open.any)
@@ -150,9 +130,30 @@ void sink_push(struct delivery *d, struct sink *sink, struct batch *batch)
         sink->ready_head = batch;
     sink->ready_tail = batch;
     sink->ready_count++;
+    sink_count_on(d, sink, batch);
+    pthread_cond_signal(&d->work);
+}
+
+void sink_count_on(struct delivery *d, struct sink *sink, const struct batch *batch)
+{
     sink->inflight_bytes += batch->bytes;
     d->inflight_bytes += batch->bytes;
-    pthread_cond_signal(&d->work);
+    sink->inflight_events += batch->count;
+}
+
+void sink_count_off(struct delivery *d, struct sink *sink, const struct batch *batch)
+{
+    sink->inflight_bytes -= batch->bytes;
+    d->inflight_bytes -= batch->bytes;
+    sink->inflight_events -= batch->count;
+}
+
+uint32_t sink_overdue(const struct sink *sink)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < sink->options.workers; i++)
+        n += sink->slots[i].overdue;
+    return n;
 }
 
 void sink_take_back(struct delivery *d, struct sink *sink, struct batch *batch)
@@ -163,8 +164,7 @@ void sink_take_back(struct delivery *d, struct sink *sink, struct batch *batch)
         sink->reload = true; /* no memory to note the gap: the store knows */
     for (size_t i = 0; i < batch->row_count; i++)
         retry_untake(&sink->retries, batch->rows[i].row);
-    sink->inflight_bytes -= batch->bytes;
-    d->inflight_bytes -= batch->bytes;
+    sink_count_off(d, sink, batch);
 }
 
 void sink_take_back_ready(struct delivery *d, struct sink *sink)

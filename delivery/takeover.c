@@ -1,6 +1,7 @@
 /* takeover.c - the dispatcher becomes the one who serves a sink, reads where it stood, and lets go of it again. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../lib/base/error.h"
 #include "engine.h"
@@ -27,12 +28,26 @@ void takeover_elect(struct delivery *d, struct sink *sink)
 
 void takeover_release(struct delivery *d, struct sink *sink)
 {
-    sink->elected = sink->loaded = false;
+    sink->elected = sink->loaded = sink->pause_unstored = sink->states_stale = false;
     pthread_mutex_unlock(&d->lock);
     store_sink_release(d->store, sink->name);
     pthread_mutex_lock(&d->lock);
     sink->elect_again_ns = 0;
     pthread_cond_broadcast(&d->idle);
+}
+
+void takeover_pause(struct delivery *d, struct sink *sink)
+{
+    if (mono_ns() < sink->pause_again_ns)
+        return;
+    char reason[REASON_MAX + 1];
+    memcpy(reason, sink->paused_reason, sizeof reason);
+    sink->pause_again_ns = mono_ns() + again_interval_ns;
+    pthread_mutex_unlock(&d->lock);
+    int code = store_sink_pause_for(d->store, sink->name, reason);
+    pthread_mutex_lock(&d->lock);
+    if (code == SPOOL_OK || code == SPOOL_ENOTFOUND)
+        sink->pause_unstored = false;
 }
 
 /* -------------------------------------------------------------------------------------------------------- loading */
@@ -51,6 +66,20 @@ static uint64_t due_here(struct delivery *d, uint64_t due_ns)
     if (due_ns <= wall_ns || set_back || due_ns - wall_ns > wait_max_ns)
         return now_ns;
     return now_ns + (due_ns - wall_ns);
+}
+
+struct pause {
+    bool paused;
+    char reason[REASON_MAX + 1];
+};
+
+/* One that is resumed is tried at once. */
+static void take_pause(struct sink *sink, const struct pause *pause)
+{
+    if (sink->paused && !pause->paused)
+        breaker_hurry(&sink->breaker, mono_ns());
+    sink->paused = pause->paused;
+    memcpy(sink->paused_reason, pause->reason, sizeof sink->paused_reason);
 }
 
 struct loading {
@@ -102,8 +131,8 @@ static int take_stored(struct sink *sink, const struct store_sink *stored)
     return SPOOL_OK;
 }
 
-/* A row stands for its event, which is over for the log: also if a crash came between the parts of a large acknowledgement,
- * after the rows were stored and before the cursor and ranges were. */
+/* A row stands for its event, which is over for the log: also if a crash came between the parts of a large
+ * acknowledgement, after the rows were stored and before the cursor and ranges were. */
 static int load_row(void *user, const struct store_retry *stored)
 {
     const struct loading *loading = user;
@@ -112,14 +141,16 @@ static int load_row(void *user, const struct store_retry *stored)
 }
 
 /* Without the lock; what it writes is nobody else's while the sink is not loaded. */
-static int read_progress(struct delivery *d, struct sink *sink, bool *ret_paused)
+/* *ret_pause: whether it is paused, and why. */
+static int read_progress(struct delivery *d, struct sink *sink, struct pause *ret_pause)
 {
     struct store_sink *stored = malloc(sizeof *stored); /* 8 KiB of ranges: too much for some stacks */
     if (!stored)
         return err_errno(ENOMEM, "sink %s", sink->name);
     int code = store_sink_get(d->store, sink->name, stored);
     if (code == SPOOL_OK) {
-        *ret_paused = stored->paused;
+        ret_pause->paused = stored->paused;
+        memcpy(ret_pause->reason, stored->paused_reason, sizeof ret_pause->reason);
         code = take_stored(sink, stored);
     }
     if (code == SPOOL_OK)
@@ -138,12 +169,14 @@ void takeover_load(struct delivery *d, struct sink *sink)
     forget(d, sink);
     sink->control_seen = store_control(d->store);
     sink->store_busy = true;
-    bool paused = sink->paused;
+    struct pause pause = {.paused = sink->paused};
+    memcpy(pause.reason, sink->paused_reason, sizeof pause.reason);
     pthread_mutex_unlock(&d->lock);
-    int code = read_progress(d, sink, &paused);
+    int code = read_progress(d, sink, &pause);
     pthread_mutex_lock(&d->lock);
     sink->store_busy = false;
-    sink->paused = paused;
+    if (!sink->pause_unstored)
+        take_pause(sink, &pause);
     sink->loaded = code == SPOOL_OK;
     sink->reload = code != SPOOL_OK;
     sink->gone = code == SPOOL_ENOTFOUND;
@@ -190,10 +223,13 @@ static void apply_outside(struct sink *sink, int code, const struct outside *now
     }
     if (code == SPOOL_OK)
         code = merge_rows(sink, &now->rows);
-    if (code == SPOOL_OK)
-        sink->paused = now->sink.paused;
-    else
+    if (code != SPOOL_OK)
         sink_error(sink, err_last());
+    else if (!sink->pause_unstored) {
+        struct pause pause = {.paused = now->sink.paused};
+        memcpy(pause.reason, now->sink.paused_reason, sizeof pause.reason);
+        take_pause(sink, &pause);
+    }
 }
 
 void takeover_refresh(struct delivery *d, struct sink *sink)

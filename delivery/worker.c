@@ -14,6 +14,7 @@ struct job {
     struct slot *slot;
     struct batch *batch;
     struct bench *bench;
+    bool was_overdue; /* the hook that ended last */
 };
 
 /* --------------------------------------------------------------------------------------------------- taking a batch */
@@ -100,6 +101,8 @@ static void hook_ends(struct job *job)
 {
     pthread_mutex_lock(&job->d->lock);
     job->slot->since_ns = 0;
+    job->was_overdue = job->slot->overdue;
+    job->slot->overdue = false;
     tell_note(job);
 }
 
@@ -123,28 +126,19 @@ static void close_state(struct job *job)
 static void describe(char text[REASON_MAX + 1], const char *what, int code)
 {
     const char *message = delivery_sink_message();
-    if (*message && code == SPOOL_EUNAVAILABLE)
+    if (*message && (code == SPOOL_EUNAVAILABLE || code == SPOOL_ECONFIG))
         snprintf(text, REASON_MAX + 1, "%s", message);
     else
         snprintf(text, REASON_MAX + 1, "%s: %s%s%s", what, spool_error_name(code), *message ? ": " : "", message);
 }
 
-static void tell_down(struct job *job, const char *reason)
+/* The sink as a whole failed. One that was told to be overdue is known to have. */
+static void failed(struct job *job, const char *reason)
 {
-    if (!sink_went_down(job->d, job->sink, reason))
-        return;
-    pthread_mutex_unlock(&job->d->lock);
-    notify(&job->d->reporter, SPOOL_NOTICE_SINK_DOWN, job->sink->name, NULL, 0, "%s", reason);
-    pthread_mutex_lock(&job->d->lock);
-}
-
-static void tell_up(struct job *job)
-{
-    if (!sink_came_up(job->d, job->sink))
-        return;
-    pthread_mutex_unlock(&job->d->lock);
-    notify(&job->d->reporter, SPOOL_NOTICE_SINK_UP, job->sink->name, NULL, 0, "works again");
-    pthread_mutex_lock(&job->d->lock);
+    if (job->was_overdue)
+        sink_error(job->sink, reason);
+    else
+        outage_failed(job->d, job->sink, reason);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ open */
@@ -154,7 +148,7 @@ static void open_failed(struct job *job, int code)
     char reason[REASON_MAX + 1];
     describe(reason, "open", code);
     if (code != SPOOL_ECONFIG && code != SPOOL_EINVAL) {
-        tell_down(job, reason);
+        failed(job, reason);
         return;
     }
     job->sink->failed = true;
@@ -198,7 +192,7 @@ static void checkpoint_failed(struct job *job)
     const char *message = delivery_sink_message();
     snprintf(reason, sizeof reason, "checkpoint failed%s%s", *message ? ": " : "", message);
     job->sink->reload = true; /* what was answered since the last one is delivered again, after it is opened anew */
-    tell_down(job, reason);
+    failed(job, reason);
 }
 
 /* Takes a checkpoint, without which the answers of such a sink are worth nothing. */
@@ -236,7 +230,7 @@ static bool checkpoint_is_due(const struct sink *sink)
 static void take_back(struct job *job)
 {
     sink_take_back(job->d, job->sink, job->batch);
-    job->batch->bytes = 0; /* counted off */
+    job->batch->bytes = job->batch->count = 0; /* counted off */
 }
 
 /* A sink with checkpoints that has none yet gives one before its first event, and gets no event until that is stored:
@@ -264,7 +258,7 @@ static bool load(struct job *job)
     if (code == SPOOL_OK)
         return true;
     take_back(job);
-    tell_down(job, err_last());
+    outage_failed(d, job->sink, err_last());
     return false;
 }
 
@@ -279,9 +273,11 @@ static void settle(struct job *job, int code, const char *reason)
     pthread_mutex_lock(&d->lock);
     judge_apply(job->d, sink, job->batch, job->bench, now_ns);
     if (code == SPOOL_OK && job->bench->open > 0)
-        tell_up(job);
+        outage_worked(d, sink, (uint32_t)job->bench->open);
+    else if (code == SPOOL_ECONFIG)
+        outage_needs_operator(d, sink, reason);
     else if (code != SPOOL_OK)
-        tell_down(job, reason);
+        failed(job, reason);
     if (sink->hooks.checkpoint && checkpoint_is_due(sink))
         checkpoint(job);
 }
@@ -304,7 +300,8 @@ static void deliver(struct job *job)
 {
     struct sink *sink = job->sink;
     bool open = open_state(job); /* which may have taken long */
-    if (!open || sink->reload || sink->paused || !sink_is_wanted(job->d, sink) || checkpoint_first(job)) {
+    if (!open || sink->reload || sink->paused || !breaker_allows(&sink->breaker, mono_ns()) ||
+        !sink_is_wanted(job->d, sink) || checkpoint_first(job)) {
         if (!job->self->abandoned)
             take_back(job);
         return;
@@ -334,8 +331,7 @@ static void come_back_late(struct job *job)
     struct sink *sink = job->sink;
     close_state(job);
     job->slot->busy = false;
-    d->inflight_bytes -= job->batch->bytes;
-    sink->inflight_bytes -= job->batch->bytes;
+    sink_count_off(d, sink, job->batch);
     if (--sink->running > 0)
         return;
     sink->hung = false;
@@ -351,8 +347,7 @@ static void put_down(struct job *job)
 {
     struct delivery *d = job->d;
     struct sink *sink = job->sink;
-    d->inflight_bytes -= job->batch->bytes;
-    sink->inflight_bytes -= job->batch->bytes;
+    sink_count_off(d, sink, job->batch);
     job->slot->busy = false;
     sink->running--;
     pthread_cond_broadcast(&d->idle);

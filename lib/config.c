@@ -37,6 +37,7 @@ static const struct key sink_keys[] = {
     SINK_KEY("batch_bytes", KEY_BYTES32, batch_bytes_max),
     SINK_KEY("timeout", KEY_MS32, timeout_ms),
     SINK_KEY("linger", KEY_MS32, linger_ms),
+    SINK_KEY("inflight_bytes", KEY_BYTES64, inflight_bytes_max),
     {0},
 };
 static const struct key retry_keys[] = {
@@ -46,6 +47,13 @@ static const struct key retry_keys[] = {
     SINK_KEY("max_age", KEY_MS64, max_age_ms),
     SINK_KEY("rows_max", KEY_COUNT32, retry_rows_max),
     SINK_KEY("bytes_max", KEY_BYTES64, retry_bytes_max),
+    {0},
+};
+
+static const struct key breaker_keys[] = {
+    SINK_KEY("failures", KEY_COUNT32, breaker_failures),
+    SINK_KEY("probe_events", KEY_COUNT32, probe_events),
+    SINK_KEY("probes", KEY_COUNT32, probes),
     {0},
 };
 
@@ -192,16 +200,17 @@ struct sink_config {
     char *filter;              /* as text */
 };
 
-static int read_retry(json_t *object, struct sink_config *sink)
+/* An object of numbers that is one key of a sink. */
+static int read_group(json_t *object, const char *group, const struct key *keys, struct sink_config *sink)
 {
-    char where[sizeof sink->where + 8];
+    char where[sizeof sink->where + 10];
     const char *name;
     json_t *value;
-    snprintf(where, sizeof where, "%s.retry", sink->where);
+    snprintf(where, sizeof where, "%s.%s", sink->where, group);
     if (!json_is_object(object))
         return err_set(SPOOL_ECONFIG, "%s: an object is expected", where);
     json_object_foreach(object, name, value) {
-        const struct key *key = find_key(retry_keys, name);
+        const struct key *key = find_key(keys, name);
         if (!key)
             return err_set(SPOOL_ECONFIG, "%s.%s: unknown key", where, name);
         int code = read_key(value, key, where, &sink->options);
@@ -222,7 +231,9 @@ static int read_sink_key(const char *name, json_t *value, struct sink_config *si
     if (strcmp(name, "kind") == 0)
         return read_text(value, sink->where, name, &sink->kind);
     if (strcmp(name, "retry") == 0)
-        return read_retry(value, sink);
+        return read_group(value, name, retry_keys, sink);
+    if (strcmp(name, "breaker") == 0)
+        return read_group(value, name, breaker_keys, sink);
     if (strcmp(name, "order") == 0) {
         unsigned order;
         int code = read_choice(value, sink->where, name, orders, &order);

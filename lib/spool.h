@@ -225,6 +225,8 @@ enum spool_notice_kind {
     SPOOL_NOTICE_COMMIT_FAILED,    /* commits fail, but not for a full disk; events wait in the journal: reason */
     SPOOL_NOTICE_COMMIT_OK,        /* … and are committed again */
     SPOOL_NOTICE_SINK_FILE,        /* a file that a sink had written to was replaced or cut: sink, reason */
+    SPOOL_NOTICE_SINK_PAUSED,      /* a sink says that only an operator can mend it, and was paused: sink, reason */
+    SPOOL_NOTICE_BREAKER,          /* a sink's circuit breaker changed: sink, reason ("open: …", "half-open: …", "closed: …") */
 };
 struct spool_notice {
     size_t size;
@@ -340,6 +342,11 @@ void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome out
 
 #define SPOOL_SINK_ABI 1
 
+/* A sink's circuit breaker. OPEN: nothing is tried until a wait is over. HALF_OPEN: a few events are tried. */
+enum spool_breaker { SPOOL_BREAKER_CLOSED = 0, SPOOL_BREAKER_OPEN, SPOOL_BREAKER_HALF_OPEN };
+/* "closed", "open", "half-open". */
+const char *spool_breaker_name(enum spool_breaker breaker);
+
 /* A sink. ABI 1, append only. Hooks of one state never run at the same time, except cancel. No lock of ours is held.
  *   open        makes one worker's state. `user` is spool_sink_options.user, `json_config` the sink's configuration ("{}"
  *               if none), `checkpoint` what the hook of that name stored last (size 0: nothing yet). A failure is taken
@@ -347,7 +354,10 @@ void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome out
  *               A message for the operator: spool_sink_error(). May be NULL: the state is `user`.
  *   deliver     sets the outcome of each event. Returns 0; SPOOL_EUNAVAILABLE: the sink is down, outcomes set before
  *               count (so set DELIVERED only when it is), the others cost no attempt; SPOOL_EREJECTED: one of the events without an outcome is bad, find it
- *               (the library bisects). Anything else counts as SPOOL_EUNAVAILABLE. Required.
+ *               (the library bisects). SPOOL_ECONFIG: only an operator can mend it (the far side answers 401, 403 or 404, the
+ *               credentials are wrong): as SPOOL_EUNAVAILABLE, and the sink is paused as by spool_sink_pause(), with the
+ *               message of spool_sink_error() kept as its reason. Its states are closed, and opened anew once it is
+ *               resumed. Anything else counts as SPOOL_EUNAVAILABLE. Required.
  *   cancel      any thread, at any time between open and close, possibly twice: makes a running deliver return soon.
  *               May be NULL.
  *   close       frees the state. May be NULL.
@@ -393,6 +403,10 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
     const char *filter;            /* JSON: which events it gets, by type, agent, priority and tag, see spool.json(5); those
                                       it does not get are over for it, and counted as filtered; NULL: it gets all */
     const char *plugin;            /* for spool_sink_load(): the absolute path of the plugin; NULL: searched by kind */
+    uint32_t breaker_failures;     /* of the sink as a whole, in a row, that open its circuit breaker; default 1 */
+    uint32_t probe_events;         /* tried at once when its wait is over; default 16. Delivered ones add to that */
+    uint32_t probes;               /* successes in a row that close it again; default 1 */
+    uint64_t inflight_bytes_max;   /* read ahead and in the sink's hands; default 8 MiB; a single batch may be more */
 };
 #define SPOOL_SINK_OPTIONS(...) ((struct spool_sink_options){.size = sizeof(struct spool_sink_options), __VA_ARGS__})
 #define SPOOL_SINK_FROM_NOW (1u << 0) /* a sink not known yet begins with what comes now, not with the oldest there is */
@@ -486,6 +500,10 @@ struct spool_sink_info {
     uint64_t next_try_ms;          /* from now, while down */
     uint64_t filtered_events;      /* passed over by its filter, since it was registered */
     const char *options_json;      /* the options it was added with that are not the default; "{}" if none */
+    const char *paused_reason;     /* what the sink said when it was paused for its own failure; "" otherwise */
+    enum spool_breaker breaker;    /* as the next two: only known in the process that delivers, since it was added */
+    uint64_t breaker_since_ms;     /* how long it has been in that state */
+    uint64_t breaker_opened;       /* times that it opened */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */

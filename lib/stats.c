@@ -95,6 +95,10 @@ static int list_one(void *user, const struct store_sink *sink)
         .next_try_ms = status.next_try_ms,
         .filtered_events = sink->filtered,
         .options_json = registration.options_json,
+        .paused_reason = sink->paused_reason,
+        .breaker = status.breaker,
+        .breaker_since_ms = status.breaker_since_ms,
+        .breaker_opened = status.breaker_opened,
     };
     code = listing->each(listing->user, &info);
     delivery_registration_free(&registration);

@@ -10,6 +10,7 @@
  *                u8 1 numbers to give out           see there                                       state_numbers.c
  *                u8 2 counters, u8 3 clock          see there                                       state_numbers.c
  *                u8 16, u32 sink id                 u64 events filtered                             state_filtered.c
+ *                u8 6 more of a sink, u32 id        see there                                       state_sink_more.c
  *   2 sink       u32 id                             see there; a removed one stays as a mark        state_sink_row.c
  *   3 ranges     u32 id, u8 lane                    u64 generation, then u64 first, u64 count each  state_sink_row.c
  *   4 checkpoint u32 id, u32 piece                  pieces of bytes                                 state_blob.c
@@ -96,7 +97,8 @@ static int open_with(struct state *state, enum lock_mode mode, uint64_t deadline
 static void sweep_retries(struct state *state, uint64_t deadline_ns)
 {
     if (!state->options.dir->read_only && state_retry_sweep(state, deadline_ns))
-        report(&state->options.reporter, SPOOL_LOG_WARNING, STATE_FILE ": retries of removed sinks stay: %s", err_last());
+        report(&state->options.reporter, SPOOL_LOG_WARNING, STATE_FILE ": retries of removed sinks stay: %s",
+               err_last());
 }
 
 static void tell_salvage(struct state *state)

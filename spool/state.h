@@ -35,16 +35,15 @@ void state_abandon(struct state *state);
 /* Sinks with their configuration and cursors, in a form of its own version and checksum, for the head of a new segment.
  */
 int state_snapshot(struct state *state, uint64_t deadline_ns, struct buffer *out);
-/* Adds sinks of the snapshot that are missing; never lowers a cursor, nor brings back what was removed. *ret_added (may be
- * NULL) is their number; when it is 0 nothing was written. SPOOL_EDAMAGED, SPOOL_EVERSION. */
-int state_restore(struct state *state, const uint8_t *snapshot, size_t size, uint64_t deadline_ns,
-                  uint32_t *ret_added);
-/* Per lane a sequence number above all that cursors, ranges and retry rows speak of; with `letters` also dead letters, for
- * which every one is read. */
+/* Adds sinks of the snapshot that are missing; never lowers a cursor, nor brings back what was removed. *ret_added (may
+ * be NULL) is their number; when it is 0 nothing was written. SPOOL_EDAMAGED, SPOOL_EVERSION. */
+int state_restore(struct state *state, const uint8_t *snapshot, size_t size, uint64_t deadline_ns, uint32_t *ret_added);
+/* Per lane a sequence number above all that cursors, ranges and retry rows speak of; with `letters` also dead letters,
+ * for which every one is read. */
 int state_known_next(struct state *state, bool letters, uint64_t deadline_ns, uint64_t ret_next[LANES]);
 
-/* Notes which directory this is; in a copy of it all checkpoints are forgotten, see state_home.c. *ret_forgotten: rows. Not
- * for a state that is read only. */
+/* Notes which directory this is; in a copy of it all checkpoints are forgotten, see state_home.c. *ret_forgotten: rows.
+ * Not for a state that is read only. */
 int state_check_home(struct state *state, uint64_t deadline_ns, uint64_t *ret_forgotten);
 
 /* As store_sink_* of the same names, without elections. `start` are the cursors of a new sink. *ret_is_new may be NULL.
@@ -55,6 +54,9 @@ int state_sink_get(struct state *state, const char *name, uint64_t deadline_ns, 
 int state_sink_config(struct state *state, const char *name, uint64_t deadline_ns, char **ret);
 int state_sink_remove(struct state *state, const char *name, uint64_t deadline_ns);
 int state_sink_pause(struct state *state, const char *name, bool paused, uint64_t deadline_ns);
+int state_sink_pause_for(struct state *state, const char *name, const char *reason, uint64_t deadline_ns);
+int state_sink_limit(struct state *state, const char *name, uint64_t max_pending_bytes, uint64_t max_pending_age_ms,
+                     uint64_t deadline_ns);
 int state_sink_each(struct state *state, uint64_t deadline_ns, int (*each)(void *user, const struct store_sink *sink),
                     void *user);
 /* Makes sure that what was read before is on the disk: a process that is killed in the middle of a commit leaves one that

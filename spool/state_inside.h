@@ -39,8 +39,16 @@ enum state_table {
     TABLE_PIECE,
     TABLES
 };
-enum state_meta { META_VERSION, META_NUMBERS, META_COUNTERS, META_CLOCK, META_DROPPED, META_HOME,
-    META_SINK_FILTERED = 16 };
+enum state_meta {
+    META_VERSION,
+    META_NUMBERS,
+    META_COUNTERS,
+    META_CLOCK,
+    META_DROPPED,
+    META_HOME,
+    META_SINK_MORE,
+    META_SINK_FILTERED = 16,
+};
 
 /* ------------------------------------------------------------------------------------------ the open environment */
 
@@ -186,6 +194,13 @@ int sink_ranges_put(struct state_txn *txn, struct sink_row *sink, int lane, cons
 int state_filtered_get(struct state_txn *txn, uint32_t id, uint64_t *ret);
 int state_filtered_add(struct state_txn *txn, uint32_t id, uint64_t events);
 int state_filtered_forget(struct state_txn *txn, uint32_t id);
+/* state_sink_more.c: what few sinks have. */
+struct sink_more {
+    uint64_t max_pending_bytes, max_pending_age_ms;
+    char paused_reason[REASON_MAX + 1];
+};
+int sink_more_get(struct state_txn *txn, uint32_t id, struct sink_more *ret); /* all zero if there is none */
+int sink_more_put(struct state_txn *txn, uint32_t id, const struct sink_more *more);
 /* Drops what is below the cursor and moves it over ranges that begin there. `ranges` are changed in place. */
 void sink_ranges_settle(uint64_t *cursor, struct store_range *ranges, uint32_t *count);
 

@@ -1,4 +1,4 @@
-/* state_sink.c - registering, finding, pausing and removing sinks; what they all have passed.
+/* state_sink.c - registering, finding and removing sinks; what they all have passed.
  *
  * Sinks are few (tens), so a name is found by walking their rows. */
 #include "state_inside.h"
@@ -27,7 +27,15 @@ static int describe(struct state_txn *txn, const struct sink_row *sink, struct s
     ret->retry_rows = sink->retry_rows;
     ret->dead_rows = sink->dead_rows;
     memcpy(ret->cursor, sink->cursor, sizeof ret->cursor);
+    struct sink_more more;
     int code = state_filtered_get(txn, sink->id, &ret->filtered);
+    if (!code)
+        code = sink_more_get(txn, sink->id, &more);
+    if (code)
+        return code;
+    memcpy(ret->paused_reason, more.paused_reason, sizeof ret->paused_reason);
+    ret->max_pending_bytes = more.max_pending_bytes;
+    ret->max_pending_age_ms = more.max_pending_age_ms;
     for (int lane = 0; lane < LANES && !code; lane++)
         code = sink_ranges_get(txn, sink, lane, ret->ranges[lane], &ret->range_count[lane]);
     return code;
@@ -198,7 +206,7 @@ int state_sink_register(struct state *state, const char *name, const char *kind,
     return SPOOL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------ configuration, pause */
+/* --------------------------------------------------------------------------------------------------- configuration */
 
 int state_sink_config(struct state *state, const char *name, uint64_t deadline_ns, char **ret)
 {
@@ -220,23 +228,6 @@ int state_sink_config(struct state *state, const char *name, uint64_t deadline_n
     if (!code)
         *ret = (char *)config;
     return code;
-}
-
-static int pause_in(struct state_txn *txn, const char *name, bool paused)
-{
-    struct sink_row sink;
-    int code = sink_row_find(txn, name, &sink);
-    if (code)
-        return code;
-    sink.paused = paused;
-    return sink_row_put(txn, &sink);
-}
-
-int state_sink_pause(struct state *state, const char *name, bool paused, uint64_t deadline_ns)
-{
-    struct state_txn txn;
-    int code = state_txn_write(state, deadline_ns, &txn);
-    return code ? code : state_txn_end(&txn, pause_in(&txn, name, paused));
 }
 
 /* ------------------------------------------------------------------------------------------------------ removing */
@@ -261,6 +252,8 @@ static int remove_in(struct state_txn *txn, const char *name)
         code = clear_of(txn, TABLE_RANGES, sink.id);
     if (!code)
         code = state_filtered_forget(txn, sink.id);
+    if (!code)
+        code = sink_more_put(txn, sink.id, &(struct sink_more){0});
     if (code)
         return code;
     struct sink_row mark = {.id = sink.id, .generation = sink.generation, .removed = true};
@@ -387,7 +380,8 @@ static int count_dropped(struct state_txn *txn, const uint64_t first[LANES], con
     return code ? code : state_dropped_put(txn, mark);
 }
 
-static int drop_in(struct state_txn *txn, const uint64_t first[LANES], const uint64_t upto[LANES], uint64_t *ret_dropped)
+static int drop_in(struct state_txn *txn, const uint64_t first[LANES], const uint64_t upto[LANES],
+                   uint64_t *ret_dropped)
 {
     int code = count_dropped(txn, first, upto, ret_dropped);
     return code ? code : drop_of_sinks(txn, upto);

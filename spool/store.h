@@ -147,6 +147,8 @@ struct store_sink {
     uint32_t range_count[LANES];
     uint64_t delivered, dropped, filtered; /* events, since registered */
     uint64_t retry_rows, dead_rows; /* filled by store_sink_get and store_sink_each */
+    char paused_reason[REASON_MAX + 1]; /* of store_sink_pause_for(); "" otherwise */
+    uint64_t max_pending_bytes, max_pending_age_ms; /* as set by store_sink_limit(); 0: none */
 };
 
 /* Registers the sink, or finds it: then kind, order and config are brought up to date. from_now: a new one begins behind
@@ -159,6 +161,10 @@ int store_sink_config(struct store *store, const char *name, char **ret);
 /* Also takes its lock: SPOOL_EBUSY if another has it. */
 int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns);
 int store_sink_pause(struct store *store, const char *name, bool paused);
+/* Pauses it, with a reason that is kept until it is resumed. */
+int store_sink_pause_for(struct store *store, const char *name, const char *reason);
+/* Keeps how much may wait for the sink, for whoever has to see to it. */
+int store_sink_limit(struct store *store, const char *name, uint64_t max_pending_bytes, uint64_t max_pending_age_ms);
 /* Calls back with a copy; no lock is held. Non-zero from `each` ends it and is returned. */
 int store_sink_each(struct store *store, int (*each)(void *user, const struct store_sink *sink), void *user);
 int store_sink_each_by(struct store *store, uint64_t deadline_ns,

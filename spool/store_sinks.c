@@ -66,6 +66,17 @@ int store_sink_pause(struct store *store, const char *name, bool paused)
     return tell_control(store, code ? code : state_sink_pause(store->state, name, paused, state_deadline()));
 }
 
+int store_sink_pause_for(struct store *store, const char *name, const char *reason)
+{
+    int code = refuse_read_only(store);
+    return tell_control(store, code ? code : state_sink_pause_for(store->state, name, reason, state_deadline()));
+}
+
+int store_sink_limit(struct store *store, const char *name, uint64_t max_pending_bytes, uint64_t max_pending_age_ms)
+{
+    return state_sink_limit(store->state, name, max_pending_bytes, max_pending_age_ms, state_deadline());
+}
+
 int store_sink_each_by(struct store *store, uint64_t deadline_ns,
                        int (*each)(void *user, const struct store_sink *sink), void *user)
 {

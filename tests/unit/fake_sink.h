@@ -120,7 +120,7 @@ struct rig {
     struct delivery *delivery;
     struct fake *fake;
     pthread_mutex_t lock; /* guards notices */
-    unsigned notices[16]; /* by kind */
+    unsigned notices[64]; /* by kind */
 };
 
 static inline void rig_notice(void *user, const struct spool_notice *notice)

@@ -36,7 +36,8 @@ struct store {
     struct fake_sink sinks[FAKE_SINKS];
     size_t sink_count;
     uint32_t control;
-    int ack_error; /* what acknowledgements answer; 0: they work */
+    _Atomic int pause_error;
+    int ack_error;      /* what acknowledgements answer; 0: they work */
     int late_ack_error; /* the same, but the first part of them is applied */
     bool elect_busy;
     /* What these calls answer; 0: they work. */
@@ -221,6 +222,21 @@ static inline int fake_store_sink_register(struct store *s, const char *name, co
     return SPOOL_OK;
 }
 
+static inline int fake_store_sink_pause_for(struct store *s, const char *name, const char *reason)
+{
+    if (s->pause_error)
+        return err_set(s->pause_error, "pause refused");
+    pthread_mutex_lock(&s->lock);
+    struct fake_sink *f = fake_find(s, name);
+    if (f) {
+        f->sink.paused = true;
+        snprintf(f->sink.paused_reason, sizeof f->sink.paused_reason, "%s", reason);
+        s->control++;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return f ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+}
+
 static inline int fake_store_sink_elect(struct store *s, const char *name)
 {
     if (s->elect_error)
@@ -384,6 +400,7 @@ static inline int fake_store_ack(struct store *s, const struct store_ack *ack, u
 #define store_control(...) fake_store_control(__VA_ARGS__)
 #define store_sink_get(...) fake_store_sink_get(__VA_ARGS__)
 #define store_sink_register(...) fake_store_sink_register(__VA_ARGS__)
+#define store_sink_pause_for(...) fake_store_sink_pause_for(__VA_ARGS__)
 #define store_sink_elect(...) fake_store_sink_elect(__VA_ARGS__)
 #define store_sink_release(...) fake_store_sink_release(__VA_ARGS__)
 #define store_checkpoint(...) fake_store_checkpoint(__VA_ARGS__)
@@ -405,11 +422,13 @@ static inline int fake_lane_of(enum spool_priority priority)
 #include "../../delivery/batch.c"
 #include "../../delivery/bench.c"
 #include "../../delivery/block_cache.c"
+#include "../../delivery/breaker.c"
 #include "../../delivery/canceller.c"
 #include "../../delivery/delivery.c"
 #include "../../delivery/dispatcher.c"
 #include "../../delivery/judge.c"
 #include "../../delivery/options.c"
+#include "../../delivery/outage.c"
 #include "../../delivery/reader.c"
 #include "../../delivery/retry.c"
 #include "../../delivery/sink_api.c"

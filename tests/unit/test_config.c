@@ -56,7 +56,8 @@ START_TEST(a_whole_configuration)
                     " \"journal_bytes\": \"256KiB\", \"full\": {\"low\": \"drop-oldest\", \"medium\": \"reject\"},"
                     " \"full_timeout\": \"250ms\", \"workers\": 2, \"mode\": \"0600\"},"
                     " \"sinks\": [{\"name\": \"log\", \"kind\": \"file\", \"path\": \"@/out.jsonl\", \"order\": \"agent\","
-                    "   \"retry\": {\"base\": \"100ms\", \"cap\": \"5m\", \"max_attempts\": 20}},"
+                    "   \"retry\": {\"base\": \"100ms\", \"cap\": \"5m\", \"max_attempts\": 20},"
+                    "   \"breaker\": {\"failures\": 3, \"probe_events\": 4, \"probes\": 2}, \"inflight_bytes\": \"2MiB\"},"
                     "  {\"name\": \"hole\", \"kind\": \"null\", \"from_now\": true, \"workers\": 2}]}",
                     &spool));
     ck_ok(spool_sink_each(spool, note, &found));

@@ -99,6 +99,41 @@ START_TEST(remove_pause_each)
 }
 END_TEST
 
+/* Kept with the sink until it is resumed; limits beside it stay. */
+START_TEST(a_pause_has_a_reason)
+{
+    struct fixture f;
+    begin(&f);
+    struct store_sink got;
+    char longest[REASON_MAX + 1];
+    memset(longest, 'x', REASON_MAX);
+    longest[REASON_MAX] = '\0';
+    add_sink(&f, "a");
+    add_sink(&f, "b");
+    ck_code(state_sink_pause_for(f.state, "c", "why", soon()), SPOOL_ENOTFOUND);
+    ck_ok(state_sink_pause_for(f.state, "a", "403 Forbidden", soon()));
+    ck_ok(state_sink_limit(f.state, "a", 1 << 20, 5000, soon()));
+    ck_ok(state_sink_pause_for(f.state, "b", longest, soon()));
+    reopen(&f);
+    ck_ok(state_sink_get(f.state, "a", soon(), &got));
+    ck_assert(got.paused && !strcmp(got.paused_reason, "403 Forbidden"));
+    ck_assert_uint_eq(got.max_pending_bytes, 1 << 20);
+    ck_assert_uint_eq(got.max_pending_age_ms, 5000);
+    ck_ok(state_sink_get(f.state, "b", soon(), &got));
+    ck_assert_str_eq(got.paused_reason, longest);
+    ck_ok(state_sink_pause(f.state, "a", false, soon()));
+    ck_ok(state_sink_get(f.state, "a", soon(), &got));
+    ck_assert(!got.paused && !got.paused_reason[0]);
+    ck_assert_uint_eq(got.max_pending_bytes, 1 << 20);
+    ck_ok(state_sink_limit(f.state, "a", 0, 0, soon()));
+    ck_ok(state_sink_remove(f.state, "b", soon()));
+    add_sink(&f, "b"); /* another one of that name */
+    ck_ok(state_sink_get(f.state, "b", soon(), &got));
+    ck_assert(!got.paused && !got.paused_reason[0]);
+    end(&f);
+}
+END_TEST
+
 START_TEST(low_cursor_and_drop)
 {
     struct fixture f;
@@ -559,6 +594,7 @@ static Suite *suite(void)
     tcase_add_test(t, register_and_find);
     tcase_add_test(t, bad_registrations);
     tcase_add_test(t, remove_pause_each);
+    tcase_add_test(t, a_pause_has_a_reason);
     tcase_add_test(t, low_cursor_and_drop);
     tcase_add_test(t, drop_without_sinks);
     tcase_add_test(t, counters_and_clock);

@@ -94,6 +94,8 @@ static void do_pause(const uint64_t args[4])
     struct sink_world *sink = any_sink(args[0]);
     if (!sink->registered)
         return;
+    if (sink->paused_ns > 0)
+        oracle_resumed(sink);
     sink->paused_ns = args[1] % 2 && sink->paused_ns == 0 ? sched_now() : 0;
     for (int i = 0; i < PROCS_MAX; i++)
         sink->paused_seen_ns[i] = 0;

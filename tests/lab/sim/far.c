@@ -215,6 +215,13 @@ static int answer_deaf(struct far_call *call)
     return any(4) ? SPOOL_OK : any(2) ? SPOOL_EREJECTED : SPOOL_EUNAVAILABLE;
 }
 
+static int answer_forbidden(struct far_call *call)
+{
+    fault_count(FAULT_DOWN);
+    accept_upto(call, any(call->n + 1));
+    return spool_sink_error(SPOOL_ECONFIG, "403 Forbidden");
+}
+
 static int answer_dying(struct far_call *call)
 {
     accept_upto(call, any(call->n + 1));
@@ -229,7 +236,8 @@ static int answer_dying(struct far_call *call)
 /* A new way is a line here, and a column below. */
 static int (*const ways[])(struct far_call *call) = {
     answer_well, answer_slowly,  answer_retry, answer_reject,       answer_reject_batch, answer_down, answer_down_half,
-    answer_half, answer_wrongly, answer_lost,  answer_after_cancel, answer_deaf,         answer_dying};
+    answer_half, answer_wrongly, answer_lost,  answer_after_cancel, answer_deaf,         answer_dying,
+    answer_forbidden};
 
 enum { WAYS = sizeof ways / sizeof *ways };
 
@@ -241,7 +249,7 @@ struct mood {
 
 /* clang-format off */
 static const struct mood moods[] = {
-    /*              well slow retr reje rbat down half half wron lost hang deaf die */
+    /*              well slow retr reje rbat down half half wron lost hang deaf die forb */
     {"good",       {100,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0}, 0, 0, 0},
     {"flaky",      { 60,   2,  20,   0,   0,   4,   4,  10,   0,   0,   0,   0,   0}, 5, 5, 0},
     {"down",       {  0,   0,   0,   0,   0, 100,   0,   0,   0,   0,   0,   0,   0}, 50, 50, 0},
@@ -252,7 +260,8 @@ static const struct mood moods[] = {
     {"hanging",    { 60,   5,   5,   0,   0,   0,   0,   0,   0,   0,  20,  10,   0}, 0, 0, 5},
     {"mortal",     { 85,   0,   5,   0,   0,   0,   5,   0,   0,   0,   0,   0,   5}, 0, 0, 0},
     {"retrying",   {  0,   0, 100,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0}, 0, 0, 0},
-    {"chaos",      { 25,   4,  15,   8,   8,   8,   8,   8,   4,   5,   4,   2,   1}, 10, 10, 2},
+    {"chaos",      { 24,   4,  15,   8,   8,   8,   8,   8,   4,   5,   4,   2,   1,   1}, 10, 10, 2},
+    {"forbidding", { 70,   0,   5,   0,   0,  10,   0,   0,   0,   0,   0,   0,   0,  15}, 5, 5, 0},
 };
 /* clang-format on */
 
@@ -377,7 +386,10 @@ static int answer(struct far_state *state, struct spool_delivery *batch, size_t 
           event_number(oracle_event(&batch[0])));
     sched_mix((uint64_t)code + way * 1000);
     oracle_hear(state->sink, batch, n, code, call.reasoned);
-    oracle_try(state->sink, code != SPOOL_OK && code != SPOOL_EREJECTED);
+    if (code == SPOOL_ECONFIG)
+        oracle_ask_pause(state->sink, state->proc);
+    else
+        oracle_try(state->sink, code != SPOOL_OK && code != SPOOL_EREJECTED);
     arena_put(call.reasoned);
     return code;
 }

@@ -10,7 +10,9 @@
  * due dead         a dead letter that nobody refused and no limit reached expired      an event is presented after its
  * time to live paused, stopped, dropped, election      delivery where there must be none counters     delivered and
  * dropped are not what became finished invented     an event that was never enqueued, or not with these bytes lost,
- * liveness, exactly-once            at the end */
+ * liveness, exactly-once            at the end
+ *   asked        delivery to a sink that said that only an operator can mend it, before he says that he has
+ *   ramp         a sink that is down gets more at once than a probe */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +74,16 @@ static void present_whole(const struct sink_world *sink, int proc, size_t n, boo
     if (current && !goes_on && sink->paused_ns > 0 && seen_ns > 0 && sched_now() > seen_ns + excused_ns)
         violation("paused", "process %d delivers to %s, %llu ms after it knew that it is paused", proc, sink->name,
                   show((sched_now() - seen_ns) / MS));
+    uint64_t asked_ns = sched_now() - sink->asked_ns[proc];
+    if (current && !goes_on && sink->asked_pause[proc] == sink->loads + 1 &&
+        asked_ns > grace_ns + sched_excused_ns() - sink->asked_excused_ns[proc])
+        violation("asked", "process %d delivers to %s, %llu ms after it said that only an operator can mend it", proc,
+                  sink->name, show(asked_ns / MS));
+    bool long_down = sink->failed_tries > 0 &&
+                     sched_now() - sink->failed_ns > grace_ns + sched_excused_ns() - sink->failed_excused_ns;
+    if (current && !goes_on && long_down && n > sink->options.probe_events)
+        violation("ramp", "%s is down and gets %zu events at once, a probe has %u", sink->name, n,
+                  sink->options.probe_events);
     if (n == 0 || n > sink->options.batch_events_max)
         violation("batch", "%zu events in a batch of %s, at most %u are asked for", n, sink->name,
                   sink->options.batch_events_max);
@@ -211,11 +223,29 @@ void oracle_try(struct sink_world *sink, bool failed)
     for (uint64_t ms = o->retry_base_ms; ms < o->retry_cap_ms; ms *= 2)
         capped_at++;
     sink->failed_tries = failed ? sink->failed_tries + 1 : 0;
+    if (failed) {
+        sink->failed_ns = sched_now();
+        sink->failed_excused_ns = sched_excused_from();
+    }
     if (sink->failed_tries == capped_at)
         sink->capped_ns = sched_now();
     if (sink->failed_tries == capped_at + 16 && sched_now() - sink->capped_ns < o->retry_cap_ms * MS * 8 / 6)
         violation("backoff", "%s was tried 16 times in %llu ms while it was down, the cap is %u", sink->name,
                   show((sched_now() - sink->capped_ns) / MS), o->retry_cap_ms);
+}
+
+void oracle_ask_pause(struct sink_world *sink, int proc)
+{
+    if (world.healing)
+        return;
+    sink->asked_pause[proc] = sink->loads + 1;
+    sink->asked_ns[proc] = sched_now();
+    sink->asked_excused_ns[proc] = sched_excused_from();
+}
+
+void oracle_resumed(struct sink_world *sink)
+{
+    memset(sink->asked_pause, 0, sizeof sink->asked_pause);
 }
 
 /* A process reads where the sink stood: what was heard before and is not on disk may come again. */

@@ -121,6 +121,9 @@ static void draw_sink(struct rng *rng, struct sink_world *sink, uint32_t number)
     o->timeout_ms = (uint32_t)rng_scale(rng, 50, 60000);
     o->retry_base_ms = (uint32_t)rng_scale(rng, 10, 2000);
     o->retry_cap_ms = o->retry_base_ms + (uint32_t)rng_scale(rng, 100, 300000);
+    o->breaker_failures = rng_below(rng, 3) == 0 ? (uint32_t)rng_range(rng, 1, 4) : 1;
+    o->probe_events = (uint32_t)rng_scale(rng, 1, 32);
+    o->probes = (uint32_t)rng_range(rng, 1, 3);
     draw_limits(rng, o);
 }
 
@@ -181,6 +184,7 @@ static void heal_outside(void)
     for (uint32_t i = 0; i < world.sink_count; i++) {
         struct sink_world *sink = &world.sinks[i];
         sink->paused_ns = 0;
+        oracle_resumed(sink);
         sink->mood = mood_good();
     }
     world.control_count++;

@@ -1,6 +1,7 @@
 /* store.c - spool/store.h as delivery/ calls it, over disk.c: takes time, may fail wherever the contract allows it, and
  * may be the last thing its process does. The real one is not linked. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../../../lib/base/error.h"
@@ -167,6 +168,23 @@ int store_sink_get(struct store *store, const char *name, struct store_sink *ret
     sink->paused_read[store->proc] = ret->paused;
     if (world.control == CONTROL_KEEP_PAUSED)
         ret->paused = false;
+    return SPOOL_OK;
+}
+
+int store_sink_pause_for(struct store *store, const char *name, const char *reason)
+{
+    int code = store_call(store, "sink_pause", MS, in_default());
+    struct sink_world *sink = disk_sink_named(name);
+    if (code != SPOOL_OK)
+        return code;
+    if (!sink->registered)
+        return err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+    world.control_count++; /* once all is healed there is somebody who resumes it at once */
+    if (world.control != CONTROL_FORGET_PAUSE && !world.healing)
+        sink->paused_ns = sink->paused_ns ? sink->paused_ns : sched_now();
+    snprintf(sink->disk.paused_reason, sizeof sink->disk.paused_reason, "%s", reason);
+    trace("%s asked to be paused", name);
+    proc_wake_all();
     return SPOOL_OK;
 }
 

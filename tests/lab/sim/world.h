@@ -33,7 +33,9 @@ enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLO
     X(BACKOFF_LONG, "backoff-long", "waits beyond the ceiling")                                                        \
     X(KEEP_PAUSED, "ignore-pause", "a pause is not seen")                                                              \
     X(LOST_ROW, "lost-row", "a crash loses a row that was acknowledged")                                               \
-    X(MISCOUNT, "miscount", "an acknowledgement counts one delivery too few")
+    X(MISCOUNT, "miscount", "an acknowledgement counts one delivery too few")                                          \
+    X(FORGET_PAUSE, "forget-pause", "that a sink asked to be paused is not stored")                                    \
+    X(NO_RAMP, "no-ramp", "a sink that was down gets as much at once as if it had not been")
 
 enum control {
 #define SIM_CONTROL_NAME(name, text, what) CONTROL_##name,
@@ -115,6 +117,10 @@ struct sink_world {
     uint32_t failed_tries;       /* of the sink as a whole, in a row, since it was read */
     uint64_t capped_ns;          /* since when these wait as long as they may */
     uint64_t paused_ns;          /* since when; 0: it is not */
+    uint32_t
+        asked_pause[PROCS_MAX]; /* the load in which it said there that only an operator can mend it, and 1; 0: not */
+    uint64_t asked_ns[PROCS_MAX], asked_excused_ns[PROCS_MAX];
+    uint64_t failed_ns, failed_excused_ns; /* when it was found down last */
     uint64_t rewound;
     bool uncertain; /* an acknowledgement was applied in part: counts do not fit until the next load */
     uint64_t finished, finished_before, holes, known_rows; /* events */
@@ -229,6 +235,9 @@ void oracle_refuse(struct sink_world *sink, struct event *event);
 void oracle_hear(struct sink_world *sink, const struct spool_delivery *batch, size_t n, int code, const bool *reasoned);
 /* The sink as a whole failed or not. */
 void oracle_try(struct sink_world *sink, bool failed);
+/* It says that only an operator can mend it; he says that he has. */
+void oracle_ask_pause(struct sink_world *sink, int proc);
+void oracle_resumed(struct sink_world *sink);
 void oracle_load(struct sink_world *sink);
 void oracle_ack_before(struct sink_world *sink, const struct store_ack *ack);
 void oracle_ack_after(struct sink_world *sink, const struct store_ack *ack, bool whole);

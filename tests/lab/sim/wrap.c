@@ -93,6 +93,9 @@ ssize_t __wrap_getrandom(void *buf, size_t size, unsigned flags);
 struct jitter;
 uint64_t __real_backoff_draw_ns(struct jitter *jitter, uint32_t failures, uint32_t base_ms, uint32_t cap_ms);
 uint64_t __wrap_backoff_draw_ns(struct jitter *jitter, uint32_t failures, uint32_t base_ms, uint32_t cap_ms);
+struct breaker;
+uint32_t __real_breaker_room(const struct breaker *b, uint32_t inflight);
+uint32_t __wrap_breaker_room(const struct breaker *b, uint32_t inflight);
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
 {
@@ -117,6 +120,11 @@ uint64_t __wrap_backoff_draw_ns(struct jitter *jitter, uint32_t failures, uint32
         return 0;
     uint64_t ns = __real_backoff_draw_ns(jitter, failures, base_ms, cap_ms);
     return world.control == CONTROL_BACKOFF_LONG ? ns * 10 + cap_ms * MS : ns;
+}
+
+uint32_t __wrap_breaker_room(const struct breaker *b, uint32_t inflight)
+{
+    return world.control == CONTROL_NO_RAMP ? UINT32_MAX : __real_breaker_room(b, inflight);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- threads
