@@ -89,6 +89,10 @@ struct sink {
     uint32_t passed_over[LANES];   /* batches given to other lanes while this one waited */
     bool retried_last[LANES];      /* the lane's last batch was of retries: the log is next */
 
+    uint64_t buried;      /* dead letters, since added … */
+    uint64_t trimmed;     /* … and when they were last looked through for too many */
+    uint64_t trim_at_ns;  /* monotonic: not before; 0: never looked */
+
     uint32_t attempt;     /* failures in a row of the sink as a whole */
     uint64_t next_try_ns; /* monotonic */
     uint32_t batch_limit; /* events; less than options.batch_events_max after an outage */
@@ -171,6 +175,9 @@ void takeover_elect(struct delivery *d, struct sink *sink);
 void takeover_load(struct delivery *d, struct sink *sink);
 void takeover_refresh(struct delivery *d, struct sink *sink);
 void takeover_release(struct delivery *d, struct sink *sink);
+
+/* trim.c, for the dispatcher; likewise: keeps the sink's dead letters within their limits. */
+void trim_dead(struct delivery *d, struct sink *sink);
 
 /* reader.c, for the dispatcher; likewise. True if a batch was made ready. *wait_until is lowered to when to look again.
  */
