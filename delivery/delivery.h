@@ -23,6 +23,9 @@ int delivery_new(struct store *store, const struct delivery_options *options, st
 void delivery_free(struct delivery *delivery);
 void delivery_abandon(struct delivery *delivery); /* in a forked child */
 
+/* 1 to 64 of A-Z a-z 0-9 . _ - and no dot first. SPOOL_EINVAL. */
+int delivery_check_name(const char *name);
+
 /* As spool_sink_add(): checks name, ABI, sizes and options, registers with the store, and is served when started. */
 int delivery_sink_add(struct delivery *delivery, const char *name, const struct spool_sink *sink,
                       const char *json_config, const struct spool_sink_options *options);

@@ -155,6 +155,8 @@ static void serve(struct delivery *d, struct sink *sink, struct pass *pass)
         reload(d, sink);
     if (sink->elected && sink->loaded && !sink->reload)
         feed(d, sink, pass);
+    if (sink->elected && sink->loaded && !sink->reload)
+        trim_dead(d, sink);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- loop */

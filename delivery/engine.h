@@ -96,6 +96,10 @@ struct sink {
     uint64_t linger_first[LANES], linger_since_ns[LANES]; /* a batch that begins there waits for more since then */
     bool retried_last[LANES];      /* the lane's last batch was of retries: the log is next */
 
+    uint64_t buried;      /* dead letters, since added … */
+    uint64_t trimmed;     /* … and when they were last looked through for too many */
+    uint64_t trim_at_ns;  /* monotonic: not before; 0: never looked */
+
     struct breaker breaker;  /* of the sink as a whole */
     uint64_t pause_again_ns; /* not before, monotonic: storing that it is paused */
     char last_error[REASON_MAX + 1];
@@ -188,6 +192,9 @@ void takeover_load(struct delivery *d, struct sink *sink);
 void takeover_refresh(struct delivery *d, struct sink *sink);
 void takeover_release(struct delivery *d, struct sink *sink);
 void takeover_pause(struct delivery *d, struct sink *sink); /* stores that it asked to be paused */
+
+/* trim.c, for the dispatcher; likewise: keeps the sink's dead letters within their limits. */
+void trim_dead(struct delivery *d, struct sink *sink);
 
 /* reader.c, for the dispatcher; likewise. True if a batch was made ready. *wait_until is lowered to when to look again.
  */

@@ -99,6 +99,7 @@ static int put_again(struct delivery *d, struct sink *sink, struct bench *bench,
     struct store_retry stored;
     uint64_t wait_ns = wait_ns_of(d, sink, item), due_ns = mono_ns() + wait_ns;
     make_row(bench, item, lane, item->verdict == VERDICT_RETRY, now_ns + wait_ns, &stored);
+    stored.failed_ns = item->verdict == VERDICT_RETRY ? now_ns : 0;
     if (item->row) {
         item->row->attempts = stored.attempts;
         retry_again(&sink->retries, item->row, due_ns);
@@ -122,6 +123,8 @@ static int bury(struct sink *sink, struct bench *bench, struct bench_item *item,
 {
     struct store_retry stored;
     make_row(bench, item, lane, true, 0, &stored);
+    stored.failed_ns = now_ns;
+    sink->buried++;
     if (item->row)
         retry_over(&sink->retries, item->row);
     return answers_dead(&sink->open, &stored, now_ns, item->row ? NULL : item->packed);

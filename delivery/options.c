@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../lib/base/error.h"
+#include "delivery.h"
 
 enum { WORKERS_MAX = 64, BATCH_EVENTS_MAX = 16384, BATCH_BYTES_MAX = 8 << 20 };
 
@@ -20,6 +21,11 @@ int options_check_name(const char *name)
         return err_set(SPOOL_EINVAL, "\"%.80s\" is no sink name: use 1 to %d of A-Z a-z 0-9 . _ - and no dot first",
                        name, SINK_NAME_MAX);
     return SPOOL_OK;
+}
+
+int delivery_check_name(const char *name)
+{
+    return options_check_name(name);
 }
 
 bool options_take_struct(const void *from, size_t given, void *to, size_t known)

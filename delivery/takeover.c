@@ -137,6 +137,8 @@ static int load_row(void *user, const struct store_retry *stored)
 {
     const struct loading *loading = user;
     int code = add_row(user, stored);
+    if (stored->seq >= SEQ_DETACHED)
+        return code; /* it has no place in the log */
     return code ? code : window_finish(&loading->windows[stored->lane], stored->seq, stored->seq + 1);
 }
 

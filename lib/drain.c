@@ -58,7 +58,7 @@ struct draining {
 static int find_early_row(void *user, const struct store_retry *row)
 {
     struct draining *draining = user;
-    return row->seq < draining->upto[row->lane];
+    return row->seq < draining->upto[row->lane] || row->seq >= SEQ_DETACHED;
 }
 
 static bool has_early_rows(struct draining *draining, const struct store_sink *sink)

@@ -46,6 +46,13 @@ int struct_take(void *dst, size_t our_size, const void *src, size_t their_size, 
 /* Copies an answer into the caller's struct, at most the size it was compiled with (its first member). */
 int struct_give(void *dst, const void *src, size_t our_size, const char *what);
 
+/* dead.c: a history as the public calls show it. */
+struct history_texts {
+    struct spool_attempt attempts[STORE_ATTEMPTS_MAX];
+    char reasons[STORE_ATTEMPTS_MAX][STORE_ATTEMPT_REASON_MAX + 1];
+};
+void history_texts(const struct store_attempt *attempts, size_t n, struct history_texts *ret);
+
 /* drain.c: adds up what a sink still holds. Beside a stopped peer, by what is known at the deadline. */
 struct pending {
     uint64_t events, retrying;

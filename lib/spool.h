@@ -407,6 +407,9 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
     uint32_t probe_events;         /* tried at once when its wait is over; default 16. Delivered ones add to that */
     uint32_t probes;               /* successes in a row that close it again; default 1 */
     uint64_t inflight_bytes_max;   /* read ahead and in the sink's hands; default 8 MiB; a single batch may be more */
+    uint32_t dead_events_max;      /* dead letters kept; beyond it the oldest go, counted and reported; default 0: no limit */
+    uint64_t dead_bytes_max;       /* likewise, of events as stored */
+    uint64_t dead_age_max_ms;      /* likewise, since they died */
 };
 #define SPOOL_SINK_OPTIONS(...) ((struct spool_sink_options){.size = sizeof(struct spool_sink_options), __VA_ARGS__})
 #define SPOOL_SINK_FROM_NOW (1u << 0) /* a sink not known yet begins with what comes now, not with the oldest there is */
@@ -504,6 +507,7 @@ struct spool_sink_info {
     enum spool_breaker breaker;    /* as the next two: only known in the process that delivers, since it was added */
     uint64_t breaker_since_ms;     /* how long it has been in that state */
     uint64_t breaker_opened;       /* times that it opened */
+    uint64_t dead_dropped;         /* dead letters that went by a limit, since it was registered */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */
@@ -654,6 +658,25 @@ int spool_sink_kind_each(int (*each)(void *user, const struct spool_sink_kind *k
 
 /* -------------------------------------------------------------------------------------------------- dead letters */
 
+enum spool_attempt_kind {
+    SPOOL_ATTEMPT_FAILED = 1,      /* the sink was tried: reason */
+    SPOOL_ATTEMPT_REQUEUED,        /* put back into a queue: its attempts began at zero again */
+    SPOOL_ATTEMPT_EDITED,          /* its event was replaced */
+    SPOOL_ATTEMPT_IMPORTED,        /* it came from an export */
+    SPOOL_ATTEMPT_SUMMARY,         /* `count` of the above, the oldest; the reason is the first one's */
+};
+/* "failed", "requeued", "edited", "imported", "summary"; "unknown" for none of them. */
+const char *spool_attempt_kind_name(enum spool_attempt_kind kind);
+
+/* What happened to an event at a sink. At most 32 are kept, in limited room: the oldest are summed up. */
+struct spool_attempt {
+    size_t size;
+    enum spool_attempt_kind kind;
+    uint32_t count;                /* 1, but in a summary */
+    uint64_t at_ns, until_ns;      /* since 1970; until: of the last one in a summary, else the same */
+    const char *reason;            /* cut at 120 bytes; "" if none */
+};
+
 struct spool_dead_letter {
     size_t size;
     const char *sink;
@@ -661,6 +684,8 @@ struct spool_dead_letter {
     uint32_t attempts;
     uint64_t died_at_ns;
     const char *reason;            /* the last failure */
+    const struct spool_attempt *history; /* the oldest first; steps by history[0].size */
+    size_t history_count;
 };
 /* Calls `each` for every dead letter of `sink` (NULL: of all), oldest id first within a sink, until it returns non-zero,
  * which is then returned. */
@@ -671,6 +696,30 @@ int spool_dead_each(struct spool *spool, const char *sink,
  * the sink is no longer registered. */
 int spool_dead_requeue(struct spool *spool, const char *sink, const struct spool_id *id, uint64_t *ret_n);
 int spool_dead_purge(struct spool *spool, const char *sink, const struct spool_id *id, uint64_t *ret_n);
+
+/* As spool_dead_requeue(), but to sink `to` (SPOOL_ENOTFOUND if it is not registered), or, when it is NULL, to every
+ * registered sink. Another sink than the one that gave it up gets the event outside of its order; it may have had it
+ * already, so only use this where that does no harm. */
+int spool_dead_requeue_to(struct spool *spool, const char *sink, const struct spool_id *id, const char *to, uint64_t *ret_n);
+
+/* The dead letter of `sink` (NULL: the first of any) with `id`, as a copy: spool_dead_letter_free(). SPOOL_ENOTFOUND. */
+int spool_dead_get(struct spool *spool, const char *sink, const struct spool_id *id, struct spool_dead_letter **ret_letter);
+void spool_dead_letter_free(struct spool_dead_letter *letter);
+
+/* Puts `event` in the place of the one in the dead letters of `sink` (NULL: of all) with `id`, which the event keeps, as they
+ * keep reason and attempts; the history says that it was edited. event->id is NULL or the same. The change is there before
+ * it returns; requeue them afterwards. SPOOL_ENOTFOUND, and what spool_enqueue() says to bad events. */
+int spool_dead_edit(struct spool *spool, const char *sink, const struct spool_id *id, const struct spool_event *event,
+                    uint64_t *ret_n);
+
+/* A dead letter as one JSON object without a line feed, and back: {"sink":"…","attempts":N,"died_at":"…","reason":"…",
+ * "history":[{"what":"failed","at":"…","reason":"…"}, …],"event":{…}}, the event as spool_event_to_json() has it; a summary
+ * also has "count" and "until". Import adds the letter, with its id, attempts and history; its sink need not be
+ * registered. Nothing is added on failure: SPOOL_EJSON (with line and column), SPOOL_ETYPE, SPOOL_EID, SPOOL_EUTF8,
+ * SPOOL_EINVAL, SPOOL_ETOOBIG; SPOOL_EEXISTS if that sink has a dead letter with that id. Release the text with
+ * spool_free(). */
+int spool_dead_to_json(const struct spool_dead_letter *letter, char **ret_json, size_t *ret_size);
+int spool_dead_import(struct spool *spool, const char *json, size_t size);
 
 /* ------------------------------------------------------------------------------------------------------- reading */
 

@@ -22,6 +22,8 @@ struct state_options {
     struct reporter reporter;
     void (*damaged)(void *user, const char *file, const char *what, uint64_t events);
     void *damaged_user;
+    uint64_t (*wall_ns)(void *user); /* for histories and ages; NULL: the system's */
+    void *wall_user;
 };
 
 /* Opens or makes state.mdb. Pages are checked before anything is mapped (pagecheck.h); what is damaged goes to
@@ -52,6 +54,11 @@ int state_sink_register(struct state *state, const char *name, const char *kind,
                         const uint64_t start[LANES], uint64_t deadline_ns, struct store_sink *ret, bool *ret_is_new);
 int state_sink_get(struct state *state, const char *name, uint64_t deadline_ns, struct store_sink *ret);
 int state_sink_config(struct state *state, const char *name, uint64_t deadline_ns, char **ret);
+int state_sink_options(struct state *state, const char *name, uint64_t deadline_ns, char **ret);
+int state_sink_set_options(struct state *state, const char *name, const char *json, uint64_t deadline_ns);
+/* Goes back to these cursors, never forward; *ret_again is how many events that makes. */
+int state_sink_rewind(struct state *state, const char *name, const uint64_t cursor[LANES], uint64_t deadline_ns,
+                      uint64_t *ret_again);
 int state_sink_remove(struct state *state, const char *name, uint64_t deadline_ns);
 int state_sink_pause(struct state *state, const char *name, bool paused, uint64_t deadline_ns);
 int state_sink_pause_for(struct state *state, const char *name, const char *reason, uint64_t deadline_ns);
@@ -82,8 +89,17 @@ int state_dead_each(struct state *state, const char *sink, uint64_t deadline_ns,
                     int (*each)(void *user, const struct store_dead *dead), void *user);
 int state_dead_requeue(struct state *state, const char *sink, const struct spool_id *id, uint64_t deadline_ns,
                        uint64_t *ret_n);
+int state_dead_requeue_to(struct state *state, const char *sink, const struct spool_id *id, const char *to,
+                          uint64_t deadline_ns, uint64_t *ret_n);
 int state_dead_purge(struct state *state, const char *sink, const struct spool_id *id, uint64_t deadline_ns,
                      uint64_t *ret_n);
+int state_dead_find(struct state *state, const char *sink, const struct spool_id *id, uint64_t deadline_ns,
+                    int (*each)(void *user, const struct store_dead *dead), void *user);
+int state_dead_edit(struct state *state, const char *sink, const struct spool_id *id, const uint8_t *packed, size_t size,
+                    uint64_t deadline_ns, uint64_t *ret_n);
+int state_dead_import(struct state *state, const struct store_dead *dead, uint64_t deadline_ns);
+int state_dead_trim(struct state *state, const char *sink, const struct store_dead_limits *limits, uint64_t deadline_ns,
+                    uint64_t *ret_dropped);
 
 /* Counters and marks of the spool as a whole, kept since it was made. */
 enum state_counter { STATE_DROPPED_EVENTS, STATE_DAMAGED_BLOCKS, STATE_DAMAGED_EVENTS, STATE_COUNTERS };

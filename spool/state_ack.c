@@ -41,6 +41,8 @@ static void change_fields(struct copy_row *copy, const struct store_retry *row)
     copy->row.due_ns = row->due_ns;
     copy->row.key_hash = row->key_hash;
     memcpy(copy->row.reason, row->reason, sizeof copy->row.reason);
+    if (row->failed_ns)
+        copy_note(copy, SPOOL_ATTEMPT_FAILED, row->failed_ns, row->reason);
 }
 
 static void note_missing(struct ack_part *part, const struct store_retry *row, const char *what)
@@ -54,6 +56,9 @@ static void new_copy(const struct ack_part *part, const struct store_retry *row,
     memset(ret, 0, offsetof(struct copy_row, inlined));
     ret->row = *row;
     ret->sink_id = part->sink.id;
+    ret->history.size = 0;
+    if (row->failed_ns)
+        copy_note(ret, SPOOL_ATTEMPT_FAILED, row->failed_ns, row->reason);
 }
 
 static int put_new_retry(struct ack_part *part, const struct store_retry_put *put, const struct state_key *key,
@@ -239,7 +244,7 @@ static bool budget_add(struct ack_budget *budget, bool whole, const uint8_t *pac
     if (!whole && budget->rows && budget->rows + rows > STATE_TXN_ROWS)
         return false;
     budget->rows += rows;
-    budget->bytes += packed ? copy_bytes(size) : 64 + REASON_MAX;
+    budget->bytes += packed ? copy_bytes(size) : 64 + REASON_MAX + STORE_ATTEMPT_REASON_MAX;
     budget->grows |= packed != NULL;
     return true;
 }

@@ -6,8 +6,10 @@
  *   24  8  key hash           32 16  event id                      48  8  number of the copy, 0: inline
  *   56  4  CRC32C of the packed event                              60  4  sink id
  *   64  8  sequence number    72  8  died_ns, 0 in a retry row     80  1  lane
- *   81  1  size of the reason 82  1  size of the sink's name (0 in a retry row)             83  1  zero
- *   84     reason, name, and the packed event if it is inline
+ *   81  1  size of the reason 82  1  size of the sink's name (0 in a retry row)             83  1  1: has a history
+ *   84     reason, name; with a history its size as u16 and its entries (history.c); and the packed event if it is inline
+ *
+ * Version 1 knows no histories: there the byte at 83 is zero, as it is now in a row without one.
  *
  * An event of up to COPY_INLINE_MAX bytes is inline; a larger one stands in pieces {TABLE_PIECE, number, piece}. The
  * number is never used again. Valid if the sizes add up and the CRC matches the event. */
@@ -27,9 +29,13 @@ enum {
     AT_LANE = 80,
     AT_REASON_SIZE = 81,
     AT_NAME_SIZE = 82,
+    AT_HAS_HISTORY = 83,
     COPY_HEADER = 84,
-    COPY_BODY_MAX = COPY_HEADER + REASON_MAX + SINK_NAME_MAX + COPY_INLINE_MAX,
+    COPY_BODY_MAX = COPY_HEADER + REASON_MAX + SINK_NAME_MAX + COPY_INLINE_MAX + 2 + HISTORY_ROOM_MAX,
+    LEAF_BODY_MAX = 1960, /* a row of that stays within a leaf page of LMDB: half a page, less key and headers */
 };
+_Static_assert(LEAF_BODY_MAX - (COPY_HEADER + REASON_MAX + SINK_NAME_MAX + COPY_INLINE_MAX + 2) >= HISTORY_ROOM_MIN,
+               "the largest inline event leaves room for a history");
 
 struct state_key copy_retry_key(uint32_t sink_id, int lane, uint64_t seq)
 {
@@ -73,6 +79,18 @@ static void parse_fields(const uint8_t *body, struct copy_row *ret)
     ret->row.lane = body[AT_LANE];
 }
 
+/* Where the history stands, its two bytes of size included; *ret_size is 0 if there is none. False: it cannot be. */
+static bool find_history(const struct state_row *view, size_t at, size_t *ret_size)
+{
+    *ret_size = 0;
+    if (!view->body[AT_HAS_HISTORY])
+        return true;
+    if (view->body[AT_HAS_HISTORY] != 1 || view->body_size < at + 2)
+        return false;
+    *ret_size = 2 + (size_t)get_u16(view->body + at);
+    return *ret_size <= 2 + HISTORY_ROOM_MAX;
+}
+
 int copy_row_parse(const struct state_row *view, struct copy_row *ret)
 {
     const uint8_t *body = view->body;
@@ -81,12 +99,16 @@ int copy_row_parse(const struct state_row *view, struct copy_row *ret)
     memset(ret, 0, offsetof(struct copy_row, inlined));
     parse_fields(body, ret);
     size_t reason = body[AT_REASON_SIZE], name = body[AT_NAME_SIZE], inlined = ret->copy ? 0 : ret->row.size;
+    size_t texts = COPY_HEADER + reason + name, history;
     if (name > SINK_NAME_MAX || inlined > COPY_INLINE_MAX || ret->row.lane >= LANES ||
-        view->body_size != COPY_HEADER + reason + name + inlined)
+        !find_history(view, texts, &history) || view->body_size != texts + history + inlined)
         return err_set(SPOOL_EDAMAGED, STATE_FILE ": an event's row whose sizes do not fit it");
     memcpy(ret->row.reason, body + COPY_HEADER, reason);
     memcpy(ret->sink, body + COPY_HEADER + reason, name);
-    memcpy(ret->inlined, body + COPY_HEADER + reason + name, inlined);
+    ret->history.size = history ? history - 2 : 0;
+    if (history)
+        memcpy(ret->history.bytes, body + texts + 2, ret->history.size);
+    memcpy(ret->inlined, body + texts + history, inlined);
     return SPOOL_OK;
 }
 
@@ -111,7 +133,32 @@ static void pack_fields(const struct copy_row *copy, uint8_t *body)
     put_u64(body + AT_SEQ, copy->row.seq);
     put_u64(body + AT_DIED, copy->died_ns);
     body[AT_LANE] = (uint8_t)copy->row.lane;
-    body[AT_LANE + 3] = 0;
+    body[AT_HAS_HISTORY] = copy->history.size > 0;
+}
+
+static size_t put_history(const struct history *history, uint8_t *to)
+{
+    if (!history->size)
+        return 0;
+    put_u16(to, (uint16_t)history->size);
+    memcpy(to + 2, history->bytes, history->size);
+    return 2 + history->size;
+}
+
+/* What the rest of the row leaves. A dead letter has a name, so its room is kept in retry rows, too. */
+static size_t history_room(const struct copy_row *copy)
+{
+    size_t rest = COPY_HEADER + strnlen(copy->row.reason, REASON_MAX) + SINK_NAME_MAX + 2;
+    rest += copy->row.size <= COPY_INLINE_MAX ? copy->row.size : 0;
+    size_t room = LEAF_BODY_MAX - rest;
+    return room < HISTORY_ROOM_MAX ? room : HISTORY_ROOM_MAX;
+}
+
+void copy_note(struct copy_row *copy, enum spool_attempt_kind kind, uint64_t at_ns, const char *reason)
+{
+    const struct store_attempt entry = {
+        .kind = kind, .at_ns = at_ns, .reason = reason, .reason_size = strnlen(reason, REASON_MAX)};
+    history_add(&copy->history, &entry, history_room(copy));
 }
 
 int copy_row_put(struct state_txn *txn, const struct state_key *key, const struct copy_row *copy)
@@ -126,6 +173,7 @@ int copy_row_put(struct state_txn *txn, const struct state_key *key, const struc
     at += reason;
     memcpy(body + at, copy->sink, name);
     at += name;
+    at += put_history(&copy->history, body + at);
     memcpy(body + at, copy->inlined, inlined);
     return state_table_put(txn, key, body, at + inlined);
 }
@@ -139,8 +187,8 @@ uint64_t copy_rows(size_t size)
 
 uint64_t copy_bytes(size_t size)
 {
-    return size > COPY_INLINE_MAX ? COPY_HEADER + REASON_MAX + state_blob_rows(size) * 4096
-                                  : COPY_HEADER + REASON_MAX + 2 * size;
+    const uint64_t fields = COPY_HEADER + REASON_MAX + STORE_ATTEMPT_REASON_MAX;
+    return size > COPY_INLINE_MAX ? fields + state_blob_rows(size) * 4096 : fields + 2 * size;
 }
 
 int copy_store(struct state_txn *txn, const uint8_t *packed, struct copy_row *copy)

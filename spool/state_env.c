@@ -120,14 +120,19 @@ static int put_version(struct state_txn *txn)
     return state_table_put(txn, &key, body, sizeof body);
 }
 
+int state_env_raise_version(struct state_txn *txn)
+{
+    return txn->state->version < STATE_VERSION ? put_version(txn) : SPOOL_OK;
+}
+
 int state_version_check(const struct state_row *view, uint64_t *ret_base)
 {
     uint32_t version = view->body_size >= 4 ? get_u32(view->body) : 0;
-    if (version != STATE_VERSION)
+    if (version < 1 || version > STATE_VERSION)
         return err_set(
             SPOOL_EVERSION,
             STATE_FILE
-            " is of version %u, this library knows version %d: use the libspool that wrote it, or a newer one",
+            " is of version %u, this library knows versions up to %d: use the libspool that wrote it, or a newer one",
             version, STATE_VERSION);
     if (view->body_size != VERSION_BODY)
         return err_set(SPOOL_EDAMAGED, STATE_FILE ": a version row of %zu bytes", view->body_size);
@@ -152,6 +157,8 @@ static int check_version(struct state *state)
                   : state_row_read(value.mv_data, value.mv_size, state->seed, &view);
     if (!code)
         code = state_version_check(&view, &state->base);
+    if (!code)
+        state->version = get_u32(view.body);
     state_txn_abort(&txn);
     return code;
 }

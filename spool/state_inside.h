@@ -14,13 +14,14 @@
 #include "../lib/base/error.h"
 #include "../lib/base/log.h"
 #include "../lib/base/sync.h"
+#include "history.h"
 #include "state.h"
 #include "state_row.h"
 
 #define STATE_FILE "state.mdb"
 
 enum {
-    STATE_VERSION = 1,
+    STATE_VERSION = 2,           /* 1 is read, too: without histories and what else is said to be of version 2 */
     STATE_TXN_ROWS = 1000,       /* rows that one write transaction changes, about */
     STATE_CHUNK_ROWS = 256,      /* rows gathered under the lock for one round of callbacks */
     STATE_CONFIG_MAX = 64 << 10, /* bytes of a sink's configuration, without its NUL */
@@ -37,6 +38,7 @@ enum state_table {
     TABLE_DEAD,
     TABLE_RETRY,
     TABLE_PIECE,
+    TABLE_OPTIONS,
     TABLES
 };
 enum state_meta {
@@ -68,6 +70,7 @@ struct state {
     uint64_t epoch; /* grows each time env is replaced */
     uint64_t map_bytes, page_bytes;
     uint64_t base;    /* what stamps add to LMDB's transaction number */
+    uint32_t version; /* of the file; a writer raises it, under state.lock */
     atomic_bool is_copy; /* and that could not be stored yet: its checkpoints do not count, and none are stored */
     _Atomic uint64_t settled_stamp; /* up to this transaction it is on the disk for sure */
     atomic_bool unflushed;          /* a flush of this file failed: no later one can be believed */
@@ -78,6 +81,11 @@ struct state {
     uint32_t told[256];  /* told_mutex: damage reported by this handle, as CRCs, a ring */
     unsigned told_count; /* told_mutex */
 };
+
+static inline uint64_t state_wall_ns(const struct state *state)
+{
+    return state->options.wall_ns ? state->options.wall_ns(state->options.wall_user) : real_ns();
+}
 
 /* state_home.c. Before a checkpoint is stored: in a copy those of the original go first. */
 int state_settle_home(struct state *state, uint64_t deadline_ns);
@@ -97,6 +105,9 @@ void state_env_close(struct state *state);
 bool state_env_is_current(const struct state *state);
 /* Of the version row: SPOOL_EVERSION, SPOOL_EDAMAGED. */
 int state_version_check(const struct state_row *view, uint64_t *ret_base);
+/* Before a commit: from then on the file is of our version. */
+struct state_txn;
+int state_env_raise_version(struct state_txn *txn);
 /* An LMDB return code as one of ours with a message. */
 int state_env_error(int rc, const char *doing);
 
@@ -179,6 +190,7 @@ struct sink_row {
     uint64_t cursor[LANES];
     uint32_t range_count[LANES];
     uint64_t delivered, dropped, retry_rows, dead_rows;
+    uint64_t start[LANES], dead_dropped; /* version 2 */
 };
 int sink_row_parse(const struct state_row *view, struct sink_row *ret); /* SPOOL_EDAMAGED */
 int sink_row_put(struct state_txn *txn, const struct sink_row *sink);
@@ -232,7 +244,10 @@ struct copy_row {
     uint64_t died_ns;      /* dead letters only, like the name */
     char sink[SINK_NAME_MAX + 1];
     uint8_t inlined[COPY_INLINE_MAX];
+    struct history history;
 };
+/* Adds to the history, in the room that the rest of the row leaves. Call when the rest is complete. */
+void copy_note(struct copy_row *copy, enum spool_attempt_kind kind, uint64_t at_ns, const char *reason);
 struct state_key copy_retry_key(uint32_t sink_id, int lane, uint64_t seq);
 struct state_key copy_dead_key(const struct spool_id *id, uint32_t sink_id);
 int copy_row_parse(const struct state_row *view, struct copy_row *ret); /* SPOOL_EDAMAGED */
@@ -245,6 +260,18 @@ int copy_drop(struct state_txn *txn, const struct copy_row *copy);
 /* Rows and bytes that a copy of a packed event takes. */
 uint64_t copy_rows(size_t size);
 uint64_t copy_bytes(size_t size);
+
+/* state_dead.c: which letters are meant, and finding them. */
+struct dead_filter {
+    const char *sink;          /* NULL: of all */
+    const struct spool_id *id; /* NULL: all */
+};
+struct state_key dead_first_key(const struct dead_filter *filter);
+/* The next letter behind `at` that is meant; counts those looked at: SPOOL_ETIMEOUT when they are `most`. */
+int dead_next(struct state_txn *txn, const struct dead_filter *filter, struct state_key *at, size_t prefix,
+              uint64_t *seen, uint64_t most, struct copy_row *ret);
+/* state_dead_take.c: deletes the row, not the copy, and counts it off its sink. */
+int dead_forget(struct state_txn *txn, const struct copy_row *copy);
 
 /* state_retry.c: deletes retries of removed sinks, which a crash left. Takes the lock only if there are any to write.
  */

@@ -11,10 +11,10 @@ static void raise_to(uint64_t *to, uint64_t seq)
         *to = seq;
 }
 
-/* Retry rows end in their sequence number, so the last one tells. */
+/* Retry rows end in their sequence number, so the last one tells, of those that have a place in the log. */
 static int see_retries(struct state_txn *txn, uint32_t sink_id, int lane, uint64_t *next)
 {
-    struct state_key at = copy_retry_key(sink_id, lane, UINT64_MAX);
+    struct state_key at = copy_retry_key(sink_id, lane, SEQ_DETACHED);
     struct state_row view;
     struct copy_row copy;
     int code = state_table_before(txn, &at, at.size - sizeof(uint64_t), &view);
@@ -59,7 +59,7 @@ static int see_letters(struct state_txn *txn, uint64_t next[LANES])
     struct copy_row copy;
     int code;
     while ((code = state_table_next(txn, &at, 1, &view)) == SPOOL_OK) {
-        if (copy_row_parse(&view, &copy) == SPOOL_OK)
+        if (copy_row_parse(&view, &copy) == SPOOL_OK && copy.row.seq < SEQ_DETACHED)
             raise_to(&next[copy.row.lane], copy.row.seq + 1);
     }
     return code == SPOOL_ENOTFOUND ? SPOOL_OK : code;

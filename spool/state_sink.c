@@ -26,6 +26,8 @@ static int describe(struct state_txn *txn, const struct sink_row *sink, struct s
     ret->dropped = sink->dropped;
     ret->retry_rows = sink->retry_rows;
     ret->dead_rows = sink->dead_rows;
+    ret->dead_dropped = sink->dead_dropped;
+    memcpy(ret->start, sink->start, sizeof ret->start);
     memcpy(ret->cursor, sink->cursor, sizeof ret->cursor);
     struct sink_more more;
     int code = state_filtered_get(txn, sink->id, &ret->filtered);
@@ -132,6 +134,7 @@ static int fill_new(struct state_txn *txn, const struct registration *r, struct 
     memcpy(ret->name, r->name, strlen(r->name));
     memcpy(ret->kind, r->kind, strlen(r->kind));
     memcpy(ret->cursor, r->start, sizeof ret->cursor);
+    memcpy(ret->start, r->start, sizeof ret->start);
     ret->order = r->order;
     ret->id = numbers.sink++;
     ret->generation = numbers.generation++;
@@ -248,6 +251,8 @@ static int remove_in(struct state_txn *txn, const char *name)
         code = clear_of(txn, TABLE_CHECKPOINT, sink.id);
     if (!code)
         code = clear_of(txn, TABLE_CONFIG, sink.id);
+    if (!code)
+        code = clear_of(txn, TABLE_OPTIONS, sink.id);
     if (!code)
         code = clear_of(txn, TABLE_RANGES, sink.id);
     if (!code)

@@ -8,6 +8,10 @@
  *   80  8  retry rows                       88  8  dead letters
  *   96  1  size of the name                 97  1  size of the kind
  *   98     name, kind
+ *          u16 n, n times u64: start of each lane, dead letters dropped by a limit
+ *
+ * In version 1 it ends with the kind. A library that knows fewer of the numbers at the end leaves the others out, one that
+ * knows more takes those that are missing for zero.
  *
  * Body of a ranges row: u64 generation, then up to STORE_RANGES_MAX times u64 first, u64 count. It is valid if its
  * generation and number of ranges are those of the sink; otherwise (after salvage) there are none, and events are
@@ -28,7 +32,8 @@ enum {
     AT_NAME_SIZE = 96,
     AT_KIND_SIZE = 97,
     SINK_HEADER = 98,
-    SINK_BODY_MAX = SINK_HEADER + SINK_NAME_MAX + SINK_KIND_MAX,
+    TAIL_NUMBERS = LANES + 1,
+    SINK_BODY_MAX = SINK_HEADER + SINK_NAME_MAX + SINK_KIND_MAX + 2 + 8 * TAIL_NUMBERS,
 };
 _Static_assert(AT_DELIVERED - AT_RANGES == 4 * LANES && AT_RANGES - AT_CURSOR == 8 * LANES,
                "a lane more is a new version");
@@ -67,6 +72,21 @@ static void parse_fields(const uint8_t *body, struct sink_row *ret)
     ret->dead_rows = get_u64(body + AT_DEAD);
 }
 
+/* What stands behind the texts, which end at `at`. False: its size cannot be. */
+static bool parse_tail(const struct state_row *view, size_t at, struct sink_row *ret)
+{
+    uint64_t *numbers[TAIL_NUMBERS] = {[LANES] = &ret->dead_dropped};
+    if (view->body_size == at)
+        return true;
+    if (view->body_size < at + 2 || view->body_size != at + 2 + 8 * (size_t)get_u16(view->body + at))
+        return false;
+    for (int lane = 0; lane < LANES; lane++)
+        numbers[lane] = &ret->start[lane];
+    for (size_t i = 0, from = at + 2; i < TAIL_NUMBERS && from < view->body_size; i++, from += 8)
+        *numbers[i] = get_u64(view->body + from);
+    return true;
+}
+
 int sink_row_parse(const struct state_row *view, struct sink_row *ret)
 {
     memset(ret, 0, sizeof *ret);
@@ -75,14 +95,23 @@ int sink_row_parse(const struct state_row *view, struct sink_row *ret)
         return err_set(SPOOL_EDAMAGED, STATE_FILE ": a sink row of %zu bytes", view->body_size);
     size_t name = body[AT_NAME_SIZE], kind = body[AT_KIND_SIZE];
     bool has_name = name || (get_u32(body) & SINK_REMOVED); /* all that is left of a removed one is its number */
-    if (!has_name || name > SINK_NAME_MAX || kind > SINK_KIND_MAX || view->body_size != SINK_HEADER + name + kind ||
-        memchr(body + SINK_HEADER, 0, name + kind))
+    if (!has_name || name > SINK_NAME_MAX || kind > SINK_KIND_MAX || view->body_size < SINK_HEADER + name + kind ||
+        memchr(body + SINK_HEADER, 0, name + kind) || !parse_tail(view, SINK_HEADER + name + kind, ret))
         return err_set(SPOOL_EDAMAGED, STATE_FILE ": a sink row whose name does not fit it");
     parse_fields(body, ret);
     ret->id = get_be32(view->key + 1);
     memcpy(ret->name, body + SINK_HEADER, name);
     memcpy(ret->kind, body + SINK_HEADER + name, kind);
     return SPOOL_OK;
+}
+
+static size_t pack_tail(const struct sink_row *sink, uint8_t *to)
+{
+    put_u16(to, TAIL_NUMBERS);
+    for (int lane = 0; lane < LANES; lane++)
+        put_u64(to + 2 + 8 * lane, sink->start[lane]);
+    put_u64(to + 2 + 8 * LANES, sink->dead_dropped);
+    return 2 + 8 * TAIL_NUMBERS;
 }
 
 static size_t pack_fields(const struct sink_row *sink, uint8_t body[SINK_BODY_MAX])
@@ -103,7 +132,7 @@ static size_t pack_fields(const struct sink_row *sink, uint8_t body[SINK_BODY_MA
     body[AT_KIND_SIZE] = (uint8_t)kind;
     memcpy(body + SINK_HEADER, sink->name, name);
     memcpy(body + SINK_HEADER + name, sink->kind, kind);
-    return SINK_HEADER + name + kind;
+    return SINK_HEADER + name + kind + pack_tail(sink, body + SINK_HEADER + name + kind);
 }
 
 /* Writes nothing if nothing has changed: then there may be nothing to commit. */

@@ -2,12 +2,13 @@
  *
  * When state.mdb is lost or damaged, the newest segment tells which sinks there were. Little-endian:
  *
- *    0  8  magic, "SpSnap\0\0"         8  4  version, 1             12  4  number of sinks
+ *    0  8  magic, "SpSnap\0\0"         8  4  version, 2             12  4  number of sinks
  *   16  8  next generation            24  8  next number of a copy  32  4  next sink id        36  4  zero
  *   40     per sink:
  *           0  4  id                   4  4  1 if paused            8  4  order   12  4  size of the configuration
  *          16  8  generation          24 32  cursor of each lane   56  1  size of the name     57  1  size of the kind
- *          58     name, kind, configuration
+ *          58 32  start of each lane (version 1: absent)
+ *                 name, kind, configuration
  *   end 4  CRC32C of all before it
  *
  * Valid if magic, sizes and CRC are right; bytes behind the CRC are not allowed. Version recipe: magic, version and the
@@ -16,14 +17,16 @@
 #include "state_inside.h"
 
 enum {
-    SNAPSHOT_VERSION = 1,
+    SNAPSHOT_VERSION = 2,
     SNAPSHOT_HEADER = 40,
-    SINK_FIXED = 58,
+    SINK_FIXED = 90,
+    SINK_FIXED_1 = 58, /* of version 1 */
     AT_CONFIG_SIZE = 12,
     AT_GENERATION = 16,
     AT_CURSOR = 24,
     AT_NAME_SIZE = 56,
     AT_KIND_SIZE = 57,
+    AT_START = 58,
 };
 static const uint8_t SNAPSHOT_MAGIC[8] = "SpSnap\0";
 
@@ -44,8 +47,10 @@ static int put_sink(const struct sink_row *sink, const uint8_t *config, size_t c
     put_u32(fixed + 8, sink->order);
     put_u32(fixed + AT_CONFIG_SIZE, (uint32_t)config_size);
     put_u64(fixed + AT_GENERATION, sink->generation);
-    for (int lane = 0; lane < LANES; lane++)
+    for (int lane = 0; lane < LANES; lane++) {
         put_u64(fixed + AT_CURSOR + 8 * lane, sink->cursor[lane]);
+        put_u64(fixed + AT_START + 8 * lane, sink->start[lane]);
+    }
     fixed[AT_NAME_SIZE] = (uint8_t)strlen(sink->name);
     fixed[AT_KIND_SIZE] = (uint8_t)strlen(sink->kind);
     int code = buffer_put(out, fixed, sizeof fixed);
@@ -119,6 +124,7 @@ int state_snapshot(struct state *state, uint64_t deadline_ns, struct buffer *out
 struct snapshot_reader {
     const uint8_t *at, *end; /* of the sinks */
     uint32_t left;
+    size_t fixed; /* bytes of a sink before its texts */
     struct state_numbers numbers;
 };
 
@@ -140,9 +146,10 @@ static int begin_reading(const uint8_t *snapshot, size_t size, struct snapshot_r
     if (get_u32(snapshot + size - 4) != crc32c(0, snapshot, size - 4))
         return damaged("checksum does not match");
     uint32_t version = get_u32(snapshot + 8);
-    if (version != SNAPSHOT_VERSION)
-        return err_set(SPOOL_EVERSION, "the snapshot of sinks is of version %u, this library knows version %d", version,
+    if (version < 1 || version > SNAPSHOT_VERSION)
+        return err_set(SPOOL_EVERSION, "the snapshot of sinks is of version %u, this library knows up to %d", version,
                        SNAPSHOT_VERSION);
+    ret->fixed = version == 1 ? SINK_FIXED_1 : SINK_FIXED;
     ret->left = get_u32(snapshot + 12);
     ret->numbers.generation = get_u64(snapshot + 16);
     ret->numbers.copy = get_u64(snapshot + 24);
@@ -156,13 +163,13 @@ static int read_texts(struct snapshot_reader *reader, struct snapshot_sink *ret)
 {
     const uint8_t *p = reader->at;
     size_t name = p[AT_NAME_SIZE], kind = p[AT_KIND_SIZE], config = get_u32(p + AT_CONFIG_SIZE);
-    size_t avail = (size_t)(reader->end - p) - SINK_FIXED;
+    size_t avail = (size_t)(reader->end - p) - reader->fixed;
     if (!name || name > SINK_NAME_MAX || kind > SINK_KIND_MAX || config > STATE_CONFIG_MAX ||
         name + kind + config > avail)
         return damaged("the texts of a sink do not fit it");
-    memcpy(ret->row.name, p + SINK_FIXED, name);
-    memcpy(ret->row.kind, p + SINK_FIXED + name, kind);
-    ret->config = p + SINK_FIXED + name + kind;
+    memcpy(ret->row.name, p + reader->fixed, name);
+    memcpy(ret->row.kind, p + reader->fixed + name, kind);
+    ret->config = p + reader->fixed + name + kind;
     ret->config_size = config;
     reader->at = ret->config + config;
     return SPOOL_OK;
@@ -175,15 +182,17 @@ static int read_sink(struct snapshot_reader *reader, struct snapshot_sink *ret)
     memset(ret, 0, sizeof *ret);
     if (!reader->left)
         return p == reader->end ? err_set(SPOOL_ENOTFOUND, "no more sinks") : damaged("it is too long");
-    if (reader->end - p < SINK_FIXED)
+    if ((size_t)(reader->end - p) < reader->fixed)
         return damaged("it is too short");
     reader->left--;
     ret->row.id = get_u32(p);
     ret->row.paused = get_u32(p + 4) & 1;
     ret->row.order = get_u32(p + 8);
     ret->row.generation = get_u64(p + AT_GENERATION);
-    for (int lane = 0; lane < LANES; lane++)
+    for (int lane = 0; lane < LANES; lane++) {
         ret->row.cursor[lane] = get_u64(p + AT_CURSOR + 8 * lane);
+        ret->row.start[lane] = reader->fixed > SINK_FIXED_1 ? get_u64(p + AT_START + 8 * lane) : 0;
+    }
     return read_texts(reader, ret);
 }
 

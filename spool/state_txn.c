@@ -180,11 +180,18 @@ int state_txn_commit(struct state_txn *txn)
         state_txn_abort(txn);
         return SPOOL_OK;
     }
+    int code = state_env_raise_version(txn);
+    if (code) {
+        state_txn_abort(txn);
+        return code;
+    }
     close_cursor(txn);
     int rc = mdb_txn_commit(txn->txn);
-    int code = rc ? state_env_error(rc, "committing") : SPOOL_OK;
-    if (!code)
+    code = rc ? state_env_error(rc, "committing") : SPOOL_OK;
+    if (!code) {
         atomic_store(&txn->state->settled_stamp, txn->stamp); /* LMDB has flushed the file */
+        txn->state->version = STATE_VERSION;
+    }
     if (!code && txn->locked)
         state_reserve_top_up(txn->state);
     leave(txn);

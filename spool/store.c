@@ -83,6 +83,12 @@ static uint64_t state_map_bytes(uint64_t max_bytes)
     return round_up(bytes > STATE_MAP_MIN ? bytes : STATE_MAP_MIN, 4096);
 }
 
+static uint64_t wall_ns(void *user)
+{
+    const struct store *store = user;
+    return hlc_physical_ns(store->clock);
+}
+
 static int open_state(struct store *store, uint64_t deadline, bool *ret_salvaged)
 {
     const struct state_options options = {
@@ -92,6 +98,8 @@ static int open_state(struct store *store, uint64_t deadline, bool *ret_salvaged
         .reporter = store->options.reporter,
         .damaged = store_damaged,
         .damaged_user = store,
+        .wall_ns = wall_ns,
+        .wall_user = store,
     };
     return state_open(&options, deadline, &store->state, ret_salvaged);
 }

@@ -146,6 +146,8 @@ struct store_sink {
     struct store_range ranges[LANES][STORE_RANGES_MAX]; /* ascending, disjoint, beyond the cursor */
     uint32_t range_count[LANES];
     uint64_t delivered, dropped, filtered; /* events, since registered */
+    uint64_t dead_dropped;       /* dead letters, by a limit */
+    uint64_t start[LANES];       /* what it began with: nothing before was ever meant for it */
     uint64_t retry_rows, dead_rows; /* filled by store_sink_get and store_sink_each */
     char paused_reason[REASON_MAX + 1]; /* of store_sink_pause_for(); "" otherwise */
     uint64_t max_pending_bytes, max_pending_age_ms; /* as set by store_sink_limit(); 0: none */
@@ -158,6 +160,12 @@ int store_sink_register(struct store *store, const char *name, const char *kind,
 int store_sink_get(struct store *store, const char *name, struct store_sink *ret);   /* SPOOL_ENOTFOUND */
 /* The JSON configuration; malloc'd, free(). */
 int store_sink_config(struct store *store, const char *name, char **ret);
+/* The options it was added with, or was given since, as JSON; malloc'd, free(). SPOOL_ENOTFOUND also if none were stored. */
+int store_sink_options(struct store *store, const char *name, char **ret);
+int store_sink_set_options(struct store *store, const char *name, const char *json);
+/* Begins again at these cursors, in lanes where that is further back; acknowledgements from before are void. *ret_again: how
+ * many events that are done it gets again. */
+int store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again);
 /* Also takes its lock: SPOOL_EBUSY if another has it. */
 int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns);
 int store_sink_pause(struct store *store, const char *name, bool paused);
@@ -188,6 +196,19 @@ struct store_retry {
     uint32_t size;               /* packed bytes */
     uint64_t key_hash;           /* of the ordering key; 0 without order */
     char reason[REASON_MAX + 1]; /* of the last failure */
+    uint64_t failed_ns;          /* in a put: when it failed, for its history; 0: it did not fail now. Not stored as such */
+};
+/* From here on sequence numbers stand for no place in the log: an event that was put into a queue on its own. */
+#define SEQ_DETACHED (1ull << 63)
+
+/* One entry of the history of an event at a sink. */
+enum { STORE_ATTEMPTS_MAX = 32, STORE_ATTEMPT_REASON_MAX = 120 };
+struct store_attempt {
+    uint32_t kind;               /* enum spool_attempt_kind */
+    uint32_t count;              /* entries it stands for: more than 1 in a summary */
+    uint64_t at_ns, until_ns;    /* wall clock; until: of the last one in a summary, else the same */
+    const char *reason;          /* not terminated */
+    size_t reason_size;
 };
 
 struct store_retry_put {
@@ -243,13 +264,32 @@ struct store_dead {
     uint64_t died_ns;
     const uint8_t *packed;
     size_t packed_size;
+    const struct store_attempt *attempts; /* the oldest first */
+    size_t attempt_count;
 };
 /* Dead letters of a sink (NULL: of all), also of removed ones, by id. Valid during the callback; no lock is held. */
 int store_dead_each(struct store *store, const char *sink, int (*each)(void *user, const struct store_dead *dead),
                     void *user);
-/* As spool_dead_requeue and spool_dead_purge. */
+/* The same, of one id. */
+int store_dead_find(struct store *store, const char *sink, const struct spool_id *id,
+                    int (*each)(void *user, const struct store_dead *dead), void *user);
+/* As spool_dead_requeue, spool_dead_requeue_to (NULL: to all) and spool_dead_purge. */
 int store_dead_requeue(struct store *store, const char *sink, const struct spool_id *id, uint64_t *ret_n);
+int store_dead_requeue_to(struct store *store, const char *sink, const struct spool_id *id, const char *to,
+                          uint64_t *ret_n);
 int store_dead_purge(struct store *store, const char *sink, const struct spool_id *id, uint64_t *ret_n);
+/* Puts another event, of the same id, in the place of the one in the letters. */
+int store_dead_edit(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed, size_t size,
+                    uint64_t *ret_n);
+/* Adds a letter that was exported; its sink need not be registered. SPOOL_EEXISTS if there is one of that id and sink. */
+int store_dead_import(struct store *store, const struct store_dead *dead);
+
+/* What may stay of a sink's dead letters; 0: no limit. */
+struct store_dead_limits {
+    uint64_t rows_max, bytes_max, age_max_ms; /* of packed events; since they died */
+};
+/* Deletes the oldest (by id) beyond the limits, counted in the sink. */
+int store_dead_trim(struct store *store, const char *sink, const struct store_dead_limits *limits, uint64_t *ret_dropped);
 
 /* Promises on disk that stamps up to a second beyond this one may be handed out without an event, so that they are not
  * repeated after a crash. Cheap when promised already. */

@@ -77,6 +77,24 @@ int store_sink_limit(struct store *store, const char *name, uint64_t max_pending
     return state_sink_limit(store->state, name, max_pending_bytes, max_pending_age_ms, state_deadline());
 }
 
+int store_sink_options(struct store *store, const char *name, char **ret)
+{
+    return state_sink_options(store->state, name, state_deadline(), ret);
+}
+
+int store_sink_set_options(struct store *store, const char *name, const char *json)
+{
+    int code = refuse_read_only(store);
+    return tell_control(store, code ? code : state_sink_set_options(store->state, name, json, state_deadline()));
+}
+
+int store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again)
+{
+    int code = refuse_read_only(store);
+    return tell_control(store,
+                        code ? code : state_sink_rewind(store->state, name, cursor, state_deadline(), ret_again));
+}
+
 int store_sink_each_by(struct store *store, uint64_t deadline_ns,
                        int (*each)(void *user, const struct store_sink *sink), void *user)
 {
@@ -219,22 +237,4 @@ int store_retry_each(struct store *store, uint32_t sink_id, int (*each)(void *us
 int store_retry_event(struct store *store, uint32_t sink_id, int lane, uint64_t seq, uint8_t **ret, size_t *ret_size)
 {
     return state_retry_event(store->state, sink_id, lane, seq, state_deadline(), ret, ret_size);
-}
-
-int store_dead_each(struct store *store, const char *sink, int (*each)(void *user, const struct store_dead *dead),
-                    void *user)
-{
-    return state_dead_each(store->state, sink, state_deadline(), each, user);
-}
-
-int store_dead_requeue(struct store *store, const char *sink, const struct spool_id *id, uint64_t *ret_n)
-{
-    int code = refuse_read_only(store);
-    return tell_control(store, code ? code : state_dead_requeue(store->state, sink, id, state_deadline(), ret_n));
-}
-
-int store_dead_purge(struct store *store, const char *sink, const struct spool_id *id, uint64_t *ret_n)
-{
-    int code = refuse_read_only(store);
-    return tell_control(store, code ? code : state_dead_purge(store->state, sink, id, state_deadline(), ret_n));
 }

@@ -1,34 +1,29 @@
-/* dlq.c - spool dlq list, show, requeue and purge: events that a sink gave up. */
+/* dlq.c - spool dlq list, show, stats and export: looking at the events that a sink gave up. (dlq_change.c has the
+ * rest.) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "dlq.h"
 #include "output.h"
 #include "tool.h"
-
-enum { IDS_MAX = 1000 };
 
 struct dlq_args {
     const char *sink;
     struct opt_number count;
-    bool all, force;
 };
 
 #define OPT(...) OPT_ENTRY(struct dlq_args, __VA_ARGS__)
 #define SINK_OPTION OPT('s', "sink", OPT_TEXT, sink, "S", "only those of that sink")
-#define ALL_OPTION OPT(0, "all", OPT_FLAG, all, NULL, "all of them")
 
 static const struct opt dlq_list_options[] = {
     SINK_OPTION, OPT('n', "lines", OPT_COUNT, count, "N", "the first N only"), {0}};
-static const struct opt dlq_show_options[] = {SINK_OPTION, {0}};
-static const struct opt dlq_requeue_options[] = {SINK_OPTION, ALL_OPTION, {0}};
-static const struct opt dlq_purge_options[] = {
-    SINK_OPTION, ALL_OPTION, OPT('f', "force", OPT_FLAG, force, NULL, "do not ask"), {0}};
+static const struct opt dlq_sink_options[] = {SINK_OPTION, {0}};
 
 /* One look at the dead letters. */
 struct dlq {
     const struct tool *tool;
+    bool json;
     struct table *table; /* NULL: each is printed at once */
     const struct spool_id *wanted;
     uint64_t left, found;
@@ -39,22 +34,12 @@ struct dlq {
 
 static int letter_print_json(const struct spool_dead_letter *letter)
 {
-    char *event;
-    int code = spool_event_to_json(letter->event, NULL, &event, NULL);
+    char *text;
+    int code = spool_dead_to_json(letter, &text, NULL);
     if (code)
         return code;
-    json_t *head = json_object();
-    json_set(head, "sink", json_text(letter->sink));
-    json_set(head, "attempts", json_number(letter->attempts));
-    json_set(head, "died_at", json_time(letter->died_at_ns));
-    json_set(head, "reason", json_text(letter->reason));
-    char *text = json_dumps(head, JSON_COMPACT);
-    /* The event is put in as text: its numbers are to stay as they are. */
-    if (text)
-        printf("%.*s,\"event\":%s}\n", (int)strlen(text) - 1, text, event);
-    json_decref(head);
-    free(text);
-    spool_free(event);
+    puts(text);
+    spool_free(text);
     return SPOOL_OK;
 }
 
@@ -70,6 +55,20 @@ static void letter_add_row(struct table *table, const struct spool_dead_letter *
     table_cell(table, "%s", letter->reason);
 }
 
+static void attempt_print(const struct spool_attempt *attempt)
+{
+    char time[UNITS_SIZE], until[UNITS_SIZE];
+    printf("  %s  ", units_time(attempt->at_ns, 3, time));
+    if (attempt->kind == SPOOL_ATTEMPT_SUMMARY)
+        printf("and %u more until %s", attempt->count - 1, units_time(attempt->until_ns, 3, until));
+    else
+        fputs(spool_attempt_kind_name(attempt->kind), stdout);
+    if (*attempt->reason)
+        fputs(": ", stdout);
+    text_print(stdout, attempt->reason, strlen(attempt->reason), SIZE_MAX);
+    putchar('\n');
+}
+
 static void letter_print_full(const struct spool_dead_letter *letter)
 {
     char time[UNITS_SIZE], age[UNITS_SIZE];
@@ -80,6 +79,10 @@ static void letter_print_full(const struct spool_dead_letter *letter)
     text_print(stdout, letter->reason, strlen(letter->reason), SIZE_MAX);
     putchar('\n');
     event_print_full(stdout, letter->event);
+    if (letter->history_count)
+        puts("history");
+    for (size_t i = 0; i < letter->history_count; i++)
+        attempt_print((const struct spool_attempt *)((const char *)letter->history + i * letter->history[0].size));
 }
 
 /* Non-zero ends the iteration; 1 is enough, since the library's own codes are told apart by dlq->code. */
@@ -89,7 +92,7 @@ static int dlq_each(void *user, const struct spool_dead_letter *letter)
     if (dlq->wanted && spool_id_compare(dlq->wanted, letter->event->id))
         return 0;
     dlq->found++;
-    if (tool_wants_json(dlq->tool, false))
+    if (dlq->json)
         dlq->code = letter_print_json(letter);
     else if (dlq->table)
         letter_add_row(dlq->table, letter);
@@ -115,11 +118,12 @@ static int dlq_list_run(const struct tool *tool, void *user_args, const struct w
 {
     static const char *const titles[] = {"ID", "SINK", "DIED AGO", ">ATTEMPTS", "TYPE", "AGENT", "REASON"};
     const struct dlq_args *args = user_args;
-    struct dlq dlq = {.tool = tool, .left = args->count.given ? args->count.value : UINT64_MAX};
+    struct dlq dlq = {
+        .tool = tool, .json = tool_wants_json(tool, false), .left = args->count.given ? args->count.value : UINT64_MAX};
     (void)words;
     if (!dlq.left)
         return TOOL_DONE;
-    if (!tool_wants_json(tool, false))
+    if (!dlq.json)
         dlq.table = table_new(titles, sizeof titles / sizeof *titles);
     int status = dlq_look(&dlq, args->sink);
     if (!status && dlq.table && dlq.found)
@@ -130,8 +134,7 @@ static int dlq_list_run(const struct tool *tool, void *user_args, const struct w
     return status;
 }
 
-/* An id on the command line is input: a wrong one is wrong usage. */
-static int parse_id(const struct tool *tool, const char *text, struct spool_id *ret_id)
+int dlq_parse_id(const struct tool *tool, const char *text, struct spool_id *ret_id)
 {
     int code = spool_id_parse(text, ret_id);
     if (!code)
@@ -144,10 +147,10 @@ static int dlq_show_run(const struct tool *tool, void *user_args, const struct w
 {
     const struct dlq_args *args = user_args;
     struct spool_id id;
-    int status = parse_id(tool, words->items[0], &id);
+    int status = dlq_parse_id(tool, words->items[0], &id);
     if (status)
         return status;
-    struct dlq dlq = {.tool = tool, .wanted = &id, .left = UINT64_MAX};
+    struct dlq dlq = {.tool = tool, .json = tool_wants_json(tool, false), .wanted = &id, .left = UINT64_MAX};
     status = dlq_look(&dlq, args->sink);
     if (status || dlq.found)
         return status;
@@ -155,89 +158,125 @@ static int dlq_show_run(const struct tool *tool, void *user_args, const struct w
     return TOOL_NOTHING;
 }
 
-/* --------------------------------------------------------------------------------------------- requeue and purge */
+/* ------------------------------------------------------------------------------------------------ export and stats */
 
-typedef int (*dlq_change)(struct spool *spool, const char *sink, const struct spool_id *id, uint64_t *ret_n);
-
-static int check_selection(const struct tool *tool, const struct dlq_args *args, const struct words *words)
-{
-    struct spool_id id;
-    if (args->all && words->count)
-        return say_usage(tool, "either ids or --all");
-    if (!args->all && !words->count)
-        return say_usage(tool, "which? Give ids (spool dlq list shows them), or --all");
-    for (size_t i = 0; i < words->count; i++)
-        if (parse_id(tool, words->items[i], &id))
-            return TOOL_USAGE;
-    return TOOL_DONE;
-}
-
-/* Every id, or all; the first failure is the answer, the others are done nevertheless. */
-static int change_selected(const struct tool *tool, struct spool *spool, const struct dlq_args *args,
-                           const struct words *words, dlq_change change, uint64_t *ret_n)
-{
-    int status = TOOL_DONE;
-    size_t rounds = args->all ? 1 : words->count;
-    for (size_t i = 0; i < rounds; i++) {
-        struct spool_id id;
-        uint64_t n = 0;
-        int code = args->all ? SPOOL_OK : spool_id_parse(words->items[i], &id);
-        if (!code)
-            code = change(spool, args->sink, args->all ? NULL : &id, &n);
-        if (code) {
-            int failed = say_error(tool, code, args->all ? NULL : words->items[i]);
-            status = status ? status : failed;
-        } else {
-            *ret_n += n;
-        }
-    }
-    return status;
-}
-
-static void print_changed(const struct tool *tool, const char *done, uint64_t n)
-{
-    char count[UNITS_SIZE];
-    if (tool_wants_json(tool, false))
-        json_print(json_pack("{so}", done, json_number(n)));
-    else
-        printf("%s dead letter%s %s\n", units_count(n, count), n == 1 ? "" : "s", done);
-}
-
-static int dlq_change_run(const struct tool *tool, const struct dlq_args *args, const struct words *words,
-                          dlq_change change, const char *done)
-{
-    struct spool *spool;
-    uint64_t n = 0;
-    int status = check_selection(tool, args, words);
-    if (!status)
-        status = tool_open(tool, SPOOL_NO_CREATE, &spool);
-    if (status)
-        return status;
-    status = change_selected(tool, spool, args, words, change, &n);
-    if (n || !status)
-        print_changed(tool, done, n);
-    spool_close(spool);
-    return status;
-}
-
-static int dlq_requeue_run(const struct tool *tool, void *args, const struct words *words)
-{
-    return dlq_change_run(tool, args, words, spool_dead_requeue, "requeued");
-}
-
-static int dlq_purge_run(const struct tool *tool, void *user_args, const struct words *words)
+/* JSON Lines, whatever -o says: they are for spool dlq import. */
+static int dlq_export_run(const struct tool *tool, void *user_args, const struct words *words)
 {
     const struct dlq_args *args = user_args;
-    char answer[16] = "";
-    if (args->all && !args->force && isatty(STDIN_FILENO) && isatty(STDERR_FILENO)) {
-        fprintf(stderr, "Delete all dead letters%s%s for good? [y/N] ", args->sink ? " of " : "",
-                args->sink ? args->sink : "");
-        if (!fgets(answer, sizeof answer, stdin) || (*answer != 'y' && *answer != 'Y')) {
-            say(tool, "they are kept");
-            return TOOL_FAILED;
-        }
+    struct dlq dlq = {.tool = tool, .json = true, .left = UINT64_MAX};
+    (void)words;
+    int status = dlq_look(&dlq, args->sink);
+    if (!status)
+        say(tool, "%llu dead letter%s", (unsigned long long)dlq.found, dlq.found == 1 ? "" : "s");
+    return status;
+}
+
+/* What there is of one sink and reason. */
+struct dlq_group {
+    char *sink, *reason;
+    uint64_t letters, oldest_ns, newest_ns;
+};
+
+struct dlq_stats {
+    struct dlq_group *groups;
+    size_t count;
+};
+
+static struct dlq_group *group_of(struct dlq_stats *stats, const struct spool_dead_letter *letter)
+{
+    for (size_t i = 0; i < stats->count; i++)
+        if (!strcmp(stats->groups[i].sink, letter->sink) && !strcmp(stats->groups[i].reason, letter->reason))
+            return &stats->groups[i];
+    struct dlq_group *groups = tool_alloc(stats->count + 1, sizeof *groups);
+    if (stats->count)
+        memcpy(groups, stats->groups, stats->count * sizeof *groups);
+    free(stats->groups);
+    stats->groups = groups;
+    struct dlq_group *group = &groups[stats->count++];
+    group->sink = tool_format("%s", letter->sink);
+    group->reason = tool_format("%s", letter->reason);
+    group->oldest_ns = UINT64_MAX;
+    return group;
+}
+
+static int count_letter(void *user, const struct spool_dead_letter *letter)
+{
+    struct dlq_group *group = group_of(user, letter);
+    group->letters++;
+    if (letter->died_at_ns < group->oldest_ns)
+        group->oldest_ns = letter->died_at_ns;
+    if (letter->died_at_ns > group->newest_ns)
+        group->newest_ns = letter->died_at_ns;
+    return 0;
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+    const struct dlq_group *x = a, *y = b;
+    return x->letters > y->letters ? -1 : x->letters < y->letters;
+}
+
+static void stats_print_json(const struct dlq_stats *stats)
+{
+    for (size_t i = 0; i < stats->count; i++) {
+        const struct dlq_group *group = &stats->groups[i];
+        json_t *object = json_object();
+        json_set(object, "sink", json_text(group->sink));
+        json_set(object, "reason", json_text(group->reason));
+        json_set(object, "dead_letters", json_number(group->letters));
+        json_set(object, "first_died_at", json_time(group->oldest_ns));
+        json_set(object, "last_died_at", json_time(group->newest_ns));
+        json_print(object);
     }
-    return dlq_change_run(tool, args, words, spool_dead_purge, "purged");
+}
+
+static void stats_print(const struct tool *tool, const struct dlq_stats *stats)
+{
+    static const char *const titles[] = {">LETTERS", "SINK", "FIRST DIED AGO", "LAST DIED AGO", "REASON"};
+    char text[UNITS_SIZE];
+    if (!stats->count) {
+        say(tool, "no dead letters");
+        return;
+    }
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    for (size_t i = 0; i < stats->count; i++) {
+        const struct dlq_group *group = &stats->groups[i];
+        table_cell(table, "%s", units_count(group->letters, text));
+        table_cell(table, "%s", group->sink);
+        table_cell(table, "%s", units_age(group->oldest_ns, text));
+        table_cell(table, "%s", units_age(group->newest_ns, text));
+        table_cell(table, "%s", group->reason);
+    }
+    table_print(table, stdout);
+    table_free(table);
+}
+
+static int dlq_stats_run(const struct tool *tool, void *user_args, const struct words *words)
+{
+    const struct dlq_args *args = user_args;
+    struct dlq_stats stats = {0};
+    struct spool *spool;
+    (void)words;
+    int status = tool_open(tool, SPOOL_READ_ONLY | SPOOL_NO_CREATE, &spool);
+    if (status)
+        return status;
+    int code = spool_dead_each(spool, args->sink, count_letter, &stats);
+    if (stats.count)
+        qsort(stats.groups, stats.count, sizeof *stats.groups, compare_groups);
+    if (code)
+        status = say_error(tool, code, NULL);
+    else if (tool_wants_json(tool, false))
+        stats_print_json(&stats);
+    else
+        stats_print(tool, &stats);
+    for (size_t i = 0; i < stats.count; i++) {
+        free(stats.groups[i].sink);
+        free(stats.groups[i].reason);
+    }
+    free(stats.groups);
+    spool_close(spool);
+    return status;
 }
 
 const struct tool_verb dlq_list_verb = {
@@ -251,24 +290,22 @@ const struct tool_verb dlq_show_verb = {
     .name = "dlq show",
     .usage = "[--sink S] ID",
     .summary = "Print a dead letter, whole",
-    .options = dlq_show_options,
+    .options = dlq_sink_options,
     .words_min = 1,
     .words_max = 1,
     .run = dlq_show_run,
 };
-const struct tool_verb dlq_requeue_verb = {
-    .name = "dlq requeue",
-    .usage = "[--sink S] {ID ... | --all}",
-    .summary = "Deliver dead letters again, with their attempts at zero",
-    .options = dlq_requeue_options,
-    .words_max = IDS_MAX,
-    .run = dlq_requeue_run,
+const struct tool_verb dlq_stats_verb = {
+    .name = "dlq stats",
+    .usage = "[--sink S]",
+    .summary = "Count dead letters by sink and reason, the most frequent first",
+    .options = dlq_sink_options,
+    .run = dlq_stats_run,
 };
-const struct tool_verb dlq_purge_verb = {
-    .name = "dlq purge",
-    .usage = "[--sink S] {ID ... | --all}",
-    .summary = "Delete dead letters for good",
-    .options = dlq_purge_options,
-    .words_max = IDS_MAX,
-    .run = dlq_purge_run,
+const struct tool_verb dlq_export_verb = {
+    .name = "dlq export",
+    .usage = "[--sink S]",
+    .summary = "Print dead letters as JSON Lines, for spool dlq import",
+    .options = dlq_sink_options,
+    .run = dlq_export_run,
 };

@@ -1,5 +1,5 @@
-/* json_scan.h - a cursor over JSON text: checks values, copies them without white space, decodes strings. Shared by
- * json_scan.c, json_write.c and event_parse.c; nobody else needs it. */
+/* json_scan.h - a cursor over JSON text: checks values, copies them without white space, decodes strings. For json_scan.c, json_write.c and
+ * the parsers of renderings that events are part of: event_parse.c, ../dead_json.c. */
 #ifndef BASE_JSON_SCAN_H
 #define BASE_JSON_SCAN_H
 

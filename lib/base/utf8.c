@@ -101,3 +101,11 @@ size_t utf8_put(uint8_t *dst, uint32_t c)
     dst[0] = (uint8_t)(lead[size] | c);
     return size;
 }
+
+size_t utf8_cut(const char *text, size_t max)
+{
+    size_t size = max;
+    while (size && max - size < 3 && ((uint8_t)text[size] & 0xc0) == 0x80)
+        size--;
+    return size;
+}

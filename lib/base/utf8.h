@@ -15,4 +15,7 @@ bool utf8_is_plain_text(const char *text, size_t size);
 /* Writes the 1 to 4 bytes of a character and returns their number. `c` is a valid code point. */
 size_t utf8_put(uint8_t *dst, uint32_t c);
 
+/* How much of the text, at most `max` bytes, does not cut a character in two. */
+size_t utf8_cut(const char *text, size_t max);
+
 #endif

@@ -61,6 +61,86 @@ status 3 "$spool" dlq show "$good"
 status 3 "$spool" dlq requeue "$good"
 status 0 "$spool" show "$bad"
 
+# The history, and counting by reason.
+status 0 "$spool" dlq show "$bad"
+prints "failed: refused by the test"
+is "history" failed "$("$spool" dlq show "$bad" -o json | json '["history"][0]["what"]')"
+status 0 "$spool" dlq stats
+prints "refused by the test"
+is "stats" 3 "$("$spool" dlq stats -o json | json '["dead_letters"]')"
+is "stats of another" "" "$("$spool" dlq stats -o json --sink other)"
+
+# Export, and import into another spool and again into this one.
+status 0 "$spool" dlq export
+says "3 dead letters"
+cp "$work/out" "$work/letters"
+is "export" 3 "$(wc -l <"$work/letters")"
+"$spool" -C "$work/other" dlq import <"$work/letters" >"$work/out"
+is "import" "3 dead letters imported" "$(cat "$work/out")"
+"$spool" -C "$work/other" dlq export 2>/dev/null >"$work/again"
+is "what comes back" same "$(python3 - "$work/letters" "$work/again" <<'P'
+import json, sys
+def load(path):
+    rows = [json.loads(line) for line in open(path)]
+    for row in rows:
+        row["history"] = [h for h in row["history"] if h["what"] != "imported"]
+    return rows
+print("same" if load(sys.argv[1]) == load(sys.argv[2]) else "different")
+P
+)"
+"$spool" dlq import <"$work/letters" >"$work/out" 2>"$work/err"
+is "imported twice" 1 $?
+says "line 1"
+is "none more" 3 "$("$spool" dlq list -o json | wc -l)"
+printf '%s\n' '{"sink":"a"}' '' 'x' '{"sink":"../x","event":{}}' >"$work/wrong"
+"$spool" -C "$work/other" dlq import <"$work/wrong" >"$work/out" 2>"$work/err"
+is "wrong lines" 1 $?
+says "line 3"
+says "line 4"
+prints "0 dead letters imported"
+
+# Editing: the body, the whole event, from standard input, and what is refused.
+status 0 "$spool" dlq edit "$bad" --body '"yes now"'
+prints "is edited"
+is "body" "yes now" "$("$spool" dlq show "$bad" -o json | json '["event"]["data"]')"
+is "noted" edited "$("$spool" dlq show "$bad" -o json | json '["history"][-1]["what"]')"
+is "all else stays" anna "$("$spool" dlq show "$bad" -o json | json '["event"]["agent"]')"
+status 0 "$spool" dlq edit "$bad" --event '{"type":"answer","data":[1.50]}'
+is "event" answer "$("$spool" dlq show "$bad" -o json | json '["event"]["type"]')"
+echo '{"type":"question","agent":"anna","data":"no 1"}' | "$spool" dlq edit "$bad" -o json >"$work/out"
+is "from standard input" edited "$(json '["result"]' <"$work/out")"
+status 1 "$spool" dlq edit "$bad" --event '{"type":"answer"'
+status 1 "$spool" dlq edit "$bad" --event "{\"type\":\"a\",\"id\":\"$good\"}"
+says "keeps its id"
+status 2 "$spool" dlq edit "$bad" --event '{}' --body x
+status 2 "$spool" dlq edit
+status 2 "$spool" dlq edit nonsense
+status 3 "$spool" dlq edit "$good" --body x
+printf '#!/bin/sh\nsed -i "s/no 1/edited by hand/" "$1"\n' >"$work/editor"
+chmod +x "$work/editor"
+EDITOR=$work/editor VISUAL='' script -qec "'$spool' dlq edit $bad" /dev/null >"$work/out" 2>&1 </dev/null
+is "in an editor" "edited by hand" "$("$spool" dlq show "$bad" -o json | json '["event"]["data"]')"
+EDITOR=false VISUAL='' script -qec "'$spool' dlq edit $bad; echo status \$?" /dev/null >"$work/out" 2>&1 </dev/null
+prints "status 1"
+
+# To another sink, and to all.
+status 3 "$spool" dlq requeue "$bad" --to nobody
+status 2 "$spool" dlq requeue "$bad" --to picky --to-all
+status 0 "$spool" sink add --from-now log file "path=$work/log.jsonl"
+status 0 "$spool" dlq requeue "$bad" --to log
+status 0 "$spool" drain --timeout 20 || true
+is "the other sink has it" "edited by hand" "$(json '["data"]' <"$work/log.jsonl")"
+is "no letter" 2 "$("$spool" dlq list -o json | wc -l)"
+second=$(sed -n 3p "$work/ids")
+status 0 "$spool" dlq requeue "$second" --to-all
+"$spool" drain --timeout 1 >/dev/null 2>&1
+is "all of them" 2 "$(wc -l <"$work/log.jsonl")"
+is "its own, too" 1 "$("$spool" sinks -o json | grep picky | json '["pending_events"]')"
+status 0 "$spool" sink remove log
+status 0 "$work/refuse" "$SPOOL_DIR"
+head -1 "$work/letters" | "$spool" dlq import >"$work/out"
+is "back again" 3 "$("$spool" dlq list -o json | wc -l)"
+
 status 0 "$spool" dlq purge "$bad"
 prints "1 dead letter purged"
 status 3 "$spool" dlq purge "$bad"

@@ -31,11 +31,18 @@ COMMANDS = ["put\nhello\n", "put\n--tag\nx\n--agent\na\n--priority\nlow\n\na\nb\
             "help\nput\n",
             "show\n01890a5d-ac96-774b-bcce-b302099a8057\n", "--version\n", "run\n--help\n", "sink\n", "stauts\n",
             "-C\nother\nput\nx\n", "put\n--ttl\n10m\n--parent\n01890a5d-ac96-774b-bcce-b302099a8057\nx\n"]
+LETTER = ('{"sink":"log","attempts":3,"died_at":"2026-11-21T09:34:15.123456789Z","reason":"refused","history":['
+          '{"what":"summary","at":"2026-11-20T09:34:15Z","count":7,"until":"2026-11-21T01:00:00Z","reason":"down"},'
+          '{"what":"requeued","at":"2026-11-21T09:00:00Z"},'
+          '{"what":"failed","at":"2026-11-21T09:34:15Z","reason":"refused"}],"event":' + EVENT + '}')
 TEXTS = {"config": [CONFIG, '{"spool":{"dir":"@s"}}', '{"spool":{"dir":"@s"},"sinks":[{"name":"x","kind":"stdout"}]}',
                     '{"path":"@o","rotate_bytes":"1MiB"}', "[]", "{}", '{"spool":{"dir":"@s","max_bytes":"8 GiB"}}'],
          "json": [EVENT, '{"type":"t"}', '{"type":"t","data_base64":"AAEC"}', "2026-11-21T09:34:15.1+01:00", "8GiB",
                   "100ms",
                   "01890a5d-ac96-774b-bcce-b302099a8057", '{"type":"\\ud83d\\ude00","data":"x"}'],
+         "dead": [LETTER, '{"sink":"a","event":{"id":"01890a5d-ac96-774b-bcce-b302099a8057","type":"t"}}', "{}",
+                  '{"sink":"a","event":{"type":"t"}}', '{"sink":"../a","event":' + EVENT + '}',
+                  '{"sink":"a","attempts":-1}'],
          "cli": COMMANDS}
 
 

@@ -45,6 +45,7 @@ struct store {
     bool read_only;
     void (*at_look)(struct store *s); /* the dispatcher calls it first of all when it looks */
     unsigned acks, reads;
+    unsigned trims, trim_drops; /* calls; what the next one answers */
 };
 
 static inline void fake_store_block_ref(struct store_block *block)
@@ -390,6 +391,18 @@ static inline int fake_store_ack(struct store *s, const struct store_ack *ack, u
     return code == SPOOL_OK ? code : err_set(code, "ack refused");
 }
 
+static inline int fake_store_dead_trim(struct store *s, const char *sink, const struct store_dead_limits *limits,
+                                       uint64_t *ret_dropped)
+{
+    (void)sink, (void)limits;
+    pthread_mutex_lock(&s->lock);
+    s->trims++;
+    *ret_dropped = s->trim_drops;
+    s->trim_drops = 0;
+    pthread_mutex_unlock(&s->lock);
+    return SPOOL_OK;
+}
+
 /* From here on the sources of delivery/ get the fake. */
 #define lane_of(...) fake_lane_of(__VA_ARGS__)
 #define store_block_ref(...) fake_store_block_ref(__VA_ARGS__)
@@ -407,6 +420,7 @@ static inline int fake_store_ack(struct store *s, const struct store_ack *ack, u
 #define store_retry_each(...) fake_store_retry_each(__VA_ARGS__)
 #define store_retry_event(...) fake_store_retry_event(__VA_ARGS__)
 #define store_ack(...) fake_store_ack(__VA_ARGS__)
+#define store_dead_trim(...) fake_store_dead_trim(__VA_ARGS__)
 
 static inline int fake_lane_of(enum spool_priority priority)
 {
@@ -435,6 +449,7 @@ static inline int fake_lane_of(enum spool_priority priority)
 #include "../../delivery/sink_state.c"
 #include "../../delivery/stop.c"
 #include "../../delivery/takeover.c"
+#include "../../delivery/trim.c"
 #include "../../delivery/window.c"
 #include "../../delivery/worker.c"
 

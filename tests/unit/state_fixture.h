@@ -35,6 +35,14 @@ static inline void on_damage(void *user, const char *file, const char *what, uin
     ++*(uint64_t *)user;
 }
 
+enum { TEST_WALL_NS = 1000 };
+
+static inline uint64_t fixed_wall_ns(void *user)
+{
+    (void)user;
+    return TEST_WALL_NS;
+}
+
 /* The directory and the lock are open. */
 static inline int open_state_only(struct fixture *f)
 {
@@ -42,7 +50,8 @@ static inline int open_state_only(struct fixture *f)
                                           .lock = f->lock,
                                           .map_bytes = TEST_MAP_BYTES,
                                           .damaged = on_damage,
-                                          .damaged_user = &f->damaged};
+                                          .damaged_user = &f->damaged,
+                                          .wall_ns = fixed_wall_ns};
     return state_open(&options, soon(), &f->state, &f->salvaged);
 }
 

@@ -281,10 +281,10 @@ START_TEST(snapshot_damaged)
         ck_code(state_restore(g.state, copy.data, i, soon(), NULL), SPOOL_EDAMAGED);
     }
     /* whole, but of another version, too long, or with sizes that lie */
-    put_u32(copy.data + 8, 2);
+    put_u32(copy.data + 8, 3);
     put_u32(copy.data + copy.size - 4, crc32c(0, copy.data, copy.size - 4));
     ck_code(state_restore(g.state, copy.data, copy.size, soon(), NULL), SPOOL_EVERSION);
-    put_u32(copy.data + 8, 1);
+    put_u32(copy.data + 8, 2);
     for (uint32_t count = 0; count < 4; count += 2) {
         put_u32(copy.data + 12, count);
         put_u32(copy.data + copy.size - 4, crc32c(0, copy.data, copy.size - 4));
@@ -334,7 +334,7 @@ static uint32_t crc_of_file(const struct fixture *f)
 
 START_TEST(other_version)
 {
-    const uint32_t version = (uint32_t[]){2, 0, UINT32_MAX}[_i];
+    const uint32_t version = (uint32_t[]){STATE_VERSION + 1, 0, UINT32_MAX}[_i];
     struct fixture f;
     begin(&f);
     add_sink(&f, "a");
@@ -354,7 +354,7 @@ START_TEST(other_version_and_damaged)
 {
     struct fixture f;
     begin(&f);
-    forge_version(&f, 2);
+    forge_version(&f, STATE_VERSION + 1);
     close_state(&f);
     char path[512];
     snprintf(path, sizeof path, "%s/state.mdb", f.path);

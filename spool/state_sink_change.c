@@ -1,0 +1,121 @@
+/* state_sink_change.c - what changes about a sink while it is served: its options, and where it stands.
+ *
+ * Rewinding gives the sink another generation, so that what is acknowledged by somebody who did not know of it is
+ * refused; ranges go with it. Rows of the retry table stay: each stands for its event, which is not taken from the log
+ * again. A rewind never skips anything: a lane that is further back stays where it is. */
+#include "state_inside.h"
+
+static struct state_key options_key(uint32_t id)
+{
+    struct state_key key = state_key(TABLE_OPTIONS);
+    state_key_u32(&key, id);
+    return key;
+}
+
+/* --------------------------------------------------------------------------------------------------------- options */
+
+int state_sink_options(struct state *state, const char *name, uint64_t deadline_ns, char **ret)
+{
+    struct state_txn txn;
+    struct sink_row sink;
+    uint8_t *text = NULL;
+    size_t size;
+    int code = state_txn_read(state, deadline_ns, &txn);
+    if (code)
+        return code;
+    code = sink_row_find(&txn, name, &sink);
+    if (!code) {
+        struct state_key key = options_key(sink.id);
+        code = state_blob_get(&txn, &key, &text, &size);
+        if (code == SPOOL_EDAMAGED) /* it was noted; the defaults stand */
+            code = err_set(SPOOL_ENOTFOUND, "sink %s: its options were damaged", name);
+    }
+    state_txn_abort(&txn);
+    if (!code)
+        *ret = (char *)text;
+    return code;
+}
+
+static int set_options(struct state_txn *txn, const char *name, const char *json)
+{
+    struct sink_row sink;
+    uint8_t *old;
+    size_t size, new_size = strlen(json);
+    int code = sink_row_find(txn, name, &sink);
+    if (code)
+        return code;
+    struct state_key key = options_key(sink.id);
+    code = state_blob_get(txn, &key, &old, &size);
+    if (!code) {
+        bool same = size == new_size && memcmp(old, json, size) == 0;
+        free(old);
+        if (same)
+            return SPOOL_OK;
+    } else if (code != SPOOL_ENOTFOUND && code != SPOOL_EDAMAGED) {
+        return code;
+    }
+    code = state_reserve_check(txn, ROOM_UPDATE, 1, new_size);
+    return code ? code : state_blob_put(txn, &key, json, new_size);
+}
+
+int state_sink_set_options(struct state *state, const char *name, const char *json, uint64_t deadline_ns)
+{
+    struct state_txn txn;
+    if (strlen(json) > STATE_CONFIG_MAX)
+        return err_set(SPOOL_ETOOBIG, "sink %s: options of %zu bytes, at most %d are kept", name, strlen(json),
+                       STATE_CONFIG_MAX);
+    int code = state_txn_write(state, deadline_ns, &txn);
+    return code ? code : state_txn_end(&txn, set_options(&txn, name, json));
+}
+
+/* ---------------------------------------------------------------------------------------------------------- rewind */
+
+/* One lane. Returns how many events that were finished are not any more. */
+static int rewind_lane(struct state_txn *txn, struct sink_row *sink, int lane, uint64_t cursor, uint64_t *again)
+{
+    struct store_range ranges[STORE_RANGES_MAX];
+    uint32_t count;
+    int code = sink_ranges_get(txn, sink, lane, ranges, &count);
+    if (code)
+        return code;
+    for (uint32_t i = 0; i < count; i++)
+        *again += ranges[i].count;
+    if (cursor < sink->cursor[lane]) {
+        *again += sink->cursor[lane] - cursor;
+        sink->cursor[lane] = cursor;
+    }
+    if (sink->start[lane] > sink->cursor[lane])
+        sink->start[lane] = sink->cursor[lane];
+    return sink_ranges_put(txn, sink, lane, NULL, 0);
+}
+
+static int rewind_in(struct state_txn *txn, const char *name, const uint64_t cursor[LANES], uint64_t *again)
+{
+    struct state_numbers numbers;
+    struct sink_row sink;
+    int code = sink_row_find(txn, name, &sink);
+    if (!code)
+        code = state_reserve_check(txn, ROOM_UPDATE, 2, 0);
+    if (!code)
+        code = state_numbers_get(txn, &numbers);
+    for (int lane = 0; lane < LANES && !code; lane++)
+        code = rewind_lane(txn, &sink, lane, cursor[lane], again);
+    if (code)
+        return code;
+    sink.generation = numbers.generation++;
+    code = state_numbers_put(txn, &numbers);
+    return code ? code : sink_row_put(txn, &sink);
+}
+
+int state_sink_rewind(struct state *state, const char *name, const uint64_t cursor[LANES], uint64_t deadline_ns,
+                      uint64_t *ret_again)
+{
+    struct state_txn txn;
+    uint64_t again = 0;
+    int code = state_txn_write(state, deadline_ns, &txn);
+    if (!code)
+        code = state_txn_end(&txn, rewind_in(&txn, name, cursor, &again));
+    if (!code && ret_again)
+        *ret_again = again;
+    return code;
+}
