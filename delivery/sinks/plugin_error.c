@@ -37,7 +37,8 @@ int err_prefix(int code, const char *format, ...)
     vsnprintf(before, sizeof before, format, args);
     va_end(args);
     memcpy(text, message, sizeof text);
-    snprintf(message, sizeof message, "%s: %.*s", before, MESSAGE_MAX / 2, text);
+    int size = snprintf(message, sizeof message, "%s: ", before);
+    snprintf(message + size, sizeof message - (size_t)size, "%s", text);
     return code;
 }
 

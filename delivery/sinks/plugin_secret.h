@@ -9,6 +9,8 @@
 #ifndef DELIVERY_SINKS_PLUGIN_SECRET_H
 #define DELIVERY_SINKS_PLUGIN_SECRET_H
 
+#include <stdbool.h>
+
 #include "config.h"
 
 enum { SECRET_MAX = 16 << 10 }; /* bytes */

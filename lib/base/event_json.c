@@ -1,6 +1,5 @@
 /* event_json.c - the native JSON rendering of an event, as spool.h describes it. event_parse.c is the reverse. */
 #include <string.h>
-#include <strings.h>
 
 #include "base64.h"
 #include "digits.h"
@@ -12,16 +11,6 @@
 #define PUT_LITERAL(out, text) buffer_put(out, text, sizeof(text) - 1)
 
 enum { NUMBER_SIZE = 20 }; /* digits of UINT64_MAX */
-
-bool json_is_media_type(const char *content_type)
-{
-    size_t size = strcspn(content_type, ";");
-    while (size > 0 && content_type[size - 1] == ' ')
-        size--;
-    if (size > 5 && strncasecmp(content_type + size - 5, "+json", 5) == 0)
-        return true;
-    return size == 16 && strncasecmp(content_type, "application/json", size) == 0;
-}
 
 void json_format_hlc(const struct spool_id *id, char ret_text[JSON_HLC_SIZE])
 {

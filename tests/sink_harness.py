@@ -1,0 +1,206 @@
+"""What the tests of the sinks in plugins share: a spool with one sink, events for it, and the account of what came out.
+
+The tests of one kind know how to ask its far side what it has; what must be there is known here: the events that the
+producer's history says were acknowledged (harness.py)."""
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import harness
+
+os.environ["SPOOL_SINK_PATH"] = str(harness.BUILD / "sinks")
+
+
+def main(kind, tests):
+    """harness.main(), unless the plugin was not built, since what it needs is missing."""
+    if (harness.BUILD / "sinks" / f"libspool-sink-{kind}.so").exists():
+        harness.main(kind, tests)
+    print(f"skipped: {kind}: libspool-sink-{kind}.so was not built")
+    print("RESULT 0 0")
+
+
+class Site:
+    """A spool with one sink, and who works on it."""
+
+    def __init__(self, checks, name, kind, config, options=None, register=True):
+        self.checks, self.kind = checks, kind
+        self.spool, self.file = checks.dir(name), checks.dir(name + ".json")
+        self.history = checks.dir(name + ".history")
+        self.configure(config, options)
+        if register:
+            self.drain(10)
+
+    def configure(self, config, options=None):
+        """The sink's own keys, and those of every sink. Retries come fast, so that tests do not wait for them."""
+        sink = {"name": "sink", "kind": self.kind, "retry": {"base": "5ms", "cap": "100ms"}, **(options or {}), **config}
+        self.file.write_text(json.dumps({"spool": {"dir": str(self.spool)}, "sinks": [sink]}))
+
+    # ---------------------------------------------------------------------------------------------------- events
+
+    def put(self, body, *options):
+        """One event by the command; returns its id."""
+        return harness.run(harness.SPOOL, "-C", self.spool, "put", *options, "--", body).stdout.strip()
+
+    def put_events(self, events):
+        """Whole events in native JSON."""
+        lines = "".join(json.dumps(event) + "\n" for event in events)
+        done = harness.run(harness.SPOOL, "-C", self.spool, "put", "--events", "-d", "process", input=lines)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr)
+        return done.stdout.split()
+
+    def producer(self, count, *more):
+        return self.checks.start(harness.program("producer"), "--dir", self.spool, "--tag", "p", "--history", self.history,
+                                 "--count", count, "--size_max", 300, "--batch", 8, *more)
+
+    def produce(self, count, *more):
+        """Enqueues events of every priority; returns the acknowledged."""
+        status, _, errors = harness.wait(self.producer(count, *more))
+        self.checks.check(status == 0, f"{count} events are enqueued", errors)
+        return self.acknowledged()
+
+    def acknowledged(self):
+        return {record.id for record in harness.read_log(self.history)}
+
+    # ------------------------------------------------------------------------------------------------ delivering
+
+    def run(self, *prefix, **keywords):
+        return self.checks.start(*prefix, harness.SPOOL, "run", "-c", self.file, **keywords)
+
+    def drain(self, timeout=60, *prefix):
+        return harness.run(*prefix, harness.SPOOL, "drain", "-c", self.file, "--timeout", timeout, timeout=timeout + 60)
+
+    def drains(self, what, timeout=60):
+        done = self.drain(timeout)
+        return self.checks.check(done.returncode == 0, f"{what}: all is delivered", done.stderr[-2000:])
+
+    def dead_letters(self):
+        lines = harness.run(harness.SPOOL, "-C", self.spool, "-o", "json", "dlq", "list").stdout.splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def is_down(self, what, words, runner=None):
+        """The sink says why it does not deliver; the events stay."""
+        done = self.drain(1)
+        said = done.stderr
+        if "is down" not in said and "refuses" not in said:
+            runner = self.run()
+            harness.wait_until(lambda: False, 1.5)
+            runner.send_signal(signal.SIGTERM)
+            said += runner.communicate(timeout=60)[1]
+        return self.checks.check(done.returncode != 0 and re.search(words, said), f"{what}: it says why", said[-600:])
+
+    def killed_while_delivering(self, rounds, longest=0.5):
+        """Runs the deliverer and kills it at a random moment, again and again."""
+        for _ in range(rounds):
+            child = self.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(longest * self.checks.random.random())
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+
+
+def account(checks, what, wanted, found, once=True):
+    """`found` are the ids over there, as often as they are there."""
+    found = list(found)
+    there = set(found)
+    lost, strange, twice = wanted - there, there - wanted, len(found) - len(there)
+    checks.check(not lost, f"{what}: none of {len(wanted)} is lost", f"{len(lost)} are, such as {sorted(lost)[:3]}")
+    checks.check(not strange, f"{what}: nothing is there that was not enqueued", f"{len(strange)}: {sorted(strange)[:3]}")
+    if once:
+        checks.check(twice == 0, f"{what}: none is there twice", f"{twice} of {len(found)} are")
+    else:
+        print(f"    {twice} of {len(found)} are there more than once")
+
+
+def cancelled_soon(checks, name, kind, config, words="cancel", after_ms=300, tries=5):
+    """The best of some tries, since a busy machine may delay any one of them. Returns what the sink said."""
+    late, said = [], ""
+    for i in range(tries):
+        spool = checks.dir(f"{name}-cancel-{i}")
+        done = harness.run(harness.program("sink_cancel"), spool, kind, json.dumps(config), after_ms)
+        answer = harness.last_json(done.stdout)
+        if not answer:
+            checks.check(False, f"{name}: cancelled", done.stderr)
+            return ""
+        late.append(answer["late_ms"])
+        said = answer["reason"]
+        if -50 < late[-1] < 200:
+            break
+    checks.check(-50 < min(late, key=abs) < 200, f"{name}: deliver returns within 200 ms of being cancelled", f"{late} {said}")
+    checks.check(re.search(words, said), f"{name}: it says so", said)
+    return said
+
+
+def leaks(site, what, **keywords):
+    """Delivers what waits under valgrind."""
+    done = site.drain(120, "valgrind", "-q", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite",
+                      "--trace-children=no", *keywords.get("more", ()))
+    site.checks.check(done.returncode == 0, f"{what}: valgrind finds nothing", done.stderr[-3000:])
+
+
+def says_nothing_secret(site, what, secret, *texts):
+    """Neither status nor the configuration as registered nor what was printed holds a secret."""
+    shown = "".join(harness.run(harness.SPOOL, "-C", site.spool, "-o", "json", verb).stdout for verb in ("status", "sinks"))
+    shown += "".join(texts)
+    site.checks.check(secret not in shown and shown, f"{what}: no secret is shown")
+
+
+def _path():
+    return {**os.environ, "PATH": f"{harness.BUILD}:{harness.BUILD / 'examples'}:{os.environ['PATH']}"}
+
+
+def manual_example(checks, kind, **words):
+    """Runs the example of the manual page that is marked to be run, in a folder of its own; it must print what the page
+    says. `words` are replaced in it first, such as a port by that of the test's server."""
+    page = (harness.ROOT / "man" / f"spool-sink-{kind}.7").read_text()
+    found = re.search(r'^\.\\" run\n\.Bd [^\n]*\n(.*?)^\.Ed\n\.\\" prints ([^\n]*)', page, re.MULTILINE | re.DOTALL)
+    if not checks.check(found, f"spool-sink-{kind}(7) has an example"):
+        return
+    script = found.group(1).replace("\\e\n", "\\\n").replace("\\&", "").replace("\\e", "\\")
+    for word, replacement in words.items():
+        script = script.replace(word.replace("_", " "), replacement) if "_" in word else script.replace(word, replacement)
+    folder = checks.dir(f"example-{kind}")
+    folder.mkdir(mode=0o700)
+    done = harness.run("sh", "-eu", "-c", script, cwd=folder, env=_path())
+    checks.check(done.returncode == 0, f"the example of spool-sink-{kind}(7) runs", done.stderr)
+    checks.check(found.group(2) in done.stdout, f"it prints {found.group(2)}", done.stdout)
+
+
+def example(checks, name, *words, **environment):
+    """Runs a walk-through of examples/ in a folder of its own; returns what it printed."""
+    folder = checks.dir(name)
+    folder.mkdir(mode=0o700)
+    done = harness.run(harness.ROOT / "examples" / name, folder, *words, env={**_path(), **environment})
+    checks.check(done.returncode == 0, f"examples/{name} runs", done.stdout + done.stderr)
+    return done.stdout
+
+
+class Server:
+    """A server of a test: a process on loopback that is killed and started again, with its data in a scratch folder."""
+
+    def __init__(self, checks, command, ready, log, **keywords):
+        self.checks, self.command, self.ready, self.log, self.keywords = checks, command, ready, log, keywords
+        self.process = None
+
+    def start(self, timeout=30):
+        with open(self.log, "ab") as log:
+            self.process = self.checks.start(*self.command, stdout=log, stderr=log, **self.keywords)
+        if not harness.wait_until(lambda: self.ready() or self.process.poll() is not None, timeout) or \
+                self.process.poll() is not None:
+            raise RuntimeError(f"the server does not start: {pathlib.Path(self.log).read_text()[-1500:]}")
+        return self
+
+    def stop(self, number=signal.SIGKILL, timeout=30):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(timeout)
+
+
+def free_port():
+    import socket
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

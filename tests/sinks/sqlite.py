@@ -1,0 +1,358 @@
+#!/usr/bin/env python3
+"""The archive in SQLite: what stands in it, each event once after SIGKILLs, and what it does when the database is locked,
+damaged, foreign, newer, full or moved away. EVENTS: 100000; SEED."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import harness
+import sink_harness
+
+EVENTS = int(os.environ.get("EVENTS", 100000))
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+class Archive(sink_harness.Site):
+    def __init__(self, checks, name, options=None, **keys):
+        self.database = checks.dir(name + ".db")
+        super().__init__(checks, name, "sqlite", {"path": str(self.database), **keys}, options)
+
+    def query(self, sql, *values):
+        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.close()
+
+    def ids(self):
+        return [row[0] for row in self.query("SELECT id FROM events")]
+
+    def ids_so_far(self):
+        """The same, beside a deliverer that may not have made the database yet."""
+        try:
+            return self.ids()
+        except sqlite3.OperationalError:
+            return []
+
+
+def stands_as_documented(checks):
+    archive = Archive(checks, "schema")
+    archive.put("{}")
+    archive.drains("the first event")
+    ask = lambda sql: archive.query(sql)[0][0]
+    checks.check(ask("PRAGMA journal_mode") == "wal", "the database is in WAL mode")
+    checks.check(ask("PRAGMA application_id") == 0x73706f6c and ask("PRAGMA user_version") == 1, "it is marked as version 1")
+    checks.check(archive.database.stat().st_mode & 0o777 == 0o600, "only its owner may read it")
+    names = {row[0] for row in archive.query("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL")}
+    checks.check(names == {f"events_by_{what}" for what in ("agent", "type", "session", "time")}, "the indexes", str(names))
+    for what, column in (("agent", "agent = 'a'"), ("type", "type = 'a'"), ("session", "session = 'a'"),
+                         ("time", "time_ms > 5")):
+        plan = archive.query(f"EXPLAIN QUERY PLAN SELECT body FROM events WHERE {column} ORDER BY time_ms DESC")
+        checks.check(len(plan) == 1 and f"events_by_{what}" in plan[0][3], f"the latest by {what} need no sorting", str(plan))
+
+
+def well_known_types():
+    """(type, members) as spool.h documents them."""
+    for line in (harness.ROOT / "lib" / "spool.h").read_text().splitlines():
+        found = re.match(r'#define SPOOL_TYPE_\w+ +"([a-z_.]+)" +/\* (.*) \*/', line)
+        if found:
+            text = re.sub(r"\(!\)|0\.\.1|: array of steps", "", found.group(2))
+            yield found.group(1), [word.strip() for word in text.split(",")]
+
+
+def has_views(checks):
+    """A view per well-known type, with the members that spool.h documents, over bodies of every shape."""
+    archive = Archive(checks, "views")
+    types = list(well_known_types())
+    checks.check(len(types) == 15, "spool.h has 15 well-known types", str(types))
+    events = []
+    for type_, members in types:
+        body = {member: [i, {"x": member}] if i == 0 else f"{member}\u00e9" for i, member in enumerate(members)}
+        events += [{"type": type_, "agent": "a", "session": "s", "data": body}, {"type": type_, "data": [1]},
+                   {"type": type_, "content_type": "text/plain", "data_base64": "aGk="}]
+    archive.put_events(events)
+    archive.drains("events of all types")
+    for type_, members in types:
+        view = type_.replace(".", "_")
+        columns = [row[1] for row in archive.query(f"PRAGMA table_info({view})")]
+        checks.check(columns == ["id", "time", "agent", "session", *members], f"view {view} has the columns", str(columns))
+        rows = archive.query(f"SELECT * FROM {view} ORDER BY id")
+        values = [f"{member}\u00e9" for member in members]
+        good = len(rows) == 3 and json.loads(rows[0][4]) == [0, {"x": members[0]}] and list(rows[0][5:]) == values[1:]
+        checks.check(good and set(rows[1][4:]) == set(rows[2][4:]) == {None}, f"view {view} has the values", str(rows))
+        checks.check(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", rows[0][1]), f"{view}: time", rows[0][1])
+
+
+def keeps_everything(checks):
+    """Each member of the envelope, and bodies as they were."""
+    archive = Archive(checks, "fields")
+    parent = archive.put('{"n": 1}')
+    full = {"type": "t\u00fcp", "agent": "a'\"", "session": "s", "priority": "critical", "parent": parent,
+            "tags": ["x", "\u20ac\"\\"], "content_type": "application/cloudevents+json", "ttl_ms": 3600000,
+            "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "occurred_at": "2026-11-21T09:34:15.123456789Z", "data": {"big": "x" * 1000000}}
+    empty = {"type": "e", "priority": "low"}
+    text = {"type": "b", "content_type": "text/plain", "data_base64": "eyJhIjoxfQ=="}
+    binary = {"type": "b", "content_type": "application/json", "data_base64": "/wAB"}
+    ids = archive.put_events([full, empty, text, binary])
+    spaced = archive.put('{ "a" : 1.0,  "nul": "\\u0000" }')
+    archive.drains("an event with everything")
+    columns = ("type, agent, session, priority, parent, tags, content_type, traceparent, occurred_at_ns, ttl_ms, time_ms,"
+               " typeof(body), body")
+    row = lambda id_: archive.query(f"SELECT {columns} FROM events WHERE id = ?", id_)[0]
+    got = row(ids[0])
+    checks.check(got[:5] == (full["type"], full["agent"], "s", "critical", parent) and json.loads(got[5]) == full["tags"] and
+                 got[6:10] == (full["content_type"], full["traceparent"], 1795253655123456789, 3600000), "the envelope", got[:11])
+    checks.check(got[10] == int(ids[0].replace("-", "")[:12], 16), "the time is the id's", str(got[10]))
+    checks.check(got[11] == "text" and json.loads(got[12]) == full["data"], "a large body of JSON", got[11])
+    checks.check(row(ids[1])[1:6] == (None, None, "low", None, None) and row(ids[1])[11] == "null", "an empty event")
+    checks.check(row(ids[2])[11:] == ("blob", b'{"a":1}'), "a text is no JSON, even if it looks like it", row(ids[2]))
+    checks.check(row(ids[3])[11:] == ("blob", b"\xff\x00\x01"), "what is no JSON stays as it is, as a BLOB", row(ids[3]))
+    checks.check(row(spaced)[12] == '{ "a" : 1.0,  "nul": "\\u0000" }', "JSON is not rewritten", row(spaced)[12])
+
+
+def each_once_after_kills(checks):
+    """The deliverer is killed again and again; a reader looks on; a copy of an acknowledged event changes nothing."""
+    archive = Archive(checks, "kills", {"batch_events": 256})
+    wanted = archive.produce(EVENTS)
+    checks.check(len(wanted) == EVENTS, f"{EVENTS} events are acknowledged")
+    rounds, counts = 0, [0]
+    while counts[-1] < EVENTS * 0.8 and rounds < 60:
+        archive.killed_while_delivering(1, 0.8)
+        rounds += 1
+        good = archive.query("PRAGMA integrity_check") if archive.database.exists() else [("ok",)]
+        counts.append(len(archive.ids_so_far()))
+        if good != [("ok",)]:
+            checks.check(False, f"after kill {rounds} the database is whole", str(good))
+            return
+    hit = sum(0 < count < EVENTS for count in counts)
+    checks.check(hit >= 2, f"of {rounds} kills {hit} hit the middle of it", str(counts))
+    archive.drains("after the kills")
+    sink_harness.account(checks, "after the kills", wanted, archive.ids())
+    checks.check(archive.query("PRAGMA integrity_check") == [("ok",)], "the database is whole")
+    bad = sum(not harness.body_is_good(json.loads(row[0])) for row in archive.query("SELECT body FROM events"))
+    checks.check(bad == 0, "every body is as it was enqueued", f"{bad} are not")
+    checks.check(archive.database.with_name(archive.database.name + "-wal").exists() is False or
+                 archive.database.with_name(archive.database.name + "-wal").stat().st_size <= 80 << 20, "the log is bounded")
+
+
+def waits_for_a_lock(checks):
+    archive = Archive(checks, "locked", busy_timeout="200ms")
+    archive.put("{}")
+    archive.drains("the first event")
+    other = sqlite3.connect(archive.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    archive.put("{}")
+    archive.is_down("locked by another program", "another program keeps it locked")
+    sink_harness.cancelled_soon(checks, "locked", "sqlite", {"path": str(archive.database), "busy_timeout": "1h"})
+    other.execute("COMMIT")
+    archive.drains("unlocked")
+    checks.check(len(archive.ids()) == 2, "the event arrives when it is unlocked")
+    reader = sqlite3.connect(archive.database, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM events").fetchone()
+    archive.put("{}")
+    archive.drains("beside somebody who reads")
+    reader.close()
+    other.close()
+
+
+def cancelled_in_the_middle(checks):
+    """Cancelled while a statement runs: here a trigger that never ends. Nothing of the batch stays."""
+    archive = Archive(checks, "endless")
+    archive.put("{}")
+    archive.drains("the first event")
+    owner = sqlite3.connect(archive.database, isolation_level=None)
+    owner.execute("CREATE TRIGGER endless AFTER INSERT ON events BEGIN SELECT count(*) FROM (WITH RECURSIVE n(x) AS"
+                  " (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n); END")
+    sink_harness.cancelled_soon(checks, "within a statement", "sqlite", {"path": str(archive.database)})
+    checks.check(len(archive.ids()) == 1, "nothing of it was committed")
+    owner.execute("DROP TRIGGER endless")
+    owner.close()
+
+
+def refuses_single_events(checks):
+    """What the owner's constraint refuses is a dead letter, and keeps nothing else."""
+    archive = Archive(checks, "trigger")
+    archive.put("{}")
+    archive.drains("the first event")
+    owner = sqlite3.connect(archive.database, isolation_level=None)
+    owner.execute("CREATE TRIGGER no_secrets BEFORE INSERT ON events WHEN new.type = 'secret'"
+                  " BEGIN SELECT raise(ABORT, 'no secrets here'); END")
+    owner.close()
+    archive.put_events([{"type": "secret" if i % 10 == 5 else "open", "data": i} for i in range(100)])
+    archive.drains("some are refused")
+    checks.check(len(archive.ids()) == 91, "the others are stored", str(len(archive.ids())))
+    letters = archive.dead_letters()
+    checks.check(len(letters) == 10 and all("no secrets here" in json.dumps(letter) for letter in letters),
+                 "the refused are dead letters with the reason", str(letters[:1]))
+
+
+def damaged_foreign_newer(checks):
+    archive = Archive(checks, "damaged")
+    archive.produce(2000)
+    archive.drains("some events")
+    whole = archive.database.read_bytes()
+    broken = bytearray(whole)
+    for at in range(0, len(broken), 4096):
+        broken[at:at + 64] = checks.random.randbytes(64)
+    archive.database.write_bytes(broken)
+    archive.put("{}")
+    archive.is_down("damaged", r"it is damaged.*\.recover")
+    checks.check(archive.database.read_bytes() == bytes(broken), "a damaged archive is not touched")
+    archive.database.write_bytes(whole)
+    archive.drains("restored")
+    checks.check(len(archive.ids()) == 2001, "everything is there when it is restored")
+
+    for name, script, words in (("foreign", "CREATE TABLE mine (x); PRAGMA user_version = 1", "something else"),
+                                ("newer", "PRAGMA application_id = 0x73706f6c; PRAGMA user_version = 99", "version 99")):
+        other = Archive(checks, name)
+        sqlite3.connect(other.database, isolation_level=None).executescript(script)
+        before = other.database.read_bytes()
+        other.put("{}")
+        other.is_down(name, words)
+        checks.check(other.database.read_bytes() == before, f"{name}: it is not touched")
+
+    dropped = Archive(checks, "dropped")
+    dropped.put("{}")
+    dropped.drains("the first event")
+    sqlite3.connect(dropped.database, isolation_level=None).execute("ALTER TABLE events RENAME TO gone")
+    dropped.put("{}")
+    dropped.is_down("its table is gone", "schema was changed")
+
+
+def takes_an_archive_of_version_1(checks):
+    """An archive as the first version made it is opened, and gets what is new."""
+    archive = Archive(checks, "old")
+    sqlite3.connect(archive.database, isolation_level=None).executescript((HERE / "sqlite_1.sql").read_text())
+    id_ = archive.put("{}")
+    archive.drains("into an archive of version 1")
+    checks.check(len(archive.ids()) == 3 and id_ in archive.ids(), "old and new events are there", str(archive.ids()))
+    checks.check(archive.query("SELECT model FROM log_llm_call") == [("m",)], "its views work")
+
+
+def full_disk(checks):
+    """The database may not grow: events wait, nothing is lost. A limit for files stands in for the disk."""
+    archive = Archive(checks, "full")
+    wanted = archive.produce(20000)
+    limited = harness.run("prlimit", "--fsize=4194304", harness.SPOOL, "drain", "-c", archive.file, "--timeout", 3)
+    checks.check(limited.returncode == 1, "with a full disk it does not end", limited.stderr[-500:])
+    checks.check(re.search("disk is full|disk I/O error", limited.stderr), "it says why", limited.stderr)
+    checks.check(archive.query("PRAGMA integrity_check") == [("ok",)], "the database is whole")
+    archive.drains("with room again")
+    sink_harness.account(checks, "after a full disk", wanted, archive.ids())
+
+
+def forgets_what_is_old(checks):
+    archive = Archive(checks, "retention", retention="1s")
+    archive.produce(3000)
+    archive.drains("some events")
+    time.sleep(1.1)
+    last = archive.put("{}")
+    archive.drains("one more")
+    for _ in range(12):
+        last = archive.put("{}")
+        archive.drains("and more")
+    left = archive.ids()
+    checks.check(last in left and len(left) <= 13 + 20, "the old ones go as new ones come", f"{len(left)} are left")
+    bad = harness.run(harness.SPOOL, "-C", archive.spool, "sink", "add", "x", "sqlite", "path=/tmp/x.db", "retention=1d",
+                      'indexes=["agent"]')
+    checks.check(bad.returncode != 0, "retention needs the index by time", bad.stderr)
+
+
+def moved_away(checks):
+    """Somebody takes the archive away while it is written to: a new one is begun."""
+    archive = Archive(checks, "moved")
+    runner = archive.run()
+    first = archive.put("{}")
+    there = lambda id_: id_ in archive.ids_so_far()
+    checks.check(harness.wait_until(lambda: there(first)), "the first event arrives")
+    away = archive.database.with_suffix(".away")
+    archive.database.rename(away)
+    second = archive.put("{}")
+    checks.check(harness.wait_until(lambda: there(second)), "the second one is in a new archive")
+    runner.send_signal(signal.SIGTERM)
+    checks.check(runner.wait(60) == 0, "the deliverer ends well")
+    rows = sqlite3.connect(away).execute("SELECT id FROM events").fetchall()
+    checks.check(rows == [(first,)] and archive.ids() == [second], "each is in one of them", f"{rows} {archive.ids()}")
+    log = archive.database.with_name(archive.database.name + "-wal")
+    archive.database.unlink()
+    log.write_bytes(b"x" * 64)
+    archive.put("{}")
+    archive.is_down("gone without its log", "is gone, but not its log")
+
+
+def two_deliverers(checks):
+    """Two spools and several workers write into one archive."""
+    one = Archive(checks, "one", {"workers": 2, "batch_events": 64})
+    wanted = one.produce(4000)
+    two = sink_harness.Site(checks, "two", "sqlite", {"path": str(one.database)}, {"batch_events": 64})
+    wanted |= two.produce(4000)
+    runner = two.run(stdout=-3, stderr=-3)
+    one.drains("two write at once")
+    two_done = harness.wait_until(lambda: len(one.ids()) == len(wanted))
+    runner.send_signal(signal.SIGTERM)
+    checks.check(runner.wait(60) == 0 and two_done, "both end well")
+    sink_harness.account(checks, "two at once", wanted, one.ids())
+
+
+def needs_no_more_than_it_should(checks):
+    archive = Archive(checks, "valgrind")
+    archive.produce(300)
+    sink_harness.leaks(archive, "a delivery")
+    checks.check(len(archive.ids()) == 300, "and all is delivered")
+    archive.put("{}")
+    archive.database.with_name(archive.database.name + "-wal").unlink(missing_ok=True)
+    large = Archive(checks, "memory")
+    large.produce(30000)
+    runner, peak = large.run(), 0
+    deadline = time.monotonic() + 60
+    while len(large.ids_so_far()) < 30000 and time.monotonic() < deadline:
+        peak = max(peak, harness.rss_anonymous(runner.pid))
+        time.sleep(0.02)
+    runner.send_signal(signal.SIGTERM)
+    runner.wait(60)
+    checks.check(0 < peak < 96 << 20, "memory is bounded", f"{peak >> 20} MiB")
+
+
+def checks_its_configuration(checks):
+    archive = Archive(checks, "config")
+    for words, problem in ((["mode=0600"], '"path" is required'), (["path=/x", "pat=1"], '"pat" is unknown'),
+                           (["path=/x", "mode=9x"], "octal"), (["path=/x", 'indexes=["agent","agnt"]'], "indexes"),
+                           (["path=/x", "busy_timeout=soon"], "busy_timeout")):
+        done = harness.run(harness.SPOOL, "-C", archive.spool, "sink", "add", "bad", "sqlite", *words)
+        checks.check(done.returncode != 0 and problem in done.stderr, f"{' '.join(words)} is refused", done.stderr)
+    few = Archive(checks, "few", indexes=["time"])
+    few.put("{}")
+    few.drains("with one index")
+    names = [row[0] for row in few.query("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL")]
+    checks.check(names == ["events_by_time"], "only the index that is wanted is made", str(names))
+    memory = sink_harness.Site(checks, "memory-file", "sqlite", {"path": ":memory:"}, register=False)
+    memory.spool.mkdir(mode=0o700)
+    os.chdir(memory.checks.scratch)
+    memory.put("{}")
+    memory.drains("into :memory:")
+    checks.check((checks.scratch / ":memory:").exists(), ":memory: is the name of a file")
+
+
+def as_documented(checks):
+    sink_harness.manual_example(checks, "sqlite")
+    said = sink_harness.example(checks, "to_sqlite.sh")
+    found = re.search(r"acknowledged: (\d+), archived: (\d+)", said)
+    checks.check(found and found.group(1) == found.group(2) and int(found.group(1)) > 2000, "all of the session is archived", said)
+    checks.check("large-4" in said and "usd" in said, "its questions are answered", said)
+
+
+if __name__ == "__main__":
+    sink_harness.main("sqlite", [
+        stands_as_documented, has_views, keeps_everything, each_once_after_kills, waits_for_a_lock, cancelled_in_the_middle,
+        refuses_single_events, damaged_foreign_newer, takes_an_archive_of_version_1, full_disk, forgets_what_is_old,
+        moved_away, two_deliverers, needs_no_more_than_it_should, checks_its_configuration, as_documented])
