@@ -216,7 +216,7 @@ CHECK_SCRIPTS := $(wildcard tests/lab/*/check.* tests/models/check.sh) $(sort $(
                      tests/crash/*.py tests/docs/*.sh tests/docs/*.py tests/build/*.sh \
                      tests/sinks/*.sh tests/sinks/*.py)) bench/guard/guard.py
 # ThreadSanitizer for what has threads; valgrind for what has neither many threads nor many processes.
-TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%,clock sync lock wake journal journal_flush log log_peers state state_ack \
+TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%,clock clock_sources clock_sntp sync lock wake journal journal_flush log log_peers state state_ack \
                      store store_lost store_remains delivery delivery_retry delivery_stop delivery_checkpoint delivery_refused sink_file \
                      public public_peers config plugin filter)
 ASAN_UNIT     := $(UNIT:$(BUILD)/%=build/asan/%)

@@ -249,6 +249,9 @@ int store_dead_purge(struct store *store, const char *sink, const struct spool_i
  * repeated after a crash. Cheap when promised already. */
 int store_clock_lease(struct store *store, const struct spool_id *stamp);
 
+/* Tells every process of the spool to follow the wall clock as it is: each does so within a second. */
+void store_clock_reset(struct store *store);
+
 /* --------------------------------------------------------------------------------------------------- inspection */
 
 struct store_stats {
