@@ -116,6 +116,8 @@ int hlc_calibrate(struct hlc *clock, uint64_t deadline_ns);
 /* Asks those that are due, or only the local ones, and lets physical time follow what they agree on. Returns the
  * CLOCK_BOOTTIME at which the next is due. */
 uint64_t hlc_poll(struct hlc *clock, bool local_only);
+/* Changes the two while it runs; 0: as it is. */
+void hlc_set(struct hlc *clock, uint64_t max_offset_ns, uint32_t drift_ppm);
 /* Follows the wall clock as it is. */
 void hlc_reset(struct hlc *clock);
 

@@ -9,6 +9,7 @@ struct hlc {
     uint64_t node;
     struct wall wall;
     struct hlc_options options;
+    _Atomic uint64_t max_offset_ns;  /* of options, or as hlc_set() changed it */
     _Atomic uint64_t remote_told_ns; /* when a refused stamp was reported last, CLOCK_MONOTONIC */
 
     struct sources sources;

@@ -151,7 +151,7 @@ int hlc_update(struct hlc *clock, const struct spool_id *remote)
 {
     if (!id_is_valid(remote))
         return err_set(SPOOL_EID, "the remote stamp is not a UUIDv7");
-    uint64_t now = hlc_physical_now(clock), max = clock->options.max_offset_ns;
+    uint64_t now = hlc_physical_now(clock), max = atomic_load_explicit(&clock->max_offset_ns, memory_order_relaxed);
     struct hlc_stamp stamp = id_stamp(remote);
     if (stamp.ticks > ticks_from_ns(saturating_add(now, max)) || stamp.ticks >= LAST_TICKS)
         return refuse(clock, remote, now, max);
@@ -198,6 +198,7 @@ static struct hlc_options with_defaults(const struct hlc_options *options)
 static void begin(struct hlc *clock, const struct hlc_options *options)
 {
     clock->options = with_defaults(options);
+    atomic_init(&clock->max_offset_ns, clock->options.max_offset_ns);
     clock->wall.physical = clock->options.physical ? clock->options.physical : system_physical;
     clock->wall.see = clock->options.see;
     clock->wall.user = clock->options.physical_user;
@@ -208,6 +209,16 @@ static void begin(struct hlc *clock, const struct hlc_options *options)
             clock, HLC_UNSET, 0, NULL,
             "the wall clock was never set (it is before 2026): ids go on after the last one; nothing made before it is "
             "set will expire");
+}
+
+void hlc_set(struct hlc *clock, uint64_t max_offset_ns, uint32_t drift_ppm)
+{
+    if (max_offset_ns)
+        atomic_store_explicit(&clock->max_offset_ns, max_offset_ns, memory_order_relaxed);
+    pthread_mutex_lock(&clock->sources.lock);
+    if (drift_ppm)
+        clock->sources.drift_ppm = drift_ppm;
+    pthread_mutex_unlock(&clock->sources.lock);
 }
 
 int hlc_new(const struct hlc_options *options, struct hlc **ret)

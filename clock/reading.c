@@ -80,7 +80,7 @@ int hlc_read(struct hlc *clock, struct spool_clock_reading *ret)
     if (first.status == second.status && first.earliest_ns < second.earliest_ns)
         second.earliest_ns = first.earliest_ns;
     if (second.status == SPOOL_CLOCK_UNSYNCHRONISED)
-        second.time_ns = hlc_physical_now(clock);
+        second.time_ns = wall_physical_ns(&clock->wall, &after);
     fill(clock, &second, &reading);
     *ret = reading;
     return SPOOL_OK;

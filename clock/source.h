@@ -56,7 +56,7 @@ struct sources {
     struct source *list[SPOOL_CLOCK_SOURCES_MAX]; /* NULL: free. lock */
     struct source *memory;                        /* fixed */
     unsigned memory_voting, memory_agreeing;      /* lock: when it was made */
-    uint32_t drift_ppm;                           /* as given; 0: by `disciplined` */
+    uint32_t drift_ppm;                           /* lock: as given; 0: by `disciplined` */
     bool disciplined;                             /* lock: the kernel's clock is, as of its last answer */
     int32_t tai_offset_s;                         /* lock: likewise */
     uint64_t random;                              /* lock: of the jitter */

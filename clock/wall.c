@@ -162,6 +162,11 @@ uint64_t wall_compare(struct wall *wall, struct wall_change *ret)
     return time_of_last_comparison(wall);
 }
 
+uint64_t wall_physical_ns(const struct wall *wall, const struct hlc_look *look)
+{
+    return look->wall_ns + (uint64_t)correction_of(wall);
+}
+
 uint64_t wall_expiry_ns(struct wall *wall, uint64_t now_ns)
 {
     uint64_t paused_ns = atomic_load_explicit(&wall->paused_ns, memory_order_relaxed);

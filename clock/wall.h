@@ -58,6 +58,9 @@ bool wall_see(const struct wall *wall, struct hlc_look *ret);
 /* Physical time; with a comparison if one is due. */
 uint64_t wall_compare(struct wall *wall, struct wall_change *ret);
 
+/* Physical time when the clocks stand there. */
+uint64_t wall_physical_ns(const struct wall *wall, const struct hlc_look *look);
+
 /* Physical time at which what expires is. */
 uint64_t wall_expiry_ns(struct wall *wall, uint64_t now_ns);
 

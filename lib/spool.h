@@ -816,6 +816,9 @@ struct spool_clock_source_info {
 /* Calls `each` for every source until it returns non-zero, which is then returned. Strings are valid in the callback. */
 int spool_clock_source_each(struct spool *spool, int (*each)(void *user, const struct spool_clock_source_info *info),
                             void *user);
+/* All of that, and clock_max_offset_ms and clock_drift_ppm, by the "clock" section of a configuration as text: see
+ * spool.json(5). A server that is there already is changed. What comes before an error counts. SPOOL_ECONFIG, SPOOL_EJSON. */
+int spool_clock_configure(struct spool *spool, const char *json);
 /* Asks every source now and waits for their answers. SPOOL_ETIMEOUT; otherwise SPOOL_OK, whatever they said. */
 int spool_clock_calibrate(struct spool *spool, uint32_t timeout_ms);
 /* Follows the wall clock as it is from now on, in every process of the spool: an operator's word after a jump. */
