@@ -90,7 +90,7 @@ PACKAGES := gcc make pkg-config liblmdb-dev libjansson-dev libzstd-dev
 # Servers and clients that the tests of sinks talk to.
 SERVER_PACKAGES := nginx-light openssl zstd
 SERVER_PACKAGES += sqlite3
-CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin \
+CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin chrony \
                   $(sort $(foreach kind,$(PLUGIN_ALL),$(PLUGIN_DEB_$(kind)))) $(SERVER_PACKAGES)
 .PHONY: deps deps-quick
 deps: ## install missing packages with apt (asks sudo when not root)
@@ -217,9 +217,35 @@ CHECK_SCRIPTS := $(wildcard tests/lab/*/check.* tests/models/check.sh) $(sort $(
                      tests/crash/*.py tests/docs/*.sh tests/docs/*.py tests/build/*.sh \
                      tests/sinks/*.sh tests/sinks/*.py)) bench/guard/guard.py
 # ThreadSanitizer for what has threads; valgrind for what has neither many threads nor many processes.
-TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%,clock sync lock wake journal journal_flush log log_peers state state_ack \
-                     store store_lost store_remains delivery delivery_retry delivery_stop delivery_checkpoint \
-                     delivery_refused sink_file public public_peers config plugin filter delivery_outage)
+TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%, \
+                     clock \
+                     clock_sntp \
+                     clock_sources \
+                     config \
+                     delivery \
+                     delivery_checkpoint \
+                     delivery_outage \
+                     delivery_refused \
+                     delivery_retry \
+                     delivery_stop \
+                     filter \
+                     journal \
+                     journal_flush \
+                     lock \
+                     log \
+                     log_peers \
+                     plugin \
+                     public \
+                     public_peers \
+                     sink_file \
+                     state \
+                     state_ack \
+                     store \
+                     store_lost \
+                     store_remains \
+                     sync \
+                     wake \
+                     )
 ASAN_UNIT     := $(UNIT:$(BUILD)/%=build/asan/%)
 check: ## all tests (installs what they need); ends with "N passed, 0 failed"
 	@tests/tools/install-packages $(CHECK_PACKAGES)

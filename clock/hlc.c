@@ -8,19 +8,14 @@
  * room for both parts in one word. A physical time beyond LAST_TICKS is taken as LAST_TICKS.
  * - 8 bits of counter, of the 14 that an id has: 256 stamps a tick, that is one a nanosecond, which no processor makes.
  * So while the wall clock stands still or is set back, the clock goes on by counting, more slowly than time itself.
- * - A stamp from elsewhere with a larger counter counts as the beginning of the next tick, at most 244 ns later.
- *
- * Jumps of the wall clock are found by comparing it with CLOCK_BOOTTIME (which, other than CLOCK_MONOTONIC, goes on
- * while the machine is suspended, so that waking up is no jump). That costs a second clock and is done only when the
- * wall clock has moved by CHECK_NS or backwards since the last comparison. Slewing (adjtime) moves both clocks and is
- * no jump. */
-#include "clock.h"
+ * - A stamp from elsewhere with a larger counter counts as the beginning of the next tick, at most 244 ns later. */
+#include "clock_inside.h"
 
 #include <errno.h>
-#include <stdatomic.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "../lib/base/error.h"
 #include "../lib/base/sync.h"
@@ -30,21 +25,9 @@ enum { COUNTER_BITS = 8, COUNTER_MAX = (1 << COUNTER_BITS) - 1 };
 /* Leaves a year of ticks to count on from the last physical time. */
 #define LAST_TICKS ((1ull << (64 - COUNTER_BITS)) - (1ull << 47))
 
-#define NS_PER_S 1000000000ull
-#define CHECK_NS (16 * NS_PER_MS)
-#define READ_TOGETHER_NS NS_PER_MS
 #define MAX_OFFSET_DEFAULT (500 * NS_PER_MS)
-#define JUMP_MIN_DEFAULT NS_PER_S
-
-struct hlc {
-    _Atomic uint64_t last; /* ticks << COUNTER_BITS | counter */
-    uint64_t node;
-    struct hlc_options options;
-
-    _Atomic uint64_t checked_wall_ns; /* written by the holder of `checking`, read by all */
-    atomic_flag checking;             /* a try-lock: whoever finds it taken leaves the comparison to its holder */
-    uint64_t checked_boot_ns;         /* lock: checking */
-};
+#define JUMP_MIN_DEFAULT (500 * NS_PER_MS)
+#define TELL_AGAIN_NS (1000 * NS_PER_MS)
 
 /* ------------------------------------------------------------------------------------------------------- physical */
 
@@ -54,60 +37,51 @@ static uint64_t system_physical(void *user)
     return real_ns();
 }
 
-static uint64_t physical_ns(const struct hlc *clock)
+void hlc_tell(struct hlc *clock, enum hlc_event_kind kind, int64_t ns, const struct spool_id *remote,
+              const char *format, ...)
 {
-    return clock->options.physical(clock->options.physical_user);
-}
-
-static uint64_t boot_ns(void)
-{
-    struct timespec now = {0};
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
-/* Reads both clocks at one moment: an interruption in between would look like a jump. False if there always was one. */
-static bool read_together(const struct hlc *clock, uint64_t *ret_wall, uint64_t *ret_boot)
-{
-    for (int attempt = 0; attempt < 3; attempt++) {
-        uint64_t before = boot_ns(), wall = physical_ns(clock);
-        if (boot_ns() - before > READ_TOGETHER_NS)
-            continue;
-        *ret_wall = wall;
-        *ret_boot = before;
-        return true;
-    }
-    return false;
-}
-
-/* How far the wall clock moved against the other since the last comparison; 0 if less than a jump. */
-static int64_t compare_clocks(struct hlc *clock)
-{
-    uint64_t wall, boot;
-    if (!read_together(clock, &wall, &boot))
-        return 0;
-    uint64_t old_wall = atomic_load_explicit(&clock->checked_wall_ns, memory_order_relaxed);
-    int64_t jump = (int64_t)((wall - old_wall) - (boot - clock->checked_boot_ns));
-    clock->checked_boot_ns = boot;
-    atomic_store_explicit(&clock->checked_wall_ns, wall, memory_order_relaxed);
-    uint64_t size = jump < 0 ? 0 - (uint64_t)jump : (uint64_t)jump;
-    return size >= clock->options.jump_min_ns ? jump : 0;
-}
-
-static __attribute__((noinline)) void check_jump(struct hlc *clock)
-{
-    if (atomic_flag_test_and_set_explicit(&clock->checking, memory_order_acquire))
+    char text[256];
+    va_list args;
+    if (!clock->options.on_event)
         return;
-    int64_t jump = compare_clocks(clock);
-    atomic_flag_clear_explicit(&clock->checking, memory_order_release);
-    if (jump && clock->options.on_jump)
-        clock->options.on_jump(clock->options.jump_user, jump);
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    const struct hlc_event event = {kind, ns, remote, text};
+    clock->options.on_event(clock->options.event_user, &event);
 }
 
-/* Unsigned: a wall clock that went back is far ahead, too. */
-static bool check_is_due(const struct hlc *clock, uint64_t wall_ns)
+static void tell_change(struct hlc *clock, const struct wall_change *change)
 {
-    return wall_ns - atomic_load_explicit(&clock->checked_wall_ns, memory_order_relaxed) > CHECK_NS;
+    double jump_s = (double)change->jump_ns / 1e9;
+    if (change->is_leap)
+        hlc_tell(clock, HLC_LEAP, change->jump_ns, NULL, "a leap second: the wall clock moved by %+.3f s", jump_s);
+    else if (change->jump_ns > 0)
+        hlc_tell(clock, HLC_JUMP, change->jump_ns, NULL,
+                 "the wall clock jumped by %+.3f s; ids go on increasing, by the monotonic clock, and nothing expires, "
+                 "until "
+                 "sources of time agree or spool clock reset",
+                 jump_s);
+    else if (change->jump_ns < 0)
+        hlc_tell(clock, HLC_JUMP, change->jump_ns, NULL, "the wall clock jumped by %+.3f s; ids go on increasing",
+                 jump_s);
+    if (change->suspended_ns)
+        hlc_tell(clock, HLC_SUSPEND, (int64_t)change->suspended_ns, NULL, "the machine was suspended for %.3f s",
+                 (double)change->suspended_ns / 1e9);
+}
+
+__attribute__((noinline)) uint64_t hlc_compare(struct hlc *clock)
+{
+    struct wall_change change;
+    uint64_t now_ns = wall_compare(&clock->wall, &change);
+    tell_change(clock, &change);
+    return now_ns;
+}
+
+uint64_t hlc_physical_now(struct hlc *clock)
+{
+    uint64_t now_ns;
+    return wall_now(&clock->wall, &now_ns) ? now_ns : hlc_compare(clock);
 }
 
 /* --------------------------------------------------------------------------------------------------------- stamps */
@@ -137,15 +111,13 @@ static void raise_to(struct hlc *clock, uint64_t word)
 
 void hlc_now(struct hlc *clock, struct spool_id *ret_id)
 {
-    uint64_t wall_ns = physical_ns(clock), now = word_at_ns(wall_ns), next;
+    uint64_t now = word_at_ns(hlc_physical_now(clock)), next;
     uint64_t last = atomic_load_explicit(&clock->last, memory_order_relaxed);
     do
         next = now > last ? now : last + 1;
     while (
         !atomic_compare_exchange_weak_explicit(&clock->last, &last, next, memory_order_acq_rel, memory_order_relaxed));
     id_make((struct hlc_stamp){next >> COUNTER_BITS, next & COUNTER_MAX}, clock->node, ret_id);
-    if (check_is_due(clock, wall_ns))
-        check_jump(clock);
 }
 
 void hlc_raise(struct hlc *clock, const struct spool_id *id)
@@ -155,26 +127,47 @@ void hlc_raise(struct hlc *clock, const struct spool_id *id)
         raise_to(clock, word_of_stamp(stamp));
 }
 
+/* Told at most once a second: whoever sends bad stamps sends many. */
+static bool may_tell_again(struct hlc *clock)
+{
+    uint64_t now = mono_ns(), told = atomic_load_explicit(&clock->remote_told_ns, memory_order_relaxed);
+    return (!told || now - told >= TELL_AGAIN_NS) &&
+           atomic_compare_exchange_strong_explicit(&clock->remote_told_ns, &told, now, memory_order_relaxed,
+                                                   memory_order_relaxed);
+}
+
+static int refuse(struct hlc *clock, const struct spool_id *remote, uint64_t now_ns, uint64_t max_ns)
+{
+    uint64_t ahead_ns = ticks_to_ns(id_stamp(remote).ticks) - now_ns;
+    double ahead_ms = (double)ahead_ns / (double)NS_PER_MS, max_ms = (double)max_ns / (double)NS_PER_MS;
+    if (may_tell_again(clock))
+        hlc_tell(clock, HLC_REMOTE, ahead_ns < INT64_MAX ? (int64_t)ahead_ns : INT64_MAX, remote,
+                 "a stamp from elsewhere is %.3f ms ahead of our clock and was refused", ahead_ms);
+    return err_set(SPOOL_EINVAL, "the remote stamp is %.3f ms ahead of our clock, %.3f are allowed: check both clocks",
+                   ahead_ms, max_ms);
+}
+
 int hlc_update(struct hlc *clock, const struct spool_id *remote)
 {
     if (!id_is_valid(remote))
         return err_set(SPOOL_EID, "the remote stamp is not a UUIDv7");
-    uint64_t now = physical_ns(clock), max = clock->options.max_offset_ns,
-             limit = now + max < now ? UINT64_MAX : now + max;
+    uint64_t now = hlc_physical_now(clock), max = atomic_load_explicit(&clock->max_offset_ns, memory_order_relaxed);
     struct hlc_stamp stamp = id_stamp(remote);
-    if (stamp.ticks > ticks_from_ns(limit) || stamp.ticks >= LAST_TICKS) {
-        double ahead_ms = (double)(ticks_to_ns(stamp.ticks) - now) / (double)NS_PER_MS;
-        return err_set(SPOOL_EINVAL,
-                       "the remote stamp is %.3f ms ahead of our clock, %.3f are allowed: check both clocks", ahead_ms,
-                       (double)max / (double)NS_PER_MS);
-    }
+    if (stamp.ticks > ticks_from_ns(saturating_add(now, max)) || stamp.ticks >= LAST_TICKS)
+        return refuse(clock, remote, now, max);
     raise_to(clock, word_of_stamp(stamp));
     return SPOOL_OK;
 }
 
 uint64_t hlc_physical_ns(struct hlc *clock)
 {
-    return physical_ns(clock);
+    return hlc_physical_now(clock);
+}
+
+uint64_t hlc_expiry_ns(struct hlc *clock)
+{
+    uint64_t now_ns = hlc_physical_now(clock);
+    return wall_expiry_ns(&clock->wall, now_ns);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- life */
@@ -195,8 +188,6 @@ static int random_node(uint64_t *ret)
 static struct hlc_options with_defaults(const struct hlc_options *options)
 {
     struct hlc_options o = options ? *options : (struct hlc_options){0};
-    if (!o.physical)
-        o.physical = system_physical;
     if (!o.max_offset_ns)
         o.max_offset_ns = MAX_OFFSET_DEFAULT;
     if (!o.jump_min_ns)
@@ -204,25 +195,70 @@ static struct hlc_options with_defaults(const struct hlc_options *options)
     return o;
 }
 
+static void begin(struct hlc *clock, const struct hlc_options *options)
+{
+    clock->options = with_defaults(options);
+    atomic_init(&clock->max_offset_ns, clock->options.max_offset_ns);
+    clock->wall.physical = clock->options.physical ? clock->options.physical : system_physical;
+    clock->wall.see = clock->options.see;
+    clock->wall.user = clock->options.physical_user;
+    clock->wall.jump_min_ns = clock->options.jump_min_ns;
+    wall_init(&clock->wall);
+    if (clock->wall.unset)
+        hlc_tell(
+            clock, HLC_UNSET, 0, NULL,
+            "the wall clock was never set (it is before 2026): ids go on after the last one; nothing made before it is "
+            "set will expire");
+}
+
+void hlc_set(struct hlc *clock, uint64_t max_offset_ns, uint32_t drift_ppm)
+{
+    if (max_offset_ns)
+        atomic_store_explicit(&clock->max_offset_ns, max_offset_ns, memory_order_relaxed);
+    pthread_mutex_lock(&clock->sources.lock);
+    if (drift_ppm)
+        clock->sources.drift_ppm = drift_ppm;
+    pthread_mutex_unlock(&clock->sources.lock);
+}
+
 int hlc_new(const struct hlc_options *options, struct hlc **ret)
 {
     struct hlc *clock = calloc(1, sizeof *clock);
     if (!clock)
         return err_set(ENOMEM, "out of memory: cannot make a clock");
-    clock->options = with_defaults(options);
-    atomic_flag_clear(&clock->checking);
-    int rc = random_node(&clock->node);
-    if (rc) {
+    int code = random_node(&clock->node);
+    if (!code)
+        code = sources_init(&clock->sources, options ? options->drift_ppm : 0);
+    if (code) {
         free(clock);
-        return rc;
+        return code;
     }
-    clock->checked_boot_ns = boot_ns();
-    atomic_init(&clock->checked_wall_ns, physical_ns(clock));
+    begin(clock, options);
+    code = local_sources_add(clock);
+    if (code) {
+        hlc_destroy(clock);
+        return code;
+    }
     *ret = clock;
-    return 0;
+    return SPOOL_OK;
+}
+
+void hlc_destroy(struct hlc *clock)
+{
+    sources_free(&clock->sources);
+    free(clock);
 }
 
 void hlc_free(struct hlc *clock)
 {
+    if (clock && calibrate_stop(clock))
+        hlc_destroy(clock);
+}
+
+void hlc_abandon(struct hlc *clock)
+{
+    if (!clock)
+        return;
+    sources_abandon(&clock->sources);
     free(clock);
 }

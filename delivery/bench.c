@@ -64,7 +64,7 @@ static void load_item(struct bench *bench, enum spool_order order, uint64_t now_
     }
     uint64_t ttl_ns = 0;
     if (view->event.ttl_ms > 0 && !__builtin_mul_overflow(view->event.ttl_ms, NS_PER_MS, &ttl_ns) &&
-        now_ns > spool_id_time_ns(&view->id) && now_ns - spool_id_time_ns(&view->id) > ttl_ns)
+        hlc_age_ns(now_ns, spool_id_time_ns(&view->id)) > ttl_ns)
         item->verdict = VERDICT_EXPIRED;
 }
 

@@ -35,7 +35,7 @@ static void decide_retry(const struct sink *sink, struct bench *bench, struct be
 {
     uint32_t attempts = (item->row ? item->row->attempts : 0) + 1;
     uint64_t born_ns = spool_id_time_ns(&bench->views[item - bench->items].id);
-    uint64_t age_ms = now_ns > born_ns ? (now_ns - born_ns) / NS_PER_MS : 0;
+    uint64_t age_ms = hlc_age_ns(now_ns, born_ns) / NS_PER_MS;
     char limit[96];
     if (sink->options.max_attempts > 0 && attempts >= sink->options.max_attempts) {
         snprintf(limit, sizeof limit, "failed %u times (max_attempts)", attempts);

@@ -253,7 +253,7 @@ static bool load(struct job *job)
     struct delivery *d = job->d;
     pthread_mutex_unlock(&d->lock);
     job->bench->filter = job->sink->filter;
-    int code = bench_load(job->bench, job->batch, job->sink->options.order, hlc_physical_ns(d->clock));
+    int code = bench_load(job->bench, job->batch, job->sink->options.order, hlc_expiry_ns(d->clock));
     pthread_mutex_lock(&d->lock);
     if (code == SPOOL_OK)
         return true;
@@ -268,7 +268,7 @@ static void settle(struct job *job, int code, const char *reason)
     struct sink *sink = job->sink;
     pthread_mutex_unlock(&d->lock);
     uint64_t now_ns = hlc_physical_ns(d->clock);
-    judge_decide(sink, job->bench, now_ns);
+    judge_decide(sink, job->bench, hlc_expiry_ns(d->clock));
     judge_tell(d, sink, job->bench);
     pthread_mutex_lock(&d->lock);
     judge_apply(job->d, sink, job->batch, job->bench, now_ns);

@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "base/json_tree.h"
 #include "base/units.h"
+#include "clock_config.h"
 #include "handle.h"
 
 enum key_type { KEY_BYTES64, KEY_BYTES32, KEY_MS64, KEY_MS32, KEY_COUNT32, KEY_MODE };
@@ -315,8 +316,8 @@ static int check_sections(json_t *root)
     if (!json_is_object(root))
         return err_set(SPOOL_ECONFIG, "an object with \"spool\" and \"sinks\" is expected");
     json_object_foreach(root, name, value) {
-        if (strcmp(name, "spool") != 0 && strcmp(name, "sinks") != 0)
-            return err_set(SPOOL_ECONFIG, "\"%s\": unknown key; known are \"spool\" and \"sinks\"", name);
+        if (strcmp(name, "spool") != 0 && strcmp(name, "sinks") != 0 && strcmp(name, "clock") != 0)
+            return err_set(SPOOL_ECONFIG, "\"%s\": unknown key; known are \"spool\", \"sinks\" and \"clock\"", name);
     }
     return SPOOL_OK;
 }
@@ -331,6 +332,8 @@ static int open_from(json_t *root, struct spool **ret_spool)
         code = read_spool(json_object_get(root, "spool"), &options, &dir);
     if (!code)
         code = spool_open(dir, &options, &spool);
+    if (!code)
+        code = clock_config_apply(json_object_get(root, "clock"), spool);
     if (!code)
         code = add_sinks(spool, json_object_get(root, "sinks"));
     if (code) {

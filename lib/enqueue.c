@@ -69,28 +69,3 @@ int spool_flush(struct spool *spool, uint32_t timeout_ms)
     int code = handle_check(spool);
     return code ? code : store_flush(spool->store, deadline_in_ms(timeout_ms));
 }
-
-/* --------------------------------------------------------------------------------------------------------- clock */
-
-int spool_clock_now(struct spool *spool, struct spool_id *ret_stamp)
-{
-    struct spool_id stamp;
-    int code = handle_check(spool);
-    if (!code && !ret_stamp)
-        code = err_set(SPOOL_EINVAL, "ret_stamp is NULL");
-    if (code)
-        return code;
-    hlc_now(spool->clock, &stamp);
-    code = store_clock_lease(spool->store, &stamp);
-    if (!code)
-        *ret_stamp = stamp;
-    return code;
-}
-
-int spool_clock_update(struct spool *spool, const struct spool_id *remote)
-{
-    int code = handle_check(spool);
-    if (!code && !remote)
-        code = err_set(SPOOL_EINVAL, "the remote stamp is NULL");
-    return code ? code : hlc_update(spool->clock, remote);
-}

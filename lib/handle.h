@@ -36,6 +36,8 @@ struct spool {
 /* SPOOL_EINVAL for NULL, SPOOL_EFORKED in a forked child. Every public call on a handle begins with it. */
 int handle_check(const struct spool *spool);
 
+enum { CLOCK_DRIFT_PPM_MAX = 100000 };
+
 /* options.c: checks and fills in the defaults. `options` may be NULL. */
 int handle_options(const struct spool_options *options, struct spool_options *ret);
 void handle_store_options(const struct spool_options *options, struct store_options *ret);

@@ -91,13 +91,17 @@ static void on_change(void *user)
         delivery_wake(delivery);
 }
 
-static void on_clock_jump(void *user, int64_t jump_ns)
+static void on_clock_event(void *user, const struct hlc_event *event)
 {
+    static const enum spool_notice_kind kinds[] = {
+        [HLC_JUMP] = SPOOL_NOTICE_CLOCK_JUMP,       [HLC_LEAP] = SPOOL_NOTICE_CLOCK_JUMP,
+        [HLC_UNSET] = SPOOL_NOTICE_CLOCK_JUMP,      [HLC_SUSPEND] = SPOOL_NOTICE_CLOCK_SUSPEND,
+        [HLC_STATUS] = SPOOL_NOTICE_CLOCK_STATUS,   [HLC_REMOTE] = SPOOL_NOTICE_CLOCK_REMOTE,
+    };
     struct spool *spool = user;
     struct store_options options;
     handle_store_options(&spool->options, &options);
-    notify(&options.reporter, SPOOL_NOTICE_CLOCK_JUMP, NULL, NULL, 0, "the wall clock jumped by %+.3f s; ids go on increasing",
-           (double)jump_ns / 1e9);
+    notify(&options.reporter, kinds[event->kind], NULL, event->remote, 0, "%s", event->text);
 }
 
 static int make_clock(struct spool *spool)
@@ -105,8 +109,11 @@ static int make_clock(struct spool *spool)
     const struct hlc_options options = {
         .physical = spool->options.clock_ns,
         .physical_user = spool->options.clock_user,
-        .on_jump = on_clock_jump,
-        .jump_user = spool,
+        .on_event = on_clock_event,
+        .event_user = spool,
+        .max_offset_ns = spool->options.clock_max_offset_ms * NS_PER_MS,
+        .drift_ppm = spool->options.clock_drift_ppm,
+        .no_thread = (spool->options.flags & SPOOL_READ_ONLY) != 0,
     };
     return hlc_new(&options, &spool->clock);
 }
@@ -241,7 +248,7 @@ static void free_abandoned(struct spool *spool)
 {
     delivery_abandon(atomic_load(&spool->delivery));
     store_abandon(spool->store);
-    hlc_free(spool->clock);
+    hlc_abandon(spool->clock);
     free(spool->dir);
     free(spool);
 }

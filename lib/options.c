@@ -69,6 +69,8 @@ static int check_numbers(const struct spool_options *o)
         code = check_range("segment_bytes", o->segment_bytes, MIB(1), GIB(4));
     if (!code)
         code = check_range("workers", o->workers, 1, 64);
+    if (!code)
+        code = check_range("clock_drift_ppm", o->clock_drift_ppm, 1, CLOCK_DRIFT_PPM_MAX);
     if (!code && o->max_bytes && o->segment_bytes > o->max_bytes / 2)
         code = err_set(SPOOL_EOPTION, "segment_bytes (%llu) may be at most half of max_bytes (%llu), or nothing could be deleted",
                        (unsigned long long)o->segment_bytes, (unsigned long long)o->max_bytes);

@@ -220,13 +220,16 @@ enum spool_notice_kind {
     SPOOL_NOTICE_DISK_FULL,        /* the disk refuses writes; acknowledged events wait in the journal */
     SPOOL_NOTICE_DISK_OK,          /* … and accepts them again */
     SPOOL_NOTICE_RECOVERED,        /* the journal of a dead process was applied: count */
-    SPOOL_NOTICE_CLOCK_JUMP,       /* the wall clock jumped: reason */
+    SPOOL_NOTICE_CLOCK_JUMP,       /* the wall clock jumped, was never set, or a leap second passed: reason */
     SPOOL_NOTICE_SINK_HUNG,        /* a sink did not return in time: sink, reason */
     SPOOL_NOTICE_COMMIT_FAILED,    /* commits fail, but not for a full disk; events wait in the journal: reason */
     SPOOL_NOTICE_COMMIT_OK,        /* … and are committed again */
     SPOOL_NOTICE_SINK_FILE,        /* a file that a sink had written to was replaced or cut: sink, reason */
     SPOOL_NOTICE_SINK_PAUSED,      /* a sink says that only an operator can mend it, and was paused: sink, reason */
     SPOOL_NOTICE_BREAKER,          /* a sink's circuit breaker changed: sink, reason ("open: …", "half-open: …", "closed: …") */
+    SPOOL_NOTICE_CLOCK_SUSPEND,    /* the machine was suspended: reason */
+    SPOOL_NOTICE_CLOCK_STATUS,     /* sources agree, contradict each other, or are gone: reason */
+    SPOOL_NOTICE_CLOCK_REMOTE,     /* a stamp from elsewhere is too far ahead and was refused: id, reason */
 };
 struct spool_notice {
     size_t size;
@@ -268,6 +271,8 @@ struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max
     /* Callbacks run on any thread, several at once, without a lock of ours; they must not call into the library. */
     void (*log)(void *user, enum spool_log_level level, const char *message); void *log_user;
     void (*on_notice)(void *user, const struct spool_notice *notice); void *notice_user;
+    uint32_t clock_max_offset_ms;  /* a stamp from elsewhere may be that far ahead of our clock; default 500 */
+    uint32_t clock_drift_ppm;      /* of this machine's oscillator at most; default 50, and 500 while nobody disciplines it */
 };
 #define SPOOL_OPTIONS(...) ((struct spool_options){.size = sizeof(struct spool_options), __VA_ARGS__})
 
@@ -751,9 +756,140 @@ int spool_find(struct spool *spool, const struct spool_id *id, struct spool_even
 
 /* The next stamp of the hybrid logical clock: later than every id seen or made by this process. */
 int spool_clock_now(struct spool *spool, struct spool_id *ret_stamp);
-/* Merges a stamp that came with a message, so that what follows is later than it. SPOOL_EINVAL and no change if it is more
- * than 500 ms ahead of our wall clock. */
+/* Merges a stamp that came with a message, so that what follows is later than it. SPOOL_EINVAL, no change and
+ * SPOOL_NOTICE_CLOCK_REMOTE if it is more than clock_max_offset_ms ahead of our clock: keep the event and its stamp. */
 int spool_clock_update(struct spool *spool, const struct spool_id *remote);
+
+/* How far the time can be trusted. */
+enum spool_clock_status {
+    SPOOL_CLOCK_UNSYNCHRONISED = 0, /* nobody vouches for the wall clock: the error is SPOOL_CLOCK_UNKNOWN */
+    SPOOL_CLOCK_DEGRADED,          /* sources contradict each other: the lowest error is taken, on nobody's word */
+    SPOOL_CLOCK_HOLDOVER,          /* no source answers: extrapolated from the last agreement, the error grows */
+    SPOOL_CLOCK_SYNCHRONISED,      /* a strict majority of the sources agrees */
+};
+const char *spool_clock_status_name(enum spool_clock_status status); /* "synchronised" … */
+#define SPOOL_CLOCK_UNKNOWN UINT64_MAX
+
+#define SPOOL_CLOCK_PAUSED      (1u << 0) /* the wall clock jumped forward: not followed, nothing expires, until sources agree */
+#define SPOOL_CLOCK_UNSET       (1u << 1) /* the wall clock is before 2026: it was never set */
+#define SPOOL_CLOCK_LEAP_INSERT (1u << 2) /* the UTC day ends with a second more … */
+#define SPOOL_CLOCK_LEAP_DELETE (1u << 3) /* … or less */
+
+/* A stamp, and what is known of the true time (UTC, ns since 1970) at the moment it was made. While a strict majority of
+ * the sources is honest the true time lies within [earliest_ns, latest_ns]; confidence is nothing but
+ *     agreeing / (voting + 1) * 500 ms / (500 ms + error_ns),    and 0 when SPOOL_CLOCK_UNSYNCHRONISED,
+ * with the numbers of independent sources; of one source that contradicts all others agreeing is 1. */
+struct spool_clock_reading {
+    size_t size;                   /* set before the call: SPOOL_CLOCK_READING() */
+    struct spool_id stamp;
+    enum spool_clock_status status;
+    uint32_t flags;                /* SPOOL_CLOCK_PAUSED … */
+    uint64_t time_ns;              /* the best estimate */
+    uint64_t earliest_ns, latest_ns; /* 0 and UINT64_MAX when nothing is known */
+    uint64_t error_ns;             /* the larger distance of the two from time_ns, or SPOOL_CLOCK_UNKNOWN */
+    double confidence;             /* 0 to 1 */
+    uint32_t voting, agreeing;     /* independent sources that answered, and those that the interval agrees with */
+    int64_t wall_offset_ns;        /* time_ns minus the wall clock */
+    int32_t tai_offset_s;          /* TAI minus UTC as the kernel knows it; 0: it does not */
+};
+#define SPOOL_CLOCK_READING() ((struct spool_clock_reading){.size = sizeof(struct spool_clock_reading)})
+/* A few microseconds; no network. Any thread. */
+int spool_clock_read(struct spool *spool, struct spool_clock_reading *ret_reading);
+
+/* The order of two moments by their intervals, also on different machines: BEFORE when a was certainly over before b. */
+enum spool_clock_order { SPOOL_CLOCK_BEFORE = -1, SPOOL_CLOCK_OVERLAPPING = 0, SPOOL_CLOCK_AFTER = 1 };
+enum spool_clock_order spool_clock_compare(const struct spool_clock_reading *a, const struct spool_clock_reading *b);
+
+/* What a source answers: at the moment CLOCK_BOOTTIME was boot_ns the time was unix_ns, wrong by error_ns at most. */
+struct spool_clock_sample {
+    size_t size;                   /* set by the library before the call */
+    uint64_t unix_ns;              /* UTC, since 1970 */
+    uint64_t error_ns;             /* or SPOOL_CLOCK_UNKNOWN: the source vouches for nothing */
+    uint64_t boot_ns;              /* 0: at some moment of the call, whose length is added to the error */
+    uint64_t root;                 /* where it has its time from: sources with the same root count once; 0: from itself */
+    int32_t leap;                  /* 1: the UTC day ends with a leap second, -1: with a second less, 0: neither */
+    uint32_t stratum;              /* 0: has no meaning */
+    uint64_t retry_after_ms;       /* on failure: not before; 0: by backoff */
+};
+
+#define SPOOL_CLOCK_SOURCE_ABI 1
+/* A source of time. ABI 1, append only. Hooks of one state never run at the same time, except cancel; no lock is held.
+ *   open    makes the state; may be NULL: the state is `user`.
+ *   read    fills in the sample within timeout_ms, or soon after cancel. 0; SPOOL_EUNAVAILABLE or any other code: no
+ *           answer, tried again with backoff; SPOOL_EREJECTED: do not ask again. Message: spool_sink_error(). Required.
+ *   cancel  any thread, at any time between open and close: makes a running read return soon. May be NULL.
+ *   close   frees the state. May be NULL. */
+struct spool_clock_source {
+    uint32_t abi;                  /* SPOOL_CLOCK_SOURCE_ABI */
+    size_t size;                   /* sizeof(struct spool_clock_source) */
+    const char *kind;              /* "sntp" */
+    int (*open)(void **ret_state, void *user);
+    int (*read)(void *state, uint32_t timeout_ms, struct spool_clock_sample *ret_sample);
+    void (*cancel)(void *state);
+    void (*close)(void *state);
+};
+struct spool_clock_source_options { /* zero means the default; SPOOL_CLOCK_SOURCE_OPTIONS() fills size */
+    size_t size;
+    void *user;
+    uint32_t preference;           /* of those that agree the one with the highest is chosen, then the least error; default 0 */
+    uint32_t poll_interval_ms;     /* default 64,000 with a jitter of an eighth; "sntp": at least 16,000; local: 1,000 */
+    uint32_t timeout_ms;           /* of one read; default 2,000 */
+    uint32_t assumed_error_ms;     /* of "realtime": taken for its error while nobody knows better; 0: none is assumed */
+    uint32_t flags;                /* SPOOL_CLOCK_SOURCE_LOCAL */
+};
+#define SPOOL_CLOCK_SOURCE_OPTIONS(...)                                                                                \
+    ((struct spool_clock_source_options){.size = sizeof(struct spool_clock_source_options), __VA_ARGS__})
+#define SPOOL_CLOCK_SOURCE_LOCAL (1u << 0) /* read does no I/O: it is asked by whoever wants the time, without a thread */
+#define SPOOL_CLOCK_SOURCES_MAX  32
+
+/* Adds a source under a name ([A-Za-z0-9._:-], 1 to 64 characters). "realtime", "kernel" and "monotonic" are there from
+ * the beginning. The first one that is not local starts the thread that asks them (not with SPOOL_READ_ONLY).
+ * SPOOL_EINVAL, SPOOL_EABI, SPOOL_EEXISTS, SPOOL_EFULL, or what open answers. */
+int spool_clock_source_add(struct spool *spool, const char *name, const struct spool_clock_source *source,
+                           const struct spool_clock_source_options *options);
+/* The same for an SNTP server (RFC 5905, client mode): "192.0.2.1", "time.example.org:123", "[2001:db8::1]:123". */
+int spool_clock_source_add_sntp(struct spool *spool, const char *server, const struct spool_clock_source_options *options);
+/* Changes preference, intervals and assumed error of a source while it runs; asks it again soon, also one that refused. */
+int spool_clock_source_set(struct spool *spool, const char *name, const struct spool_clock_source_options *options);
+/* SPOOL_ENOTFOUND; SPOOL_EINVAL for the three; SPOOL_EBUSY if it is being read and does not heed cancel within a second. */
+int spool_clock_source_remove(struct spool *spool, const char *name);
+
+enum spool_clock_verdict {
+    SPOOL_CLOCK_UNASKED = 0,       /* has not answered yet */
+    SPOOL_CLOCK_UNREACHABLE,       /* does not answer, and what it said last is too old */
+    SPOOL_CLOCK_REFUSED,           /* asked us to go away */
+    SPOOL_CLOCK_UNBOUNDED,         /* answers, and vouches for nothing */
+    SPOOL_CLOCK_FALSETICKER,       /* contradicts the majority */
+    SPOOL_CLOCK_NO_MAJORITY,       /* there is none that it could belong to */
+    SPOOL_CLOCK_AGREES,            /* belongs to the majority */
+    SPOOL_CLOCK_STANDBY,           /* does not vote: used when no other one answers */
+};
+const char *spool_clock_verdict_name(enum spool_clock_verdict verdict); /* "falseticker" … */
+struct spool_clock_source_info {
+    size_t size;
+    const char *name, *kind;
+    enum spool_clock_verdict verdict;
+    uint32_t chosen;               /* 1: the estimate is its */
+    uint32_t answered;             /* 1: offset, error and age mean something */
+    int64_t offset_ns;             /* its time minus the wall clock, now */
+    uint64_t error_ns;             /* now: it has grown since the answer; or SPOOL_CLOCK_UNKNOWN */
+    uint64_t age_ms;               /* of the answer */
+    uint64_t root;
+    uint32_t stratum, preference;
+    uint64_t poll_interval_ms;     /* now, backoff included */
+    uint64_t answers, failures;
+    const char *last_error;        /* "" if none */
+};
+/* Calls `each` for every source until it returns non-zero, which is then returned. Strings are valid in the callback. */
+int spool_clock_source_each(struct spool *spool, int (*each)(void *user, const struct spool_clock_source_info *info),
+                            void *user);
+/* All of that, and clock_max_offset_ms and clock_drift_ppm, by the "clock" section of a configuration as text: see
+ * spool.json(5). A server that is there already is changed. What comes before an error counts. SPOOL_ECONFIG, SPOOL_EJSON. */
+int spool_clock_configure(struct spool *spool, const char *json);
+/* Asks every source now and waits for their answers. SPOOL_ETIMEOUT; otherwise SPOOL_OK, whatever they said. */
+int spool_clock_calibrate(struct spool *spool, uint32_t timeout_ms);
+/* Follows the wall clock as it is from now on, in every process of the spool: an operator's word after a jump. */
+int spool_clock_reset(struct spool *spool);
 
 /* ---------------------------------------------------------------------------------------------------- inspection */
 

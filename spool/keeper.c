@@ -18,8 +18,19 @@ void keeper_measure(struct store *store)
         atomic_store(&store->sink_count, sinks);
 }
 
+/* An operator's word for all processes; and physical time follows what the kernel says of the wall clock. */
+static void keep_time(struct store *store)
+{
+    uint32_t resets = wake_clock_resets(store->wake);
+    if (resets != store->clock_resets)
+        hlc_reset(store->clock);
+    store->clock_resets = resets;
+    hlc_poll(store->clock, true);
+}
+
 static void keep_house(struct store *store)
 {
+    keep_time(store);
     atomic_store(&store->pressure, false);
     pthread_mutex_lock(&store->append_mutex);
     store->want_room = false;
@@ -45,6 +56,7 @@ void *keeper_run(void *arg)
     enum { PRESSURE_MS = 20 };
     struct store *store = arg;
     uint32_t seen = wake_change(store->wake);
+    store->clock_resets = wake_clock_resets(store->wake);
     uint64_t last = mono_ns();
     bool want_room;
     while (!is_stopping(store, &want_room)) {

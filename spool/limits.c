@@ -49,7 +49,7 @@ bool limits_disk_is_full(const struct store *store) { return limits_is_full(stor
 static void oldest_to_keep(struct store *store, struct spool_id *ret)
 {
     memset(ret, 0, sizeof *ret);
-    uint64_t retention_ns = store->options.retention_ms * NS_PER_MS, now = hlc_physical_ns(store->clock);
+    uint64_t retention_ns = store->options.retention_ms * NS_PER_MS, now = hlc_expiry_ns(store->clock);
     if (retention_ns && !limits_are_tight(store))
         id_min_at_ns(now > retention_ns ? now - retention_ns : 0, ret);
 }

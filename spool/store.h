@@ -295,6 +295,9 @@ int store_dead_trim(struct store *store, const char *sink, const struct store_de
  * repeated after a crash. Cheap when promised already. */
 int store_clock_lease(struct store *store, const struct spool_id *stamp);
 
+/* Tells every process of the spool to follow the wall clock as it is: each does so within a second. */
+void store_clock_reset(struct store *store);
+
 /* --------------------------------------------------------------------------------------------------- inspection */
 
 struct store_stats {

@@ -90,6 +90,7 @@ struct store {
 
     pthread_mutex_t clock_mutex;
     struct spool_id clock_lease;   /* clock_mutex: stamps up to here were promised on disk */
+    uint32_t clock_resets;         /* the keeper's: as seen last */
 
     struct spare {               /* keeper only (and open, before it): journals found empty, and when last taken */
         char name[JOURNAL_NAME_SIZE];

@@ -77,6 +77,11 @@ int store_clock_lease(struct store *store, const struct spool_id *stamp)
     return code;
 }
 
+void store_clock_reset(struct store *store)
+{
+    wake_clock_reset(store->wake);
+}
+
 /* ---------------------------------------------------------------------------------------------------- statistics */
 
 static void stats_of_state(struct store_stats *stats, const struct state_stats *state)

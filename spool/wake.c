@@ -170,6 +170,17 @@ void wake_bump(struct wake *wake, bool control)
     futex_bump(&wake->page->change);
 }
 
+uint32_t wake_clock_resets(const struct wake *wake)
+{
+    return atomic_load(&wake->page->clock_resets);
+}
+
+void wake_clock_reset(struct wake *wake)
+{
+    if (wake->writable)
+        futex_bump(&wake->page->clock_resets);
+}
+
 int wake_wait(struct wake *wake, uint32_t seen, uint64_t deadline_ns)
 {
     while (wake_change(wake) == seen) {

@@ -8,6 +8,7 @@ struct wake_page {              /* at offset 0 of the file; its content is only 
     _Atomic uint32_t change;    /* futex: bumped after each commit and change of control */
     _Atomic uint32_t control;   /* bumped (before `change`) when sinks, pauses, retries, dead letters were changed */
     struct lock_hint log, state;
+    _Atomic uint32_t clock_resets; /* bumped by an operator: every process follows the wall clock as it is */
 };
 
 struct wake;
@@ -21,6 +22,8 @@ struct wake_page *wake_page(struct wake *wake); /* for hints; NULL when it must 
 uint32_t wake_change(const struct wake *wake);
 uint32_t wake_control(const struct wake *wake);
 void wake_bump(struct wake *wake, bool control); /* and wakes every waiter */
+uint32_t wake_clock_resets(const struct wake *wake);
+void wake_clock_reset(struct wake *wake);
 /* Returns 0 when `change` differs from `seen`, SPOOL_ETIMEOUT at the deadline. */
 int wake_wait(struct wake *wake, uint32_t seen, uint64_t deadline_ns);
 

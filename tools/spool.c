@@ -21,6 +21,7 @@ static const struct tool_verb *const verbs[] = {
     &put_verb,      &run_verb,      &drain_verb,        &status_verb,      &cat_verb,        &tail_verb,
     &show_verb,     &sinks_verb,    &sink_add_verb,     &sink_remove_verb, &sink_pause_verb, &sink_resume_verb,
     &sink_kinds_verb, &sink_test_verb,
+    &clock_verb,    &clock_reset_verb,
     &dlq_list_verb, &dlq_show_verb, &dlq_stats_verb, &dlq_requeue_verb, &dlq_edit_verb, &dlq_purge_verb,
     &dlq_export_verb, &dlq_import_verb, &verify_verb,     &torture_verb,
     &help_verb,     &version_verb,  &torture_work_verb,
@@ -39,19 +40,23 @@ static bool is_first_word(const struct tool_verb *verb, const char *word)
     return strlen(word) == first_word_size(verb->name) && !strncmp(verb->name, word, strlen(word));
 }
 
-/* The verb that the words begin with; *ret_used tells how many of them it took. */
+/* The verb that the words begin with, of two words if there is one; *ret_used tells how many of them it took. */
 static const struct tool_verb *verb_find(const struct words *words, size_t *ret_used)
 {
+    const struct tool_verb *alone = NULL;
     for (size_t i = 0; i < VERBS; i++) {
         const char *second = strchr(verbs[i]->name, ' ');
         if (!is_first_word(verbs[i], words->items[0]))
             continue;
-        if (second && (words->count < 2 || strcmp(second + 1, words->items[1])))
+        if (!second)
+            alone = verbs[i];
+        if (!second || words->count < 2 || strcmp(second + 1, words->items[1]))
             continue;
-        *ret_used = second ? 2 : 1;
+        *ret_used = 2;
         return verbs[i];
     }
-    return NULL;
+    *ret_used = 1;
+    return alone;
 }
 
 /* Like "sink" and "dlq", which need a second word. */

@@ -121,6 +121,7 @@ extern const struct tool_verb torture_work_verb; /* not listed */
 extern const struct tool_verb status_verb, sinks_verb;
 extern const struct tool_verb sink_add_verb, sink_remove_verb, sink_pause_verb, sink_resume_verb;
 extern const struct tool_verb sink_kinds_verb, sink_test_verb;
+extern const struct tool_verb clock_verb, clock_reset_verb;
 extern const struct tool_verb dlq_list_verb, dlq_show_verb, dlq_stats_verb, dlq_export_verb;
 extern const struct tool_verb dlq_requeue_verb, dlq_edit_verb, dlq_purge_verb, dlq_import_verb;
 

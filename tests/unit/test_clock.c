@@ -208,11 +208,13 @@ struct jumps {
     int64_t last_ns;
 };
 
-static void hear_jump(void *user, int64_t jump_ns)
+static void hear_jump(void *user, const struct hlc_event *event)
 {
     struct jumps *jumps = user;
+    if (event->kind != HLC_JUMP)
+        return;
     jumps->count++;
-    jumps->last_ns = jump_ns;
+    jumps->last_ns = event->ns;
 }
 
 /* The jump heard is the one made, but for the real time that passes meanwhile. */
@@ -229,7 +231,7 @@ START_TEST(test_jumps_are_told_once)
     uint64_t now = START_NS;
     struct jumps jumps = {0};
     struct hlc *clock =
-        fake_clock(&now, (struct hlc_options){.on_jump = hear_jump, .jump_user = &jumps, .jump_min_ns = 60 * SECOND});
+        fake_clock(&now, (struct hlc_options){.on_event = hear_jump, .event_user = &jumps, .jump_min_ns = 60 * SECOND});
     struct spool_id last = next_after(clock, (struct spool_id){{0}});
     now += 3600 * SECOND;
     for (int i = 0; i < 100; i++)
@@ -249,7 +251,7 @@ END_TEST
 START_TEST(test_the_real_clock_does_not_jump)
 {
     struct jumps jumps = {0};
-    struct hlc_options options = {.on_jump = hear_jump, .jump_user = &jumps};
+    struct hlc_options options = {.on_event = hear_jump, .event_user = &jumps};
     struct hlc *clock;
     ck_ok(hlc_new(&options, &clock));
     struct spool_id last = {{0}};

@@ -101,7 +101,7 @@ static void present_attempt(const struct sink_world *sink, const struct event *e
                   event_number(e), o->max_attempts);
 }
 
-static void present_one(struct sink_world *sink, const struct spool_delivery *delivery)
+static void present_one(struct sink_world *sink, int proc, const struct spool_delivery *delivery)
 {
     struct event *e = oracle_event(delivery);
     struct tally *t = tally(sink, e);
@@ -114,7 +114,8 @@ static void present_one(struct sink_world *sink, const struct spool_delivery *de
     if (t->row && t->due_ns > sched_now() + MS && t->failed_jumps == world.jumps)
         violation("backoff", "%s: event %u is presented %llu ms before it is due", sink->name, event_number(e),
                   show((t->due_ns - sched_now()) / MS));
-    if (may_be_expired(e) && wall_is_steady(3600 * SEC) && world_wall_ns() > e->born_ns + e->ttl_ms * MS + 3600 * SEC)
+    uint64_t now = hlc_expiry_ns(world.procs[proc].clock); /* which stands still after a jump forward */
+    if (may_be_expired(e) && wall_is_steady(3600 * SEC) && now > e->born_ns + e->ttl_ms * MS + 3600 * SEC)
         violation("expired", "%s: event %u is presented an hour after its time to live", sink->name, event_number(e));
 }
 
@@ -123,7 +124,7 @@ void oracle_present(struct sink_world *sink, int proc, const struct spool_delive
     present_whole(sink, proc, n, goes_on);
     bool known = sink->registered && sink->disk.generation == sink->loaded_generation[proc];
     for (size_t i = 0; i < n && known; i++)
-        present_one(sink, &batch[i]);
+        present_one(sink, proc, &batch[i]);
 }
 
 /* ---------------------------------------------------------------------------------------------- accepted and heard of
@@ -276,14 +277,16 @@ static uint64_t rows_from_log(const struct store_ack *ack)
     return rows;
 }
 
-static void check_due(const struct sink_world *sink, const struct store_retry *row, struct tally *t)
+/* By the clock of the process, which does not follow the wall clock forward; another one may not know of that, and take
+ * the row for due too early. */
+static void check_due(const struct sink_world *sink, int proc, const struct store_retry *row, struct tally *t)
 {
     const struct spool_sink_options *o = &sink->options;
-    uint64_t now = world_wall_ns();
+    uint64_t now = hlc_physical_ns(world.procs[proc].clock);
     t->due_ns = 0;
     if (row->attempts == 0 || t->failed_jumps != world.jumps)
         return;
-    t->due_ns = row->due_ns > now ? sched_now() + (row->due_ns - now) : 0;
+    t->due_ns = row->due_ns > now && now == world_wall_ns() ? sched_now() + (row->due_ns - now) : 0;
     uint64_t ceiling_ms = backoff_ceiling_ms(row->attempts, o->retry_base_ms, o->retry_cap_ms);
     uint64_t most_ms = ceiling_ms > t->asked_ms ? ceiling_ms : t->asked_ms;
     if (row->due_ns > now + most_ms * MS)
@@ -293,14 +296,14 @@ static void check_due(const struct sink_world *sink, const struct store_retry *r
         violation("backoff", "%s: a row is due long ago", sink->name);
 }
 
-static void check_retry(struct sink_world *sink, const struct store_retry *row)
+static void check_retry(struct sink_world *sink, int proc, const struct store_retry *row)
 {
     const struct event *e = event_at(row->lane, row->seq);
     struct tally *t = tally(sink, e);
     if (row->attempts != t->failures && !t->requeued)
         violation("attempts", "%s: event %u failed %u times, its row says %u", sink->name, event_number(e), t->failures,
                   row->attempts);
-    check_due(sink, row, t);
+    check_due(sink, proc, row, t);
 }
 
 static void check_dead(struct sink_world *sink, const struct store_retry *row)
@@ -325,10 +328,10 @@ static void check_done(struct sink_world *sink, const struct store_row_key *key)
         violation("early", "%s: the row of event %u is deleted before it is delivered", sink->name, event_number(e));
 }
 
-void oracle_ack_before(struct sink_world *sink, const struct store_ack *ack)
+void oracle_ack_before(struct sink_world *sink, int proc, const struct store_ack *ack)
 {
     for (size_t i = 0; i < ack->retry_count; i++)
-        check_retry(sink, &ack->retries[i].row);
+        check_retry(sink, proc, &ack->retries[i].row);
     for (size_t i = 0; i < ack->dead_count; i++)
         check_dead(sink, &ack->dead[i].row);
     for (size_t i = 0; i < ack->done_count; i++)

@@ -351,7 +351,7 @@ int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadlin
           sink->name, (unsigned long long)ack->delivered, (unsigned long long)ack->dropped, ack->retry_count,
           ack->done_count, ack->dead_count, (unsigned long long)ack->cursor[0], (unsigned long long)ack->cursor[1],
           (unsigned long long)ack->cursor[2], (unsigned long long)ack->cursor[3]);
-    oracle_ack_before(sink, &spoilt);
+    oracle_ack_before(sink, store->proc, &spoilt);
     code = disk_ack(sink, &spoilt, between_parts, store);
     oracle_ack_after(sink, &spoilt, code == SPOOL_OK);
     co_sleep(rng_below(&world.fault_rng, MS) + 1);

@@ -239,7 +239,7 @@ void oracle_try(struct sink_world *sink, bool failed);
 void oracle_ask_pause(struct sink_world *sink, int proc);
 void oracle_resumed(struct sink_world *sink);
 void oracle_load(struct sink_world *sink);
-void oracle_ack_before(struct sink_world *sink, const struct store_ack *ack);
+void oracle_ack_before(struct sink_world *sink, int proc, const struct store_ack *ack);
 void oracle_ack_after(struct sink_world *sink, const struct store_ack *ack, bool whole);
 void oracle_finished(struct sink_world *sink, struct event *event);
 struct event *oracle_event(const struct spool_delivery *delivery);
