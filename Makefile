@@ -220,7 +220,7 @@ CHECK_SCRIPTS := $(wildcard tests/lab/*/check.* tests/models/check.sh) $(sort $(
 TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%,clock sync lock wake journal journal_flush log log_peers state state_ack \
                      store store_lost store_remains delivery delivery_retry delivery_stop delivery_checkpoint \
                      delivery_refused sink_file public public_peers config plugin filter delivery_outage)
-TSAN_UNIT     += $(patsubst %,build/tsan/tests/test_%,op_core ops ops_stop public_ops)
+TSAN_UNIT     += $(patsubst %,build/tsan/tests/test_%,op_core ops ops_stop public_ops delivery_order)
 ASAN_UNIT     := $(UNIT:$(BUILD)/%=build/asan/%)
 check: ## all tests (installs what they need); ends with "N passed, 0 failed"
 	@tests/tools/install-packages $(CHECK_PACKAGES)
