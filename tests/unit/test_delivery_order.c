@@ -104,11 +104,19 @@ static struct spool_sink_options random_options(unsigned *random)
                               .retry_cap_ms = 1, .batch_events_max = 1 + (unsigned)rand_r(random) % 30);
 }
 
+static void set_ack_error(struct rig *rig, int code)
+{
+    pthread_mutex_lock(&rig->store->lock);
+    rig->store->ack_error = code;
+    pthread_mutex_unlock(&rig->store->lock);
+}
+
 /* A process ends, and another goes on. What was answered last may not have been stored. */
 static void restart(struct rig *rig, unsigned *random)
 {
-    rig->store->ack_error = lossy && rand_r(random) % 2 ? EIO : 0;
-    int code = delivery_stop(rig->delivery, deadline_in_ms(rig->store->ack_error ? 100 : 10000));
+    int ack_error = lossy && rand_r(random) % 2 ? EIO : 0;
+    set_ack_error(rig, ack_error);
+    int code = delivery_stop(rig->delivery, deadline_in_ms(ack_error ? 100 : 10000));
     ck_assert(code == SPOOL_OK || (lossy && (code == EIO || code == SPOOL_ETIMEOUT)));
     delivery_free(rig->delivery);
     pthread_mutex_lock(&rig->store->lock);
