@@ -224,6 +224,7 @@ TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%, \
                      config \
                      delivery \
                      delivery_checkpoint \
+                     delivery_order \
                      delivery_outage \
                      delivery_refused \
                      delivery_retry \
@@ -234,8 +235,12 @@ TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%, \
                      lock \
                      log \
                      log_peers \
+                     op_core \
+                     ops \
+                     ops_stop \
                      plugin \
                      public \
+                     public_ops \
                      public_peers \
                      sink_file \
                      state \

@@ -112,6 +112,34 @@ void delivery_sink_note(const char *format, ...) __attribute__((format(printf, 1
 /* Takes it, for the thread that ran the hook; "" if there is none. */
 void delivery_sink_take_note(char ret[REASON_MAX + 1]);
 
+/* Operations, as spool_op_*() in spool.h: the scheduler (op_core.h) with threads around it. Independent of the rest here. */
+struct ops;
+struct ops_options {
+    uint32_t workers; /* 1 to 64 */
+    uint32_t bypasses_max;
+    struct reporter reporter;
+};
+int ops_new(const struct ops_options *options, struct ops **ret);
+/* Only after ops_stop(). An operation that hangs keeps what it needs until it returns. */
+void ops_free(struct ops *ops);
+void ops_abandon(struct ops *ops); /* in a forked child */
+/* `options` are of this version's size. */
+int ops_submit(struct ops *ops, const struct spool_op_options *options, struct spool_op **ret);
+int ops_set_capacity(struct ops *ops, const char *resource, uint32_t capacity);
+int ops_each(struct ops *ops, int (*each)(void *user, const struct spool_op_info *info), void *user);
+/* Refuses new ones and begins to end the others; returns at once. Idempotent: the earliest deadline counts. */
+void ops_begin_stop(struct ops *ops, uint64_t deadline_ns);
+/* Waits for that, and ends the threads. SPOOL_ETIMEOUT names an operation that hung. */
+int ops_stop(struct ops *ops, uint64_t deadline_ns);
+/* After a stop: takes operations again. SPOOL_EBUSY while it is under way. */
+int ops_start(struct ops *ops);
+bool ops_have_hung(struct ops *ops);
+int op_wait(struct spool_op *op, uint64_t deadline_ns, int *ret_result);
+int op_cancel(struct spool_op *op);
+bool op_is_cancelled(const struct spool_op *op);
+uint64_t op_id(const struct spool_op *op);
+void op_free(struct spool_op *op);
+
 /* For sinks in this folder: the message of a failed hook, for the operator (spool_sink_error keeps it, per thread). */
 const char *delivery_sink_message(void);
 

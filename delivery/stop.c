@@ -11,20 +11,7 @@
 
 #include "../lib/base/error.h"
 #include "engine.h"
-
-/* Moments of a stop that was asked for now. */
-struct schedule {
-    uint64_t cancel_ns, give_up_ns, deadline_ns;
-};
-
-static struct schedule plan(uint64_t deadline_ns)
-{
-    uint64_t now = mono_ns(), time = deadline_ns > now ? deadline_ns - now : 0;
-    if (deadline_ns == DEADLINE_NEVER)
-        return (struct schedule){DEADLINE_NEVER, DEADLINE_NEVER, DEADLINE_NEVER};
-    uint64_t reserve = time / 10 < 200 * NS_PER_MS ? time / 10 : 200 * NS_PER_MS;
-    return (struct schedule){now + time / 2, deadline_ns - reserve, deadline_ns};
-}
+#include "stop_plan.h"
 
 static bool is_released(const struct sink *sink)
 {
@@ -170,7 +157,7 @@ static int check_thread(const char *what)
                             : SPOOL_OK;
 }
 
-static int stop_locked(struct delivery *d, const struct schedule *schedule)
+static int stop_locked(struct delivery *d, const struct stop_plan *schedule)
 {
     char hung[SINK_NAME_MAX + 1] = "";
     for (struct sink *sink = d->sinks; sink; sink = sink->next)
@@ -200,7 +187,7 @@ int delivery_stop(struct delivery *d, uint64_t deadline_ns)
     int code = check_thread("stop");
     if (code != SPOOL_OK)
         return code;
-    struct schedule schedule = plan(deadline_ns);
+    struct stop_plan schedule = stop_plan(deadline_ns);
     pthread_mutex_lock(&d->lock);
     while (d->stopping && code == 0) /* another thread is at it: its work is ours */
         code = cond_wait_until(&d->idle, &d->lock, deadline_ns);
@@ -238,7 +225,7 @@ static int drop_hung(struct delivery *d, struct sink *sink)
     return err_set(SPOOL_ETIMEOUT, "sink %s did not return in time", sink->name);
 }
 
-static int drop_sink(struct delivery *d, struct sink *sink, const struct schedule *schedule)
+static int drop_sink(struct delivery *d, struct sink *sink, const struct stop_plan *schedule)
 {
     cancel_at(d, sink, schedule->cancel_ns);
     dispatcher_wake(d);
@@ -259,7 +246,7 @@ int delivery_sink_drop(struct delivery *d, const char *name, uint64_t deadline_n
     int code = check_thread("removing a sink");
     if (code != SPOOL_OK || !name)
         return code;
-    struct schedule schedule = plan(deadline_ns);
+    struct stop_plan schedule = stop_plan(deadline_ns);
     pthread_mutex_lock(&d->lock);
     struct sink *sink = sink_find(d, name);
     if (sink) {

@@ -26,6 +26,7 @@ struct spool {
     struct hlc *clock;
     struct store *store;
     struct delivery *_Atomic delivery; /* NULL while the store opens, and when it closes; fixed in between */
+    struct ops *ops;             /* fixed while it is open */
     bool closing;                /* registry mutex: being closed by some thread */
     bool power;                  /* the default durability */
     unsigned stops;              /* stops_mutex of sinks.c: threads in spool_stop() … */
@@ -54,6 +55,9 @@ struct history_texts {
     char reasons[STORE_ATTEMPTS_MAX][STORE_ATTEMPT_REASON_MAX + 1];
 };
 void history_texts(const struct store_attempt *attempts, size_t n, struct history_texts *ret);
+
+/* sinks.c: ends operations and delivery by the deadline. */
+int handle_stop(struct spool *spool, uint64_t deadline_ns);
 
 /* drain.c: adds up what a sink still holds. Beside a stopped peer, by what is known at the deadline. */
 struct pending {

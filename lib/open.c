@@ -143,6 +143,18 @@ static int make_delivery(struct spool *spool)
     return code;
 }
 
+static int make_ops(struct spool *spool)
+{
+    struct store_options store_options;
+    handle_store_options(&spool->options, &store_options);
+    const struct ops_options options = {
+        .workers = spool->options.op_workers,
+        .bypasses_max = spool->options.op_bypasses_max,
+        .reporter = store_options.reporter,
+    };
+    return ops_new(&options, &spool->ops);
+}
+
 static int know_directory(struct spool *spool)
 {
     struct stat st;
@@ -156,6 +168,7 @@ static int know_directory(struct spool *spool)
 static void free_handle(struct spool *spool)
 {
     delivery_free(atomic_load(&spool->delivery));
+    ops_free(spool->ops);
     hlc_free(spool->clock);
     free(spool->dir);
     free(spool);
@@ -176,6 +189,8 @@ static int open_new(const char *dir, const struct spool_options *options, struct
         code = make_store(spool);
     if (!code)
         code = make_delivery(spool);
+    if (!code)
+        code = make_ops(spool);
     if (!code)
         code = know_directory(spool);
     if (code) {
@@ -247,6 +262,7 @@ int spool_open(const char *dir, const struct spool_options *options, struct spoo
 static void free_abandoned(struct spool *spool)
 {
     delivery_abandon(atomic_load(&spool->delivery));
+    ops_abandon(spool->ops);
     store_abandon(spool->store);
     hlc_abandon(spool->clock);
     free(spool->dir);
@@ -286,7 +302,7 @@ static int abandon(struct spool *spool)
     return SPOOL_OK;
 }
 
-/* A sink still uses what is open: it stays so, power-safe, and in the registry. */
+/* A sink, or an operation, still uses what is open: it stays so, power-safe, and in the registry. */
 static int keep_for_hung(struct spool *spool)
 {
     char message[256];
@@ -301,8 +317,8 @@ static int close_last(struct spool *spool, bool *ret_hung)
 {
     uint64_t deadline = deadline_in_ms(spool->options.stop_timeout_ms);
     store_hurry(spool->store, deadline);
-    int code = delivery_stop(atomic_load(&spool->delivery), deadline);
-    *ret_hung = delivery_has_hung(atomic_load(&spool->delivery));
+    int code = handle_stop(spool, deadline);
+    *ret_hung = delivery_has_hung(atomic_load(&spool->delivery)) || ops_have_hung(spool->ops);
     if (*ret_hung)
         return keep_for_hung(spool);
     int closed = store_close(spool->store, deadline);

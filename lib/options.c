@@ -46,6 +46,10 @@ static void fill_defaults(struct spool_options *o)
         o->file_mode = 0600;
     if (!o->workers)
         o->workers = 4;
+    if (!o->op_workers)
+        o->op_workers = 4;
+    if (!o->op_bypasses_max)
+        o->op_bypasses_max = 16;
     if (!o->stop_timeout_ms)
         o->stop_timeout_ms = 5000;
 }
@@ -71,6 +75,8 @@ static int check_numbers(const struct spool_options *o)
         code = check_range("workers", o->workers, 1, 64);
     if (!code)
         code = check_range("clock_drift_ppm", o->clock_drift_ppm, 1, CLOCK_DRIFT_PPM_MAX);
+    if (!code)
+        code = check_range("op_workers", o->op_workers, 1, 64);
     if (!code && o->max_bytes && o->segment_bytes > o->max_bytes / 2)
         code = err_set(SPOOL_EOPTION, "segment_bytes (%llu) may be at most half of max_bytes (%llu), or nothing could be deleted",
                        (unsigned long long)o->segment_bytes, (unsigned long long)o->max_bytes);

@@ -151,7 +151,20 @@ int spool_sink_resume(struct spool *spool, const char *name) { return pause_sink
 int spool_start(struct spool *spool)
 {
     int code = check_writable(spool, "");
+    if (!code)
+        code = ops_start(spool->ops);
     return code ? code : delivery_start(spool->delivery);
+}
+
+/* Both have the same time: what runs of either is cancelled at half of it. */
+int handle_stop(struct spool *spool, uint64_t deadline_ns)
+{
+    char message[256];
+    ops_begin_stop(spool->ops, deadline_ns);
+    int code = delivery_stop(spool->delivery, deadline_ns);
+    snprintf(message, sizeof message, "%s", code ? err_last() : "");
+    int ops_code = ops_stop(spool->ops, deadline_ns);
+    return code ? err_set(code, "%s", message) : ops_code;
 }
 
 /* Several threads may stop at once: locks are not waited for beyond the earliest deadline until the last of them is done. */
@@ -183,7 +196,7 @@ int spool_stop(struct spool *spool, uint32_t timeout_ms)
         return code;
     uint64_t deadline = deadline_in_ms(timeout_ms);
     begin_stop(spool, deadline);
-    code = delivery_stop(spool->delivery, deadline);
+    code = handle_stop(spool, deadline);
     end_stop(spool);
     return code;
 }

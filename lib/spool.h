@@ -230,6 +230,7 @@ enum spool_notice_kind {
     SPOOL_NOTICE_CLOCK_SUSPEND,    /* the machine was suspended: reason */
     SPOOL_NOTICE_CLOCK_STATUS,     /* sources agree, contradict each other, or are gone: reason */
     SPOOL_NOTICE_CLOCK_REMOTE,     /* a stamp from elsewhere is too far ahead and was refused: id, reason */
+    SPOOL_NOTICE_OP_OVERDUE,       /* an operation waits or runs for long: reason says which, and who holds what */
 };
 struct spool_notice {
     size_t size;
@@ -273,6 +274,8 @@ struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max
     void (*on_notice)(void *user, const struct spool_notice *notice); void *notice_user;
     uint32_t clock_max_offset_ms;  /* a stamp from elsewhere may be that far ahead of our clock; default 500 */
     uint32_t clock_drift_ppm;      /* of this machine's oscillator at most; default 50, and 500 while nobody disciplines it */
+    uint32_t op_workers;           /* operations that run at once; default 4, at most 64 */
+    uint32_t op_bypasses_max;      /* later operations that may overtake one; default 16, see spool_op_submit() */
 };
 #define SPOOL_OPTIONS(...) ((struct spool_options){.size = sizeof(struct spool_options), __VA_ARGS__})
 
@@ -456,9 +459,120 @@ int spool_start(struct spool *spool);
 
 /* Stops delivery: no new batches, running ones are cancelled when half the time is over, and joined. Returns by the
  * deadline whatever a sink does; SPOOL_ETIMEOUT names the sink that hung. SPOOL_EFULL or errno: the last answers of sinks
- * could not be stored, those events will be delivered again. Undelivered events stay. Idempotent; may be started again.
+ * could not be stored, those events will be delivered again. Undelivered events stay. Operations end likewise: those that wait
+ * with SPOOL_ESTOPPED, running ones are cancelled when half the time is over. Idempotent; may be started again.
  * SPOOL_EDEADLK from a library thread. */
 int spool_stop(struct spool *spool, uint32_t timeout_ms);
+
+/* ---------------------------------------------------------------------------------------------------- operations */
+
+/* Work of your own on threads of the library: an operation says what it needs by name, and is run when all of it is
+ * free. It never holds one thing while it waits for another, so operations cannot deadlock, whatever they name.
+ *
+ * Who is next: the higher priority, within a priority who came first. One that was overtaken op_bypasses_max times (16)
+ * by later ones has its resources reserved: nobody behind it gets them. So at most that many later operations delay it,
+ * whatever their priority and however much it needs; and if those that run return, it runs. There are no threads before the first
+ * operation; then up to op_workers that run operations, one that watches over them, and more for hooks when all are busy.
+ * Operations are in memory only: what must survive a crash is an event. */
+struct spool_op;
+
+enum spool_op_mode {
+    SPOOL_OP_EXCLUSIVE = 0,        /* nobody else has any of it */
+    SPOOL_OP_SHARED,               /* beside others that share it, as far as its capacity goes */
+};
+struct spool_op_resource {
+    const char *name;              /* "agent:planner", "gpu"…: text of 1 to SPOOL_OP_RESOURCE_MAX bytes */
+    enum spool_op_mode mode;
+    uint32_t amount;               /* of its capacity, when shared; 0: 1. Exclusive: 0, it is all of it */
+};
+#define SPOOL_OP_NAME_MAX      127
+#define SPOOL_OP_RESOURCE_MAX  300
+#define SPOOL_OP_RESOURCES_MAX 64     /* of one operation */
+#define SPOOL_OPS_MAX          65536  /* waiting and running */
+#define SPOOL_OP_OVERDUE_MS    60000u /* the default of overdue_ms */
+
+/* Hooks run on threads of the library, without a lock of ours. They may submit, cancel and list operations and enqueue
+ * events, but not wait: spool_op_wait(), spool_stop(), spool_drain() and spool_close() answer SPOOL_EDEADLK there. */
+struct spool_op_options {          /* zero means the default; SPOOL_OP_OPTIONS() fills size */
+    size_t size;
+    const char *name;              /* for people; text of at most SPOOL_OP_NAME_MAX bytes. Default: "" */
+    int (*run)(struct spool_op *op, void *user); /* the work; required. What it returns is the result: 0 or your own code */
+    void (*cancel)(struct spool_op *op, void *user); /* while run runs, once, from another thread: makes it return soon.
+                                                        May be NULL: then run asks spool_op_is_cancelled() */
+    void (*done)(struct spool_op *op, void *user, int result); /* once, at the end, also when run never ran; the resources
+                                                                  are free after it. May be NULL */
+    void *user;                    /* of the hooks; must stay valid until done has returned */
+    enum spool_priority priority;
+    const struct spool_op_resource *resources; /* all that it needs, each name once; it gets all or waits */
+    size_t resource_count;
+    uint32_t deadline_ms;          /* to begin within; then its result is SPOOL_ETIMEOUT and it never runs. 0: none */
+    uint32_t timeout_ms;           /* to run; then it is cancelled and named by SPOOL_NOTICE_OP_OVERDUE. 0: none */
+    uint32_t overdue_ms;           /* to wait or to run until SPOOL_NOTICE_OP_OVERDUE names it, again when it has been twice as
+                                      long, and so on; default SPOOL_OP_OVERDUE_MS */
+    uint32_t flags;                /* SPOOL_OP_DRAIN */
+};
+#define SPOOL_OP_OPTIONS(...) ((struct spool_op_options){.size = sizeof(struct spool_op_options), __VA_ARGS__})
+/* Fills resources and resource_count: SPOOL_OP_NEEDS({.name = "agent:a"}, {.name = "gpu", .mode = SPOOL_OP_SHARED}) */
+#define SPOOL_OP_NEEDS(...)                                                                                            \
+    .resources = (const struct spool_op_resource[]){__VA_ARGS__},                                                      \
+    .resource_count = sizeof((const struct spool_op_resource[]){__VA_ARGS__}) / sizeof(struct spool_op_resource)
+#define SPOOL_OP_DRAIN (1u << 0)      /* spool_stop() lets it begin within the first half of its time, when it waits still */
+
+/* Hands over an operation; texts and resources are copied. *ret_op (ret_op may be NULL) is released with spool_op_free();
+ * that neither ends nor cancels it. Never blocks. Errors: SPOOL_EINVAL, SPOOL_EUTF8 (a name), SPOOL_EOPTION, SPOOL_EFULL
+ * (SPOOL_OPS_MAX), SPOOL_ESTOPPED (spool_stop() was called, and spool_start() not since), SPOOL_EREADONLY, SPOOL_EFORKED,
+ * errno (no memory, no thread). On failure no hook is ever called. */
+int spool_op_submit(struct spool *spool, const struct spool_op_options *options, struct spool_op **ret_op);
+
+/* Waits until the operation is over, done included, and gives its result: what run returned. If it was cancelled and run
+ * did not return 0, or never ran, that is why instead: ECANCELED (spool_op_cancel()), SPOOL_ETIMEOUT (its deadline or
+ * timeout), SPOOL_ESTOPPED (spool_stop()). ret_result may be NULL. Answers SPOOL_ETIMEOUT if it is not over yet,
+ * SPOOL_ESTOPPED if it hung when the spool was stopped, SPOOL_EFORKED, and SPOOL_EDEADLK on a thread of the library: from
+ * inside an operation even an innocent wait can use up the last thread. Its message says who holds what. Use done, or submit
+ * what follows from inside. */
+int spool_op_wait(struct spool_op *op, uint32_t timeout_ms, int *ret_result);
+
+/* Cancels it: if it waits it never runs, if it runs its cancel hook is called; returns at once. Does nothing when it is over
+ * or cancelled. SPOOL_EFORKED. */
+int spool_op_cancel(struct spool_op *op);
+
+/* Was it cancelled, by whatever? For run, from any thread. */
+int spool_op_is_cancelled(const struct spool_op *op);
+
+/* The number by which notices and spool_op_each() name it: 1 for the first of this spool. */
+uint64_t spool_op_id(const struct spool_op *op);
+
+/* Releases the handle, at any time, also inside a hook. */
+void spool_op_free(struct spool_op *op);
+
+/* How much of a resource there is for those who share it; 0: no limit, as without this call. Running operations keep what
+ * they have. SPOOL_EBUSY if one that waits wants more than that. */
+int spool_op_set_capacity(struct spool *spool, const char *resource, uint32_t capacity);
+
+enum spool_op_state {
+    SPOOL_OP_WAITING = 1,
+    SPOOL_OP_RUNNING,
+    SPOOL_OP_CANCELLING,           /* cancelled, run has not returned yet */
+    SPOOL_OP_ENDING,               /* never ran: only its done is to be called */
+    SPOOL_OP_HUNG,                 /* did not return when the spool was stopped */
+};
+const char *spool_op_state_name(enum spool_op_state state); /* "waiting"…; NULL for none of them */
+struct spool_op_info {
+    size_t size;
+    uint64_t id;
+    const char *name;
+    enum spool_op_state state;
+    enum spool_priority priority;
+    uint64_t since_ms;             /* in the state of waiting or running, until now */
+    uint64_t bypasses;             /* later ones that began before it, while it waits */
+    const char *resources;         /* that it needs or holds: "gpu (2 shared), agent:planner"; cut at 511 bytes */
+    const char *waits_for;         /* the first resource it lacks, "a thread", or "" */
+    uint64_t holder;               /* id of one that holds it, or for which it is reserved; 0: none */
+    const char *holder_name;       /* "" if none */
+};
+/* Calls `each` for every operation that is not over, the oldest first, until it returns non-zero, which is then returned.
+ * Those that come meanwhile are seen too. Strings are valid during the callback. */
+int spool_op_each(struct spool *spool, int (*each)(void *user, const struct spool_op_info *info), void *user);
 
 /* ---------------------------------------------------------------------------------------------------- statistics */
 

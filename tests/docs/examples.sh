@@ -56,13 +56,17 @@ if [ -f "$build/libspool.a" ]; then
         check "$name links" link "$work/$name" "$source"
         check "$name runs" run_alone "$work/$name"
     done
-    for program in minimal custom_sink; do
+    for program in minimal custom_sink reflection; do
         ln -s "$build/examples/$program" "$work/$program"
         check "examples/$program runs" run_alone "$work/$program"
     done
     check "examples/minimal: an event is safe" printed 1 minimal ' is safe$'
     check "examples/custom_sink: two events are delivered" printed 2 custom_sink '^delivered '
     check "examples/custom_sink: one of them at the second attempt" printed 1 custom_sink 'attempt 2: log.error '
+    check "examples/reflection: all ran, one at a time" printed 1 reflection '^200 comparisons, 0 overlaps$'
+    check "examples/reflection: the one that needs all of it too" printed 1 reflection '^sum up: done$'
+    check "examples/reflection: a wait inside is refused" printed 1 reflection '^refused: operation 202 .*"conclude"'
+    check "examples/reflection: what follows runs" printed 1 reflection '^conclude: done$'
     check "examples/custom_sink: the refused one is a dead letter" printed 1 custom_sink '^dead letter .* sink far: 422'
 else
     echo "skipped: examples: linking and running: there is no $build/libspool.a"

@@ -16,6 +16,8 @@ models=$PWD
 only=${1:-}
 memory_mib=${LONG:+6000}
 memory_mib=${memory_mib:-1500}
+depth=${LONG:+8000000}
+depth=${depth:-1000000}
 passed=0
 failed=0
 
@@ -25,9 +27,9 @@ search() {
     shift
     rm -rf "$work/run" && mkdir "$work/run" && cd "$work/run" || exit 1
     found=broken states=0 seconds=0
-    spin -a "$@" "$models/$model.pml" >spin.out 2>&1 && [ ! -s spin.out ] || return
-    gcc "$level" -w -DSAFETY -DCOLLAPSE -DMEMLIM="$memory_mib" -o pan pan.c >gcc.out 2>&1 || return
-    nice ./pan -E -m1000000 >pan.out 2>&1
+    spin -a "$@" "$models/$model.pml" >spin.out 2>&1 && ! grep -qv '^ltl ' spin.out || return
+    gcc "$level" -w $kind -DCOLLAPSE -DMEMLIM="$memory_mib" -o pan pan.c >gcc.out 2>&1 || return
+    nice ./pan $how -m"$depth" >pan.out 2>&1
     found=$(sed -nE 's/.*errors: ([0-9]+).*/\1/p' pan.out)
     states=$(sed -nE 's/^ *([0-9.e+]+) states, stored.*/\1/p' pan.out)
     seconds=$(sed -nE 's/.*elapsed time ([0-9.e+-]+) seconds.*/\1/p' pan.out)
@@ -35,6 +37,13 @@ search() {
         found=cut
     fi
 }
+
+# Assertions alone; a state from which nothing goes on is an error too; every promised thing happens again and again, if
+# whoever can go on does so at some time (weak fairness).
+safety() { kind=-DSAFETY how=-E; }
+deadlock() { kind=-DSAFETY how=; }
+liveness() { kind='-DNFAIR=3' how='-a -f'; }
+safety
 
 # Where the search takes a moment only, the compiler takes most of the time.
 level=-O0
@@ -54,13 +63,14 @@ holds() {
     fi
 }
 
-# catches MODEL CONTROL FLAGS…: an assertion fails when that is done wrong.
+# catches MODEL CONTROL FLAGS…: an assertion fails when that is done wrong (or there is a deadlock, or a cycle in which
+# what was promised does not happen).
 catches() {
     [ -z "$only" ] || [ "$only" = "$1" ] || return
     local model=$1 control=$2
     shift 2
     search "$model" "-DCONTROL_$control" "$@"
-    if [ "${found:-0}" != 0 ] && grep -q 'assertion violated' pan.out 2>/dev/null; then
+    if [ "${found:-0}" != 0 ] && grep -qE '^pan:1: (assertion violated|invalid end state|acceptance cycle)' pan.out 2>/dev/null; then
         passed=$((passed + 1))
         printf 'ok    %-14s caught after %s states   %s\n' "$model" "$states" "$control"
     else
@@ -102,7 +112,26 @@ holds acknowledge
 catches acknowledge CURSOR_FIRST                        # the cursor before the copies
 catches acknowledge FORGET_ROWS                         # a row does not stand for its event after a crash
 
+deadlock
+holds scheduler                                         # with a bound of one bypass …
+holds scheduler -DBYPASSES=2                            # … and of two
+catches scheduler HOLD_AND_WAIT                         # one resource after the other
+catches scheduler NO_RESERVE                            # what an aged one needs is given away
+liveness
+holds scheduler -DLIVE
+catches scheduler NO_RESERVE -DLIVE                     # … and then it starves
+catches scheduler BARE_RESERVE -DLIVE                   # what it wants to share is given away for exclusive use
+catches scheduler NO_AGEING -DLIVE                      # priority alone
+safety
+
 if [ -n "${LONG:-}" ]; then
+    deadlock
+    holds scheduler -DRESOURCES=3
+    holds scheduler -DOPS=4 -DWORKERS=3
+    liveness
+    holds scheduler -DLIVE -DBYPASSES=2
+    holds scheduler -DLIVE -DRESOURCES=3
+    safety
     holds handover -DEVENTS=3 -DCRASHES=1 -DFAULTS=1
     holds handover -DEVENTS=3 -DCRASHES=2 -DFAULTS=1
     holds adoption -DKILLS=2 -DWITH_CLOCK
