@@ -30,6 +30,11 @@ static void *begin_unflushed(const struct context *context)
     return open_side(context, &BENCH_OPTIONS(.flush_interval_ms = SPOOL_FLUSH_NEVER));
 }
 
+static void *begin_zstd(const struct context *context)
+{
+    return open_side(context, &BENCH_OPTIONS(.compress = SPOOL_COMPRESS_ZSTD));
+}
+
 static void end(void *shared, struct outcome *outcome)
 {
     struct side *side = shared;
@@ -92,6 +97,11 @@ static void spool_process(const struct context *context, struct outcome *outcome
 static void spool_unflushed(const struct context *context, struct outcome *outcome)
 {
     drive(&(struct driver){.begin = begin_unflushed, .step = step_process, .end = end}, context, outcome);
+}
+
+static void spool_zstd(const struct context *context, struct outcome *outcome)
+{
+    drive(&(struct driver){.begin = begin_zstd, .step = step_process, .end = end}, context, outcome);
 }
 
 static void spool_power(const struct context *context, struct outcome *outcome)
@@ -201,6 +211,7 @@ const struct bench_case spool_cases[] = {
     {"spool_process", "libspool, process level", SPOOL_SETTINGS, spool_process},
     {"spool_unflushed", "libspool, process level, never flushed", "flush_interval_ms SPOOL_FLUSH_NEVER",
      spool_unflushed},
+    {"spool_zstd", "libspool, process level, compressed", "compress SPOOL_COMPRESS_ZSTD", spool_zstd},
     {"spool_power", "libspool, power level", SPOOL_SETTINGS, spool_power},
     {"spool_many", "libspool, process level, 1,000 a call", SPOOL_SETTINGS, spool_many},
     {"spool_many_power", "libspool, power level, 1,000 a call", SPOOL_SETTINGS, spool_many_sync},

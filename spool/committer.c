@@ -289,12 +289,26 @@ static bool turn(struct cycle *cycle, uint32_t *pause_ms)
     return true;
 }
 
+static int new_packer(const struct store *store, struct packer **ret)
+{
+    struct packer *packer = NULL;
+    int code = packer_new(&packer);
+    if (!code && store->options.compress)
+        code = packer_compress(packer);
+    if (code) {
+        packer_free(packer);
+        return code;
+    }
+    *ret = packer;
+    return SPOOL_OK;
+}
+
 void *committer_run(void *arg)
 {
     struct store *store = arg;
     struct cycle cycle = {.store = store};
     uint32_t pause_ms = RETRY_MIN_MS;
-    while (packer_new(&cycle.packer)) { /* out of memory at the very start: wait, or there would be no committer */
+    while (new_packer(store, &cycle.packer)) { /* out of memory at the very start: wait, or there would be no committer */
         pthread_mutex_lock(&store->append_mutex);
         bool go_on = pause_after_failure(store, &pause_ms);
         pthread_mutex_unlock(&store->append_mutex);

@@ -119,6 +119,7 @@ bool recovery_journal_exists(void *store, const uint8_t uuid[JOURNAL_UUID_SIZE])
 struct packer;
 int packer_new(struct packer **ret);
 void packer_free(struct packer *packer);
+int packer_compress(struct packer *packer); /* from now on runs are compressed where it is worth it; ENOMEM */
 void packer_reset(struct packer *packer);
 int packer_add_frame(struct packer *packer, const uint8_t *payload, size_t size);
 size_t packer_bytes(const struct packer *packer);
