@@ -10,7 +10,8 @@
 
 enum {
     BLOCK_HEADER = 88,
-    BLOCK_TARGET_BYTES = 256 << 10,
+    /* Of events: with the header and LMDB's, of 16 bytes, a block fills whole pages, and not one more that is nearly empty. */
+    BLOCK_TARGET_BYTES = (256 << 10) - BLOCK_HEADER - 16,
     BLOCK_COMPRESSED_MAX = 4 << 20, /* events that take more are never compressed: the bound of what a reader unpacks */
 };
 enum block_codec { BLOCK_PLAIN = 0, BLOCK_ZSTD = 1 };
