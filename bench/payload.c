@@ -95,3 +95,11 @@ struct body payload(uint64_t number)
 {
     return pool[number % pool_size];
 }
+
+double payload_mean(void)
+{
+    double sum = 0;
+    for (size_t i = 0; i < pool_size; i++)
+        sum += (double)pool[i].size;
+    return sum / (double)pool_size;
+}
