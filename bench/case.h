@@ -65,6 +65,7 @@ struct body {
 };
 void payload_begin(const struct context *context);
 struct body payload(uint64_t number);
+double payload_mean(void); /* bytes */
 
 /* ---- drive.c ---- */
 

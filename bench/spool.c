@@ -30,6 +30,18 @@ static void *begin_unflushed(const struct context *context)
     return open_side(context, &BENCH_OPTIONS(.flush_interval_ms = SPOOL_FLUSH_NEVER));
 }
 
+/* What an event carries besides its body: the two texts, and the id that is assigned. */
+static size_t given_bytes(void)
+{
+    struct spool_event event = bench_event(SPOOL_DURABLE_PROCESS, 0);
+    return strlen(event.type) + strlen(event.agent) + sizeof(struct spool_id);
+}
+
+static void *begin_zstd(const struct context *context)
+{
+    return open_side(context, &BENCH_OPTIONS(.compress = SPOOL_COMPRESS_ZSTD));
+}
+
 static void end(void *shared, struct outcome *outcome)
 {
     struct side *side = shared;
@@ -38,13 +50,12 @@ static void end(void *shared, struct outcome *outcome)
     ok(spool_stats(side->spool, &stats), "spool_stats");
     ok(spool_close(side->spool), "spool_close");
     path_in(side->context, "spool", dir);
-    double events = (double)stats.enqueued_events, payload_bytes = 0;
-    for (uint64_t i = 0; i < 1000; i++)
-        payload_bytes += (double)payload(i).size / 1000;
+    double events = (double)stats.enqueued_events;
     figure(outcome, "bytes_per_second",
            (double)stats.enqueued_bytes / events *
                figure_value(outcome, "per_second")); /* packed, as journal and log take it */
-    figure(outcome, "payload_bytes", payload_bytes);
+    figure(outcome, "payload_bytes", payload_mean());
+    figure(outcome, "given_bytes", (double)given_bytes() + payload_mean()); /* with type, agent, and the id */
     figure(outcome, "disk_bytes", disk_bytes(dir, "/segments/") / events);
     free(side);
 }
@@ -94,6 +105,11 @@ static void spool_unflushed(const struct context *context, struct outcome *outco
     drive(&(struct driver){.begin = begin_unflushed, .step = step_process, .end = end}, context, outcome);
 }
 
+static void spool_zstd(const struct context *context, struct outcome *outcome)
+{
+    drive(&(struct driver){.begin = begin_zstd, .step = step_process, .end = end}, context, outcome);
+}
+
 static void spool_power(const struct context *context, struct outcome *outcome)
 {
     drive(&(struct driver){.begin = begin, .step = step_power, .end = end}, context, outcome);
@@ -123,13 +139,12 @@ static void spool_burst(const struct context *context, struct outcome *outcome)
     if (!histogram)
         err(1, "spool_burst");
     do {
-        uint64_t begin_ns = clock_ns(), last = ticks();
+        uint64_t begin_ns = clock_ns();
         for (uint64_t i = 0; i < burst; i++) {
             struct spool_event event = bench_event(SPOOL_DURABLE_PROCESS, events + i);
+            uint64_t begin = ticks();
             ok(spool_enqueue(spool, &event, NULL), "spool_enqueue");
-            uint64_t now = ticks();
-            histogram_add(histogram, now - last);
-            last = now;
+            histogram_add(histogram, ticks() - begin);
         }
         busy += clock_ns() - begin_ns;
         events += burst;
@@ -201,6 +216,7 @@ const struct bench_case spool_cases[] = {
     {"spool_process", "libspool, process level", SPOOL_SETTINGS, spool_process},
     {"spool_unflushed", "libspool, process level, never flushed", "flush_interval_ms SPOOL_FLUSH_NEVER",
      spool_unflushed},
+    {"spool_zstd", "libspool, process level, compressed", "compress SPOOL_COMPRESS_ZSTD", spool_zstd},
     {"spool_power", "libspool, power level", SPOOL_SETTINGS, spool_power},
     {"spool_many", "libspool, process level, 1,000 a call", SPOOL_SETTINGS, spool_many},
     {"spool_many_power", "libspool, power level, 1,000 a call", SPOOL_SETTINGS, spool_many_sync},

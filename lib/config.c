@@ -160,7 +160,7 @@ static int read_full(json_t *object, struct spool_options *options)
 
 static int read_spool_key(const char *name, json_t *value, struct spool_options *options, const char **ret_dir)
 {
-    static const char *const levels[] = {"process", "power", NULL};
+    static const char *const levels[] = {"process", "power", NULL}, *const codecs[] = {"none", "zstd", NULL};
     const struct key *key = find_key(spool_keys, name);
     if (key)
         return read_key(value, key, "spool", options);
@@ -172,6 +172,12 @@ static int read_spool_key(const char *name, json_t *value, struct spool_options 
         unsigned level;
         int code = read_choice(value, "spool", name, levels, &level);
         options->durability = code ? SPOOL_DURABLE_DEFAULT : level ? SPOOL_DURABLE_POWER : SPOOL_DURABLE_PROCESS;
+        return code;
+    }
+    if (strcmp(name, "compress") == 0) {
+        unsigned codec;
+        int code = read_choice(value, "spool", name, codecs, &codec);
+        options->compress = code ? SPOOL_COMPRESS_NONE : (enum spool_compression)codec;
         return code;
     }
     return err_set(SPOOL_ECONFIG, "spool.%s: unknown key", name);

@@ -93,6 +93,8 @@ static int check_enums(const struct spool_options *o)
             return err_set(SPOOL_EOPTION, "full_policy[%d] is %d, which is none of enum spool_full_policy", i,
                            (int)o->full_policy[i]);
     }
+    if ((unsigned)o->compress > SPOOL_COMPRESS_ZSTD)
+        return err_set(SPOOL_EOPTION, "compress is %d, which is none of enum spool_compression", (int)o->compress);
     if (o->flags & ~(uint32_t)KNOWN_FLAGS)
         return err_set(SPOOL_EOPTION, "flags has the unknown bits 0x%x", o->flags & ~(uint32_t)KNOWN_FLAGS);
     if (o->file_mode & ~0666u || (o->file_mode && (o->file_mode & 0600) != 0600))
@@ -127,6 +129,7 @@ void handle_store_options(const struct spool_options *o, struct store_options *r
         .full_timeout_ms = o->full_timeout_ms,
         .file_mode = o->file_mode,
         .flags = o->flags,
+        .compress = o->compress,
         .reporter = {.log = o->log, .log_user = o->log_user, .on_notice = o->on_notice, .notice_user = o->notice_user},
     };
     for (int lane = 0; lane < LANES; lane++)

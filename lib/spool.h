@@ -248,6 +248,9 @@ enum spool_full_policy {
     SPOOL_FULL_DROP_OLDEST,        /* drop the oldest segment whose undelivered events all have this policy, counted */
 };
 
+/* What is done with events on their way from the journal to the segments; off the callers' path. */
+enum spool_compression { SPOOL_COMPRESS_NONE = 0, SPOOL_COMPRESS_ZSTD };
+
 #define SPOOL_READ_ONLY        (1u << 0) /* inspect: writes nothing, starts no thread, leaves no file */
 #define SPOOL_NO_CREATE        (1u << 1) /* SPOOL_ENOTSPOOL instead of making a new one */
 #define SPOOL_ALLOW_NETWORK_FS (1u << 2) /* you know that its locks and flushes work */
@@ -276,6 +279,7 @@ struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max
     uint32_t clock_drift_ppm;      /* of this machine's oscillator at most; default 50, and 500 while nobody disciplines it */
     uint32_t op_workers;           /* operations that run at once; default 4, at most 64 */
     uint32_t op_bypasses_max;      /* later operations that may overtake one; default 16, see spool_op_submit() */
+    enum spool_compression compress; /* of what this process enqueues; readers know by each block. Default: none */
 };
 #define SPOOL_OPTIONS(...) ((struct spool_options){.size = sizeof(struct spool_options), __VA_ARGS__})
 

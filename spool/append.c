@@ -192,13 +192,6 @@ static int make_power_safe(struct store *store, struct ring *ring, uint64_t end,
     return code;
 }
 
-static void leave_ring(struct store *store, struct ring *ring)
-{
-    pthread_mutex_lock(&store->append_mutex);
-    ring->users--;
-    pthread_mutex_unlock(&store->append_mutex);
-}
-
 int store_append(struct store *store, const struct spool_event *events, const struct event_measure *measures, size_t n,
                  bool power, struct spool_id *ret_ids)
 {
@@ -216,12 +209,12 @@ int store_append(struct store *store, const struct spool_event *events, const st
         code = write_frame(store, &frame, ret_ids, &end);
     if (!code && power) {
         ring = store->ring;
-        ring->users++;
+        atomic_fetch_add(&ring->users, 1);
     }
     pthread_mutex_unlock(&store->append_mutex);
     if (ring) {
         code = make_power_safe(store, ring, end, DEADLINE_NEVER);
-        leave_ring(store, ring);
+        atomic_fetch_sub(&ring->users, 1);
     }
     return code;
 }
@@ -236,12 +229,12 @@ int store_flush(struct store *store, uint64_t deadline_ns)
     struct ring *ring = store->ring;
     uint64_t head = ring ? journal_head(ring->journal) : 0;
     if (ring)
-        ring->users++;
+        atomic_fetch_add(&ring->users, 1);
     pthread_mutex_unlock(&store->append_mutex);
     if (!ring)
         return SPOOL_OK;
     int code = make_power_safe(store, ring, head, deadline_ns);
-    leave_ring(store, ring);
+    atomic_fetch_sub(&ring->users, 1);
     return code;
 }
 
@@ -277,9 +270,9 @@ int store_commit(struct store *store, uint64_t deadline_ns)
     pthread_mutex_lock(&store->append_mutex);
     struct ring *ring = store->ring;
     if (ring) {
-        ring->users++;
+        atomic_fetch_add(&ring->users, 1);
         code = wait_applied(store, ring->journal, journal_head(ring->journal), deadline_ns);
-        ring->users--;
+        atomic_fetch_sub(&ring->users, 1);
     }
     if (!code)
         code = wait_adopted(store, deadline_ns);

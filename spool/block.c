@@ -4,29 +4,35 @@
  *        0    8  magic "SPLblk1\n"
  *        8    2  version: 1
  *       10    1  lane
- *       11    1  codec: 0, the events stand as they are
+ *       11    1  codec: 0, the events stand as they are; 1, they are one zstd frame
  *       12    4  count of events, at least 1
  *       16    8  first_seq, the sequence number of the first event; the others follow without gaps
  *       24    8  commit, the LMDB transaction that stored the block
- *       32    4  size of the packed events, a multiple of 8
- *       36    4  CRC32C of the packed events
+ *       32    4  size of what stands behind the header
+ *       36    4  CRC32C of what stands behind the header
  *       40   16  smallest id
  *       56   16  largest id
- *       72   12  zeros
+ *       72    4  codec 1: size of the packed events; codec 0: zero, and not looked at
+ *       76    8  zeros
  *       84    4  CRC32C of bytes 0 to 83
- *       88       packed events (lib/base/event.c)
+ *       88       packed events (lib/base/event.c), or the frame of them
  *
- * All numbers are little-endian. A block is valid if and only if the header's checksum and the events' checksum match,
- * every field is within its bounds, and the value ends where the events end. The header's checksum covers that of the
- * events, so that the header can be believed without reading on.
+ * All numbers are little-endian. A block is valid if and only if both checksums match, every field is within its
+ * bounds, the value ends where the size says, and a frame unpacks to exactly the size said. The size of the packed
+ * events is a multiple of 8; a frame is smaller than they are, and they take at most BLOCK_COMPRESSED_MAX, which bounds
+ * what a reader has to make room for before it has seen the frame. The header's checksum covers that of the rest, so
+ * that the header can be believed without reading on.
  *
- * A new version: increase `BLOCK_VERSION`, keep the magic and the place of version and header checksum, and keep
- * reading version 1. What this library does not know it answers with SPOOL_EVERSION and leaves alone. */
+ * A new codec: number it, and keep reading 0 and 1; what is meant by bytes 32 to 39 stays. A new version: increase
+ * `BLOCK_VERSION`, keep the magic and the place of version and header checksum, and keep reading version 1. What this
+ * library does not know it answers with SPOOL_EVERSION and leaves alone. */
 #include "block.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
+#include <zstd_errors.h>
 
 #include "../lib/base/bytes.h"
 #include "../lib/base/crc32c.h"
@@ -34,25 +40,26 @@
 
 const uint8_t BLOCK_MAGIC[8] = {'S', 'P', 'L', 'b', 'l', 'k', '1', '\n'};
 
-enum { BLOCK_VERSION = 1, CODEC_PLAIN = 0, HEADER_CRC = BLOCK_HEADER - 4 };
+enum { BLOCK_VERSION = 1, CODEC_LAST = BLOCK_ZSTD, AT_EVENTS_SIZE = 72, HEADER_CRC = BLOCK_HEADER - 4 };
 _Static_assert(BLOCK_HEADER == 88, "the format is fixed");
 
-void block_write(uint8_t *dst, const struct block_info *info, const uint8_t *events)
+void block_write(uint8_t *dst, const struct block_info *info, const uint8_t *stored)
 {
     memset(dst, 0, BLOCK_HEADER);
     memcpy(dst, BLOCK_MAGIC, sizeof BLOCK_MAGIC);
     put_u16(dst + 8, BLOCK_VERSION);
     dst[10] = (uint8_t)info->lane;
-    dst[11] = CODEC_PLAIN;
+    dst[11] = (uint8_t)info->codec;
     put_u32(dst + 12, info->count);
     put_u64(dst + 16, info->first_seq);
     put_u64(dst + 24, info->commit);
     put_u32(dst + 32, info->size);
-    put_u32(dst + 36, crc32c(0, events, info->size));
+    put_u32(dst + 36, crc32c(0, stored, info->size));
     memcpy(dst + 40, &info->min_id, sizeof info->min_id);
     memcpy(dst + 56, &info->max_id, sizeof info->max_id);
+    put_u32(dst + AT_EVENTS_SIZE, info->codec == BLOCK_PLAIN ? 0 : info->events_size);
     put_u32(dst + HEADER_CRC, crc32c(0, dst, HEADER_CRC));
-    memcpy(dst + BLOCK_HEADER, events, info->size);
+    memcpy(dst + BLOCK_HEADER, stored, info->size);
 }
 
 size_t block_size(const uint8_t header[BLOCK_HEADER])
@@ -63,10 +70,12 @@ size_t block_size(const uint8_t header[BLOCK_HEADER])
 static void read_fields(const uint8_t *value, struct block_info *ret)
 {
     ret->lane = value[10];
+    ret->codec = value[11];
     ret->count = get_u32(value + 12);
     ret->first_seq = get_u64(value + 16);
     ret->commit = get_u64(value + 24);
     ret->size = get_u32(value + 32);
+    ret->events_size = ret->codec == BLOCK_PLAIN ? ret->size : get_u32(value + AT_EVENTS_SIZE);
     memcpy(&ret->min_id, value + 40, sizeof ret->min_id);
     memcpy(&ret->max_id, value + 56, sizeof ret->max_id);
 }
@@ -75,8 +84,11 @@ static int check_fields(const struct block_info *info, size_t size)
 {
     if (info->lane >= LANES)
         return err_set(SPOOL_EDAMAGED, "a block names lane %d, which does not exist", info->lane);
-    if (info->count == 0 || info->size % 8 || info->size / EVENT_PACKED_MIN < info->count)
-        return err_set(SPOOL_EDAMAGED, "a block says that it holds %u events in %u bytes", info->count, info->size);
+    if (info->count == 0 || info->events_size % 8 || info->events_size / EVENT_PACKED_MIN < info->count)
+        return err_set(SPOOL_EDAMAGED, "a block says that it holds %u events in %u bytes", info->count,
+                       info->events_size);
+    if (info->codec != BLOCK_PLAIN && (info->events_size > BLOCK_COMPRESSED_MAX || info->size >= info->events_size))
+        return err_set(SPOOL_EDAMAGED, "a block says that %u compressed bytes are %u", info->size, info->events_size);
     if (info->first_seq >= BLOCK_SEQ_MAX)
         return err_set(SPOOL_EDAMAGED, "a block's sequence numbers run over");
     if (memcmp(&info->min_id, &info->max_id, sizeof info->min_id) > 0)
@@ -96,9 +108,10 @@ int block_peek(const uint8_t *value, size_t size, struct block_info *ret)
         return err_set(SPOOL_EDAMAGED, "this is no block: its magic bytes are wrong");
     if (get_u32(value + HEADER_CRC) != crc32c(0, value, HEADER_CRC))
         return err_set(SPOOL_EDAMAGED, "the checksum of a block's header does not match");
-    if (get_u16(value + 8) != BLOCK_VERSION || value[11] != CODEC_PLAIN)
-        return err_set(SPOOL_EVERSION, "a block has format %u and codec %u; this libspool reads format %d and codec %d",
-                       get_u16(value + 8), value[11], BLOCK_VERSION, CODEC_PLAIN);
+    if (get_u16(value + 8) != BLOCK_VERSION || value[11] > CODEC_LAST)
+        return err_set(SPOOL_EVERSION,
+                       "a block has format %u and codec %u; this libspool reads format %d and codecs to %d",
+                       get_u16(value + 8), value[11], BLOCK_VERSION, CODEC_LAST);
     read_fields(value, &info);
     int code = check_fields(&info, size);
     if (code)
@@ -107,28 +120,16 @@ int block_peek(const uint8_t *value, size_t size, struct block_info *ret)
     return SPOOL_OK;
 }
 
-static int check_events(const uint8_t *header, const uint8_t *events, size_t size)
+static int check_stored(const uint8_t *header, const uint8_t *stored, size_t size)
 {
-    if (get_u32(header + 36) != crc32c(0, events, size))
+    if (get_u32(header + 36) != crc32c(0, stored, size))
         return err_set(SPOOL_EDAMAGED, "the checksum of a block's events does not match");
-    return SPOOL_OK;
-}
-
-int block_check(const uint8_t *value, size_t size, struct block_info *ret)
-{
-    struct block_info info;
-    int code = block_peek(value, size, &info);
-    if (!code)
-        code = check_events(value, value + BLOCK_HEADER, info.size);
-    if (code)
-        return code;
-    *ret = info;
     return SPOOL_OK;
 }
 
 static struct store_block *new_block(const struct block_info *info)
 {
-    struct store_block *block = malloc(sizeof *block + info->size);
+    struct store_block *block = malloc(sizeof *block + info->events_size);
     if (!block)
         return NULL;
     atomic_init(&block->refs, 1);
@@ -137,12 +138,43 @@ static struct store_block *new_block(const struct block_info *info)
     block->first_seq = info->first_seq;
     block->min_id = info->min_id;
     block->max_id = info->max_id;
-    block->size = info->size;
+    block->size = info->events_size;
     block->events = (uint8_t *)(block + 1);
     return block;
 }
 
 /* What is checked is the copy: the map may change between the two (a medium that fails), the copy cannot. */
+static int copy_plain(const uint8_t *value, const struct block_info *info, uint8_t *events)
+{
+    memcpy(events, value + BLOCK_HEADER, info->size);
+    return check_stored(value, events, info->size);
+}
+
+static int unpack(const struct block_info *info, const uint8_t *frame, uint8_t *events)
+{
+    size_t size = ZSTD_decompress(events, info->events_size, frame, info->size);
+    if (ZSTD_isError(size) && ZSTD_getErrorCode(size) == ZSTD_error_memory_allocation)
+        return err_errno(ENOMEM, "unpacking a block of %u bytes", info->events_size);
+    if (ZSTD_isError(size))
+        return err_set(SPOOL_EDAMAGED, "a compressed block cannot be unpacked: %s", ZSTD_getErrorName(size));
+    if (size != info->events_size)
+        return err_set(SPOOL_EDAMAGED, "a compressed block unpacks to %zu bytes, not to %u", size, info->events_size);
+    return SPOOL_OK;
+}
+
+/* Likewise: the decoder sees only bytes whose checksum was right. */
+static int copy_unpacked(const uint8_t *value, const struct block_info *info, uint8_t *events)
+{
+    uint8_t *frame = malloc(info->size ? info->size : 1);
+    if (!frame)
+        return err_errno(ENOMEM, "a block of %u bytes", info->size);
+    int code = copy_plain(value, info, frame);
+    if (!code)
+        code = unpack(info, frame, events);
+    free(frame);
+    return code;
+}
+
 int block_copy(const uint8_t *value, size_t size, struct store_block **ret)
 {
     struct block_info info;
@@ -151,13 +183,28 @@ int block_copy(const uint8_t *value, size_t size, struct store_block **ret)
         return code;
     struct store_block *block = new_block(&info);
     if (!block)
-        return err_errno(ENOMEM, "a block of %u bytes", info.size);
-    memcpy(block->events, value + BLOCK_HEADER, info.size);
-    code = check_events(value, block->events, info.size);
+        return err_errno(ENOMEM, "a block of %u bytes", info.events_size);
+    code = info.codec == BLOCK_PLAIN ? copy_plain(value, &info, block->events)
+                                     : copy_unpacked(value, &info, block->events);
     if (code) {
         free(block);
         return code;
     }
     *ret = block;
+    return SPOOL_OK;
+}
+
+int block_check(const uint8_t *value, size_t size, struct block_info *ret)
+{
+    struct block_info info;
+    struct store_block *block = NULL;
+    int code = block_peek(value, size, &info);
+    if (!code)
+        code = info.codec == BLOCK_PLAIN ? check_stored(value, value + BLOCK_HEADER, info.size)
+                                         : block_copy(value, size, &block);
+    store_block_unref(block);
+    if (code)
+        return code;
+    *ret = info;
     return SPOOL_OK;
 }

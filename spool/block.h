@@ -8,7 +8,13 @@
 
 #include "store.h"
 
-enum { BLOCK_HEADER = 88, BLOCK_TARGET_BYTES = 256 << 10 };
+enum {
+    BLOCK_HEADER = 88,
+    /* Of events: with the header and LMDB's, of 16 bytes, a block fills whole pages, and not one more that is nearly empty. */
+    BLOCK_TARGET_BYTES = (256 << 10) - BLOCK_HEADER - 16,
+    BLOCK_COMPRESSED_MAX = 4 << 20, /* events that take more are never compressed: the bound of what a reader unpacks */
+};
+enum block_codec { BLOCK_PLAIN = 0, BLOCK_ZSTD = 1 };
 extern const uint8_t BLOCK_MAGIC[8];
 /* No sequence number reaches it, and no sum with one below it overflows. What says otherwise was not written by us. */
 #define BLOCK_SEQ_MAX (UINT64_C(1) << 62)
@@ -17,15 +23,17 @@ struct block_info {
     int lane;
     uint32_t count;
     uint64_t first_seq, commit;
-    uint32_t size; /* of the packed events */
+    uint32_t size; /* of what stands behind the header */
+    enum block_codec codec;
+    uint32_t events_size; /* of the packed events; unless compressed the same, and not looked at by block_write() */
     struct spool_id min_id, max_id;
 };
 
-/* Writes header and events: BLOCK_HEADER + info->size bytes at `dst`. */
-void block_write(uint8_t *dst, const struct block_info *info, const uint8_t *events);
+/* Writes the header and what stands behind it: BLOCK_HEADER + info->size bytes at `dst`. */
+void block_write(uint8_t *dst, const struct block_info *info, const uint8_t *stored);
 
-/* Checks header, sizes and checksum of the value. SPOOL_EVERSION for a newer version or unknown codec, SPOOL_EDAMAGED.
- * The events stand at value + BLOCK_HEADER. */
+/* Checks header, sizes and checksum of the value, and that what is compressed can be unpacked. SPOOL_EVERSION for a
+ * newer version or unknown codec, SPOOL_EDAMAGED, ENOMEM. */
 int block_check(const uint8_t *value, size_t size, struct block_info *ret);
 
 /* The header alone, without the checksum over the events (which the header's own checksum does not need). */
@@ -34,7 +42,7 @@ int block_peek(const uint8_t *value, size_t size, struct block_info *ret);
 /* How long the value that begins with this header says it is: for a search in raw bytes. Nothing is checked. */
 size_t block_size(const uint8_t header[BLOCK_HEADER]);
 
-/* A checked copy. */
+/* A checked copy, unpacked. */
 int block_copy(const uint8_t *value, size_t size, struct store_block **ret);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * A cycle takes what has gathered, packs it by lane into blocks and commits them together with the journal's new position, so
  * that the hand-over is exactly once; only then may the room in the ring be used again. Under load groups grow by
- * themselves; a lone event waits a moment for company (COMMIT_LINGER_MS with a sink, else the flush interval: the commit is
+ * themselves; a lone event waits a moment for company (due_ns(); without a sink the flush interval: the commit is
  * also what makes process-level events power-safe); with nothing in the journal the thread sleeps.
  *
  * When the disk is full nothing is lost: the records stay in the journal, and the cycle is tried again with growing pauses. When
@@ -103,11 +103,18 @@ static int commit_gathered(struct cycle *cycle, struct journal *journal)
     return log_commit(cycle->store->log, runs, n, &position, 1, lock_slice());
 }
 
+/* In its first lap every page of the ring costs its first writer a fault, unless it was opened before: twice as far as the last
+ * cycle has brought us, so that it is enough for a fast producer, and the flush of a lone event does not write much. */
+static void open_pages_ahead(struct journal *journal)
+{
+    uint64_t gathered = journal_head(journal) - journal_applied(journal);
+    journal_open_pages(journal, gathered < AHEAD_BYTES / 2 ? (size_t)gathered * 2 : AHEAD_BYTES);
+}
+
 static int run_cycle(struct cycle *cycle, struct journal *journal)
 {
     cycle->damaged = 0;
-    if (journal_head(journal) - journal_applied(journal) >= BUSY_BYTES) /* not for a lone event: its flush would write them */
-        journal_open_pages(journal, AHEAD_BYTES);
+    open_pages_ahead(journal);
     int code = gather(cycle, journal);
     if (!code)
         code = commit_gathered(cycle, journal);
@@ -168,7 +175,7 @@ static void free_retired(struct store *store)
 {
     for (struct ring **at = &store->retired; *at;) {
         struct ring *ring = *at;
-        if (ring->users) {
+        if (atomic_load(&ring->users)) {
             at = &ring->next;
             continue;
         }
@@ -203,12 +210,17 @@ static void replace_journal(struct store *store)
 
 /* ------------------------------------------------------------------------------------------------- when to work */
 
-static uint64_t linger_ns(const struct store *store)
+/* When what was first seen at `since` is to be committed although it is little. For sinks soon, but in a steady trickle not each
+ * time, or a host program feels it: a commit is two flushes and wakes half a dozen threads. */
+static uint64_t due_ns(const struct store *store, uint64_t since)
 {
-    if (atomic_load(&store->sink_count) > 0)
-        return COMMIT_LINGER_MS * NS_PER_MS;
-    uint32_t flush = store->options.flush_interval_ms;
-    return flush == SPOOL_FLUSH_NEVER ? DEADLINE_NEVER : flush * NS_PER_MS;
+    uint32_t flush_ms = store->options.flush_interval_ms;
+    uint64_t flush = flush_ms == SPOOL_FLUSH_NEVER ? DEADLINE_NEVER : since + flush_ms * NS_PER_MS;
+    if (atomic_load(&store->sink_count) == 0)
+        return flush;
+    uint64_t linger = since + COMMIT_LINGER_MS * NS_PER_MS, paced = store->committed_ns + COMMIT_PACE_MS * NS_PER_MS;
+    uint64_t due = linger > paced ? linger : paced;
+    return due < flush ? due : flush;
 }
 
 static uint64_t enough_bytes(const struct store *store)
@@ -239,12 +251,13 @@ static bool wait_for_work(struct store *store)
             cond_wait_until(&store->committer_cond, &store->append_mutex, DEADLINE_NEVER);
             continue;
         }
-        uint64_t now = mono_ns(), linger = linger_ns(store);
+        uint64_t now = mono_ns();
         since = since ? since : now;
-        if (is_urgent(store, journal) || (linger != DEADLINE_NEVER && now - since >= linger))
+        uint64_t due = due_ns(store, since);
+        if (is_urgent(store, journal) || now >= due)
             return true;
         store->commit_at = journal_applied(journal) + enough_bytes(store);
-        cond_wait_until(&store->committer_cond, &store->append_mutex, linger == DEADLINE_NEVER ? linger : since + linger);
+        cond_wait_until(&store->committer_cond, &store->append_mutex, due);
     }
 }
 
@@ -275,6 +288,7 @@ static bool turn(struct cycle *cycle, uint32_t *pause_ms)
         note_failure(store, code);
     else
         note_success(store);
+    store->committed_ns = mono_ns();
     pthread_mutex_lock(&store->append_mutex);
     if (code && store->stopping && code != SPOOL_ETIMEOUT && code != SPOOL_ESTOPPED)
         return false; /* trying again will not help, and the journal keeps it for the next one to open */
@@ -289,12 +303,26 @@ static bool turn(struct cycle *cycle, uint32_t *pause_ms)
     return true;
 }
 
+static int new_packer(const struct store *store, struct packer **ret)
+{
+    struct packer *packer = NULL;
+    int code = packer_new(&packer);
+    if (!code && store->options.compress)
+        code = packer_compress(packer);
+    if (code) {
+        packer_free(packer);
+        return code;
+    }
+    *ret = packer;
+    return SPOOL_OK;
+}
+
 void *committer_run(void *arg)
 {
     struct store *store = arg;
     struct cycle cycle = {.store = store};
     uint32_t pause_ms = RETRY_MIN_MS;
-    while (packer_new(&cycle.packer)) { /* out of memory at the very start: wait, or there would be no committer */
+    while (new_packer(store, &cycle.packer)) { /* out of memory at the very start: wait, or there would be no committer */
         pthread_mutex_lock(&store->append_mutex);
         bool go_on = pause_after_failure(store, &pause_ms);
         pthread_mutex_unlock(&store->append_mutex);

@@ -11,6 +11,9 @@
  * after they have changed. A waiter that was woken looks whether to lead before it looks at its deadline: the wake-up
  * may have been the only one.
  *
+ * Who was woken and finds his record flushed leaves without the mutex: of dozens woken at once, each would else find it taken by
+ * another, and sleep a second time.
+ *
  * A flush that fails is never repeated: the kernel may have dropped the dirty pages and marked them clean, so that a
  * second fdatasync() would return 0 for data that is not on the disk (the "fsyncgate" of 2018). */
 #include <errno.h>
@@ -41,7 +44,7 @@ static int flush_file(const struct journal *journal)
     return fdatasync(journal->fd) ? errno : 0;
 }
 
-/* flush_mutex held, and dropped while flushing. */
+/* flush_mutex held, and dropped. */
 static void lead(struct journal *journal)
 {
     journal->flushing = true;
@@ -58,28 +61,27 @@ static void lead(struct journal *journal)
     _Atomic uint32_t *ours = &journal->flush_done[number & 1], *next = &journal->flush_done[~number & 1];
     atomic_fetch_add(ours, 1);
     atomic_fetch_add(next, 1);
-    if (journal->flush_waiters == 0)
-        return;
+    bool waiters = atomic_load(&journal->flush_waiters) > 0;
     pthread_mutex_unlock(&journal->flush_mutex);
+    if (!waiters)
+        return;
     if (err)
         futex_wake_all(next);
     else
         futex_wake_one(next);
     futex_wake_all(ours);
-    pthread_mutex_lock(&journal->flush_mutex);
 }
 
-/* flush_mutex held, and dropped while waiting for the flush that covers `position`. */
+/* flush_mutex held, and dropped: waits for the flush that covers `position`. */
 static int follow(struct journal *journal, uint64_t position, uint64_t deadline_ns)
 {
     uint32_t number = journal->flush_number + (position > journal->flush_target);
     _Atomic uint32_t *word = &journal->flush_done[number & 1];
     uint32_t seen = atomic_load(word);
-    journal->flush_waiters++;
+    atomic_fetch_add(&journal->flush_waiters, 1);
     pthread_mutex_unlock(&journal->flush_mutex);
     int rc = futex_wait_until(word, seen, deadline_ns);
-    pthread_mutex_lock(&journal->flush_mutex);
-    journal->flush_waiters--;
+    atomic_fetch_sub(&journal->flush_waiters, 1);
     return rc;
 }
 
@@ -93,6 +95,21 @@ static int timed_out(const struct journal *journal)
     return err_set(SPOOL_ETIMEOUT, "journal %s: not flushed in the time given", journal->name);
 }
 
+/* One look, and a flush led or awaited: SPOOL_OK when there may be another. */
+static int flush_once(struct journal *journal, uint64_t position, uint64_t deadline_ns)
+{
+    pthread_mutex_lock(&journal->flush_mutex);
+    bool done = journal_flushed(journal) >= position, failed = !done && journal_is_failed(journal);
+    if (!done && !failed && !journal->flushing) {
+        lead(journal);
+        return SPOOL_OK;
+    }
+    if (!done && !failed)
+        return follow(journal, position, deadline_ns) && journal_flushed(journal) < position ? timed_out(journal) : SPOOL_OK;
+    pthread_mutex_unlock(&journal->flush_mutex);
+    return failed ? flush_failed(journal) : SPOOL_OK;
+}
+
 int journal_flush(struct journal *journal, uint64_t position, uint64_t deadline_ns)
 {
     if (journal_flushed(journal) >= position)
@@ -100,16 +117,8 @@ int journal_flush(struct journal *journal, uint64_t position, uint64_t deadline_
     if (deadline_ns != DEADLINE_NEVER && mono_ns() >= deadline_ns)
         return timed_out(journal);
     int code = SPOOL_OK;
-    pthread_mutex_lock(&journal->flush_mutex);
-    while (!code && journal_flushed(journal) < position) {
-        if (journal_is_failed(journal))
-            code = flush_failed(journal);
-        else if (!journal->flushing)
-            lead(journal);
-        else if (follow(journal, position, deadline_ns) && journal_flushed(journal) < position)
-            code = timed_out(journal);
-    }
-    pthread_mutex_unlock(&journal->flush_mutex);
+    while (!code && journal_flushed(journal) < position)
+        code = flush_once(journal, position, deadline_ns);
     return code;
 }
 
@@ -119,7 +128,7 @@ void journal_set_applied(struct journal *journal, uint64_t position)
     pthread_mutex_lock(&journal->flush_mutex);
     atomic_fetch_add(&journal->flush_done[0], 1);
     atomic_fetch_add(&journal->flush_done[1], 1);
-    bool waiters = journal->flush_waiters > 0;
+    bool waiters = atomic_load(&journal->flush_waiters) > 0;
     pthread_mutex_unlock(&journal->flush_mutex);
     if (!waiters)
         return;

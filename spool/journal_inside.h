@@ -46,7 +46,7 @@ struct journal {
     bool flushing;                  /* flush_mutex: a thread is in fdatasync() */
     uint64_t flush_target;          /* flush_mutex: what the flush that runs covers */
     uint32_t flush_number;          /* flush_mutex: of the flush that runs or ran last */
-    unsigned flush_waiters;         /* flush_mutex */
+    _Atomic unsigned flush_waiters; /* raised under flush_mutex */
     _Atomic uint32_t flush_done[2]; /* futexes, for flushes of even and of odd number; bumped under flush_mutex */
 };
 

@@ -157,6 +157,8 @@ static int put_runs(struct segment *segment, MDB_txn *txn, struct segment_tally 
             .count = runs[i].count,
             .first_seq = tally->lane[runs[i].lane].next,
             .size = (uint32_t)runs[i].size,
+            .codec = (enum block_codec)runs[i].codec,
+            .events_size = runs[i].events_size,
             .min_id = runs[i].min_id,
             .max_id = runs[i].max_id,
         };

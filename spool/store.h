@@ -40,6 +40,7 @@ struct store_options {              /* as in struct spool_options, with the defa
     uint64_t max_bytes, segment_bytes, retention_ms;
     uint32_t journal_bytes, flush_interval_ms, full_timeout_ms, file_mode, flags;
     enum spool_full_policy full_policy[LANES]; /* by lane */
+    enum spool_compression compress;
     struct reporter reporter;
     /* Called after every commit and change of control, from any of the store's threads; must not block. */
     void (*on_change)(void *user);

@@ -25,9 +25,9 @@
 
 enum {
     COMMIT_BYTES = 1 << 20,      /* so much gathered is committed at once */
-    AHEAD_BYTES = 2 << 20,       /* of journal pages are made writable before the producers come to them … */
-    BUSY_BYTES = 64 << 10,       /* … when so much has gathered */
-    COMMIT_LINGER_MS = 5,        /* with a sink registered, an event waits at most that long for company */
+    AHEAD_BYTES = 4 << 20,       /* of journal pages at most are made writable before the producers come to them */
+    COMMIT_LINGER_MS = 5,        /* with a sink registered, an event waits at most that long for company … */
+    COMMIT_PACE_MS = 25,         /* … or as long as this after the last commit, but never longer than flush_interval_ms */
     SPARE_JOURNALS_MAX = 4,      /* emptied journals that are kept for processes to come */
     SPARES_KNOWN_MAX = 16,       /* … and remembered, so that a probe need not read them again */
     HOUSEKEEP_MS = 1000,         /* probing for dead peers, deleting what is delivered */
@@ -37,7 +37,7 @@ enum {
 /* A journal and how many producers wait for its flush; a failed one is replaced, and freed when they have left. */
 struct ring {
     struct journal *journal;
-    unsigned users;              /* append_mutex */
+    atomic_uint users;           /* raised under append_mutex; who lowers it does not look at the ring again */
     struct ring *next;           /* of the retired; append_mutex */
 };
 
@@ -76,6 +76,7 @@ struct store {
     uint64_t ring_tried_ns;        /* append_mutex: when a missing journal was last asked for */
     uint64_t enqueued_events, enqueued_bytes, rejected_full; /* append_mutex */
     uint64_t close_deadline_ns;    /* append_mutex; set with stopping */
+    uint64_t committed_ns;         /* committer only: when it last tried */
     bool commit_failure_told;      /* committer only: one of another reason than a full disk */
 
     _Atomic uint64_t measured_bytes; /* of the directory at the last look, less what the log had grown by then: limits.c */
@@ -120,6 +121,7 @@ bool recovery_journal_exists(void *store, const uint8_t uuid[JOURNAL_UUID_SIZE])
 struct packer;
 int packer_new(struct packer **ret);
 void packer_free(struct packer *packer);
+int packer_compress(struct packer *packer); /* from now on runs are compressed where it is worth it; ENOMEM */
 void packer_reset(struct packer *packer);
 int packer_add_frame(struct packer *packer, const uint8_t *payload, size_t size);
 size_t packer_bytes(const struct packer *packer);

@@ -21,9 +21,10 @@ static void check_block(const uint8_t *bytes, size_t size)
     if (code)
         return;
     uint8_t *again = malloc(size);
-    require(again != NULL && size == BLOCK_HEADER + block->size);
-    block_write(again, &info, block->events);
-    memcpy(again + 72, bytes + 72, 12); /* reserved: readers ignore it */
+    require(again != NULL && size == BLOCK_HEADER + info.size && block->size == info.events_size);
+    block_write(again, &info, bytes + BLOCK_HEADER);
+    size_t reserved = info.codec == BLOCK_PLAIN ? 72 : 76; /* readers ignore what is there */
+    memcpy(again + reserved, bytes + reserved, 84 - reserved);
     put_u32(again + BLOCK_HEADER - 4, crc32c(0, again, BLOCK_HEADER - 4));
     require(memcmp(again, bytes, size) == 0);
     free(again);

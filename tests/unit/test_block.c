@@ -1,4 +1,6 @@
 /* test_block.c - the format of blocks: what is written is read, and nothing else is. */
+#include <zstd.h>
+
 #include "../../lib/base/bytes.h"
 #include "../../lib/base/crc32c.h"
 #include "../../lib/base/id.h"
@@ -107,7 +109,7 @@ START_TEST(newer_version_and_codec_are_named)
     ck_code(block_check(value, VALUE_SIZE, &info), SPOOL_EVERSION);
     ck_assert_ptr_nonnull(strstr(err_last(), "format 2"));
     write_sample();
-    value[11] = 1;
+    value[11] = 2;
     sign_header();
     ck_code(block_peek(value, VALUE_SIZE, &info), SPOOL_EVERSION);
     ck_assert_uint_eq(info.count, 99);
@@ -144,6 +146,111 @@ START_TEST(impossible_fields_are_refused)
 }
 END_TEST
 
+/* ------------------------------------------------------------------------------------------------------ compressed */
+
+enum { LONG_SIZE = 100 * EVENT_PACKED_MIN };
+static uint8_t long_events[LONG_SIZE], frame[LONG_SIZE], squeezed[BLOCK_HEADER + LONG_SIZE];
+
+/* A compressed block of LONG_SIZE bytes of events, in `squeezed`; returns its size. */
+static size_t write_compressed(void)
+{
+    struct block_info info = sample();
+    for (size_t i = 0; i < sizeof long_events; i++)
+        long_events[i] = (uint8_t)(i / 100);
+    size_t size = ZSTD_compress(frame, sizeof frame, long_events, sizeof long_events, 1);
+    ck_assert(!ZSTD_isError(size));
+    info.codec = BLOCK_ZSTD;
+    info.size = (uint32_t)size;
+    info.events_size = LONG_SIZE;
+    block_write(squeezed, &info, frame);
+    return BLOCK_HEADER + size;
+}
+
+static void sign_compressed(size_t size)
+{
+    put_u32(squeezed + 32, (uint32_t)(size - BLOCK_HEADER));
+    put_u32(squeezed + 36, crc32c(0, squeezed + BLOCK_HEADER, size - BLOCK_HEADER));
+    put_u32(squeezed + BLOCK_HEADER - 4, crc32c(0, squeezed, BLOCK_HEADER - 4));
+}
+
+START_TEST(compressed_events_are_read)
+{
+    struct block_info got;
+    struct store_block *block;
+    size_t size = write_compressed();
+    ck_assert_uint_lt(size, LONG_SIZE / 2);
+    ck_ok(block_check(squeezed, size, &got));
+    ck_assert_int_eq(got.codec, BLOCK_ZSTD);
+    ck_assert_uint_eq(got.events_size, LONG_SIZE);
+    ck_assert_uint_eq(got.size, size - BLOCK_HEADER);
+    ck_ok(block_copy(squeezed, size, &block));
+    ck_assert_uint_eq(block->size, LONG_SIZE);
+    ck_assert_mem_eq(block->events, long_events, LONG_SIZE);
+    store_block_unref(block);
+    ck_assert_uint_eq(block_size(squeezed), size);
+    ck_assert_uint_eq(squeezed[11], 1);
+    ck_assert_uint_eq(get_u32(squeezed + 72), LONG_SIZE);
+}
+END_TEST
+
+START_TEST(every_damaged_bit_of_a_compressed_block_is_found)
+{
+    struct block_info info;
+    struct store_block *block = NULL;
+    size_t size = write_compressed();
+    for (size_t bit = 0; bit < size * 8; bit++) {
+        squeezed[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        ck_code(block_check(squeezed, size, &info), SPOOL_EDAMAGED);
+        ck_code(block_copy(squeezed, size, &block), SPOOL_EDAMAGED);
+        squeezed[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    ck_assert_ptr_null(block);
+}
+END_TEST
+
+/* Under right checksums: not by a medium, but by a mistake, or by somebody. */
+START_TEST(a_frame_that_does_not_unpack_as_said_is_damage)
+{
+    struct store_block *block = NULL;
+    struct block_info info;
+    size_t size = write_compressed();
+    for (int i = 0; i < 2; i++) { /* it unpacks to less, and to more */
+        put_u32(squeezed + 72, i ? LONG_SIZE - 8 : LONG_SIZE + 8);
+        sign_compressed(size);
+        ck_code(block_copy(squeezed, size, &block), SPOOL_EDAMAGED);
+        ck_code(block_check(squeezed, size, &info), SPOOL_EDAMAGED);
+    }
+    size = write_compressed();
+    memset(squeezed + BLOCK_HEADER, 0xa5, 8); /* no frame at all */
+    sign_compressed(size);
+    ck_code(block_copy(squeezed, size, &block), SPOOL_EDAMAGED);
+    ck_assert_ptr_nonnull(strstr(err_last(), "cannot be unpacked"));
+    size = write_compressed() - 1; /* cut off */
+    sign_compressed(size);
+    ck_code(block_copy(squeezed, size, &block), SPOOL_EDAMAGED);
+    ck_assert_ptr_null(block);
+}
+END_TEST
+
+/* Before any room is made for them. */
+START_TEST(compressed_sizes_are_bounded)
+{
+    static const uint32_t impossible[] = {0, 4, LONG_SIZE + 4, BLOCK_COMPRESSED_MAX + 8, 0xfffffff8};
+    struct block_info info;
+    for (size_t i = 0; i < sizeof impossible / sizeof *impossible; i++) {
+        size_t size = write_compressed();
+        put_u32(squeezed + 72, impossible[i]);
+        sign_compressed(size);
+        ck_code(block_peek(squeezed, size, &info), SPOOL_EDAMAGED);
+    }
+    size_t size = write_compressed();
+    put_u32(squeezed + 72, (uint32_t)(size - BLOCK_HEADER) & ~7u); /* not smaller than the events */
+    put_u32(squeezed + 12, 1);
+    sign_compressed(size);
+    ck_code(block_peek(squeezed, size, &info), SPOOL_EDAMAGED);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("block");
@@ -154,6 +261,10 @@ static Suite *suite(void)
     tcase_add_test(c, every_other_size_is_refused);
     tcase_add_test(c, newer_version_and_codec_are_named);
     tcase_add_test(c, impossible_fields_are_refused);
+    tcase_add_test(c, compressed_events_are_read);
+    tcase_add_test(c, every_damaged_bit_of_a_compressed_block_is_found);
+    tcase_add_test(c, a_frame_that_does_not_unpack_as_said_is_damage);
+    tcase_add_test(c, compressed_sizes_are_bounded);
     suite_add_tcase(s, c);
     return s;
 }

@@ -54,7 +54,7 @@ START_TEST(a_whole_configuration)
     struct found found = {{0}};
     ck_ok(open_text("{\"spool\": {\"dir\": \"@/s\", \"durability\": \"process\", \"max_bytes\": \"64MiB\", \"retention\": \"7d\","
                     " \"journal_bytes\": \"256KiB\", \"full\": {\"low\": \"drop-oldest\", \"medium\": \"reject\"},"
-                    " \"full_timeout\": \"250ms\", \"workers\": 2, \"mode\": \"0600\"},"
+                    " \"full_timeout\": \"250ms\", \"workers\": 2, \"mode\": \"0600\", \"compress\": \"zstd\"},"
                     " \"sinks\": [{\"name\": \"log\", \"kind\": \"file\", \"path\": \"@/out.jsonl\", \"order\": \"agent\","
                     "   \"retry\": {\"base\": \"100ms\", \"cap\": \"5m\", \"max_attempts\": 20},"
                     "   \"breaker\": {\"failures\": 3, \"probe_events\": 4, \"probes\": 2}, \"inflight_bytes\": \"2MiB\"},"
@@ -93,6 +93,7 @@ static const struct mistake {
     {"{\"spool\": {\"dir\": \"@/s\", \"max_bytes\": -1}}", SPOOL_ECONFIG, "max_bytes"},
     {"{\"spool\": {\"dir\": \"@/s\", \"retention\": \"7 days\"}}", SPOOL_ECONFIG, "retention"},
     {"{\"spool\": {\"dir\": \"@/s\", \"durability\": \"maybe\"}}", SPOOL_ECONFIG, "maybe"},
+    {"{\"spool\": {\"dir\": \"@/s\", \"compress\": \"lzw\"}}", SPOOL_ECONFIG, "lzw"},
     {"{\"spool\": {\"dir\": \"@/s\", \"journal_bytes\": \"9GiB\"}}", SPOOL_ECONFIG, "journal_bytes"},
     {"{\"spool\": {\"dir\": \"@/s\", \"max_bytes\": \"1MiB\"}}", SPOOL_EOPTION, "max_bytes"},
     {"{\"spool\": {\"dir\": \"@/s\", \"full\": {\"lowest\": \"block\"}}}", SPOOL_ECONFIG, "lowest"},

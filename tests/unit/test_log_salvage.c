@@ -1,5 +1,6 @@
 /* test_log_salvage.c - a damaged log: blocks that are skipped, segments that are rebuilt, and never a signal or a
  * number given twice. */
+#include <zstd.h>
 #include <dirent.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -136,6 +137,65 @@ START_TEST(damaged_block_is_skipped_told_once_and_set_aside)
     ck_assert_uint_eq(skipped, 15);
     ck_assert_uint_eq(f.damages, 1);
     ck_assert_uint_eq(test_commit(&f, LANE_HIGH, 1, 1, 1000), 100);
+}
+END_TEST
+
+/* Small ones stand in leaf pages, of which LMDB leaves copies behind: the block is damaged in all of them. */
+static void damage_every_copy(int lane, uint64_t first_seq)
+{
+    struct block_info info;
+    for (size_t at = 0; at + BLOCK_HEADER <= file.size; at++) {
+        if (memcmp(file.at + at, BLOCK_MAGIC, sizeof BLOCK_MAGIC) == 0 &&
+            block_peek(file.at + at, block_size(file.at + at), &info) == SPOOL_OK && info.lane == lane &&
+            info.first_seq == first_seq)
+            file.at[at + BLOCK_HEADER + 30] ^= 1;
+    }
+}
+
+/* 20 events of lane high as one compressed block. */
+static void commit_compressed(uint64_t ticks)
+{
+    struct log_run run = test_run(LANE_HIGH, 20, 500, ticks);
+    struct log_position position = test_position(1, ticks + 20);
+    uint8_t *frame = malloc(run.size);
+    ck_assert_ptr_nonnull(frame);
+    size_t size = ZSTD_compress(frame, run.size, run.events, run.size, 1);
+    ck_assert(!ZSTD_isError(size));
+    free((void *)run.events);
+    run.codec = BLOCK_ZSTD;
+    run.events_size = (uint32_t)run.size;
+    run.events = frame;
+    run.size = size;
+    ck_ok(log_commit(f.log, &run, 1, &position, 1, soon()));
+    free(frame);
+}
+
+/* Beside plain ones; also from a segment that must be rebuilt. */
+START_TEST(damaged_compressed_block_is_set_aside_like_any_other)
+{
+    uint64_t skipped;
+    test_commit(&f, LANE_HIGH, 20, 500, 1);
+    for (uint64_t i = 1; i < 4; i++)
+        commit_compressed(1 + 20 * i);
+    ck_assert_uint_eq(test_read_all(&f, LANE_HIGH, 0, &skipped), 80);
+    fixture_close(&f);
+    load(1);
+    damage_every_copy(LANE_HIGH, 40);
+    store(1);
+    fixture_open(&f, 0);
+    ck_assert_uint_eq(test_read_all(&f, LANE_HIGH, 0, &skipped), 60);
+    ck_assert_uint_eq(skipped, 20);
+    ck_assert_uint_eq(f.damages, 1);
+    ck_assert_uint_eq(f.damage_events, 20);
+    ck_assert_uint_eq(in_quarantine("block-high-40.bin"), 1);
+    fixture_close(&f);
+    load(1);
+    break_tree_pages();
+    store(1);
+    fixture_open(&f, 0);
+    ck_assert_uint_eq(test_read_all(&f, LANE_HIGH, 0, &skipped), 60);
+    ck_assert_uint_eq(skipped, 20);
+    ck_assert_uint_eq(in_quarantine(".mdb"), 1);
 }
 END_TEST
 
@@ -642,6 +702,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_set_timeout(c, 120);
     tcase_add_test(c, damaged_block_is_skipped_told_once_and_set_aside);
+    tcase_add_test(c, damaged_compressed_block_is_set_aside_like_any_other);
     tcase_add_test(c, block_with_a_damaged_header_is_skipped_too);
     tcase_add_test(c, verify_names_damage_and_changes_nothing);
     tcase_add_test(c, broken_meta_pages_lose_nothing);

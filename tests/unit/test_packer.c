@@ -139,6 +139,78 @@ START_TEST(without_memory_nothing_is_counted)
 }
 END_TEST
 
+/* The run as a block that is written and read again. */
+static struct store_block *through_a_block(const struct log_run *run)
+{
+    struct store_block *block;
+    struct block_info info = {.lane = run->lane, .codec = (enum block_codec)run->codec, .count = run->count,
+                              .events_size = run->events_size, .size = (uint32_t)run->size, .min_id = run->min_id,
+                              .max_id = run->max_id};
+    uint8_t *value = malloc(BLOCK_HEADER + run->size);
+    ck_assert_ptr_nonnull(value);
+    block_write(value, &info, run->events);
+    ck_ok(block_copy(value, BLOCK_HEADER + run->size, &block));
+    free(value);
+    return block;
+}
+
+/* Several lanes and blocks; one that is noise, and one that is too small for it to matter. */
+START_TEST(runs_are_compressed_where_it_is_worth_it)
+{
+    struct buffer plain = {0}, noise = {0};
+    struct log_run *runs;
+    size_t n;
+    ck_ok(packer_compress(packer));
+    ck_ok(packer_compress(packer)); /* asked for twice is once */
+    for (unsigned i = 0; i < 1000; i++) {
+        pack(&plain, LANE_HIGH, 100 + i, 500);
+        add(LANE_HIGH, 100 + i, 500);
+    }
+    add(LANE_LOW, 5000, 100);
+    pack(&noise, LANE_MEDIUM, 7, 100000);
+    uint32_t state = 1;
+    for (size_t i = noise.size - 100008; i < noise.size - 8; i++)
+        noise.data[i] = (uint8_t)((state = state * 1664525 + 1013904223) >> 24);
+    ck_ok(packer_add_frame(packer, noise.data, noise.size));
+    packer_runs(packer, &runs, &n);
+    ck_assert_uint_eq(n, 5);
+    size_t at = 0, compressed = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct store_block *block = through_a_block(&runs[i]);
+        ck_assert_int_eq(runs[i].codec, runs[i].lane == LANE_HIGH ? BLOCK_ZSTD : BLOCK_PLAIN);
+        if (runs[i].lane == LANE_HIGH) {
+            ck_assert_mem_eq(block->events, plain.data + at, block->size);
+            at += block->size;
+            compressed += runs[i].size;
+        }
+        if (runs[i].lane == LANE_MEDIUM)
+            ck_assert_mem_eq(block->events, noise.data, noise.size);
+        store_block_unref(block);
+    }
+    ck_assert_uint_eq(at, plain.size);
+    ck_assert_uint_lt(compressed, plain.size / 4);
+    buffer_free(&plain);
+    buffer_free(&noise);
+}
+END_TEST
+
+START_TEST(without_memory_runs_stand_as_they_are)
+{
+    struct log_run *runs;
+    size_t n;
+    int code;
+    fail_each(code, FAIL_MEMORY, packer_compress(packer)) { ck_code(code, ENOMEM); }
+    ck_ok(code);
+    add(LANE_HIGH, 100, 50000);
+    fail_arm(FAIL_MEMORY, 1);
+    packer_runs(packer, &runs, &n);
+    bool fired = fail_disarm();
+    ck_assert_uint_eq(n, 1);
+    ck_assert_int_eq(runs[0].codec, fired ? BLOCK_PLAIN : BLOCK_ZSTD);
+    store_block_unref(through_a_block(&runs[0]));
+}
+END_TEST
+
 START_TEST(lanes_are_numbered_by_importance)
 {
     static const struct {
@@ -178,6 +250,8 @@ static Suite *suite(void)
     tcase_add_test(tcase, many_runs_hold_their_events);
     tcase_add_test(tcase, a_frame_that_holds_no_events_is_damaged);
     tcase_add_test(tcase, without_memory_nothing_is_counted);
+    tcase_add_test(tcase, runs_are_compressed_where_it_is_worth_it);
+    tcase_add_test(tcase, without_memory_runs_stand_as_they_are);
     tcase_add_test(tcase, lanes_are_numbered_by_importance);
     tcase_add_test(tcase, what_is_no_lane_is_taken_for_medium);
     suite_add_tcase(suite, tcase);

@@ -96,6 +96,46 @@ START_TEST(open_twice_is_one_handle)
 }
 END_TEST
 
+/* Plain and compressed blocks in one spool, read with and without the option; compressed, they take less. */
+START_TEST(compressed_and_plain_blocks_live_side_by_side)
+{
+    enum { EVENTS = 2000 };
+    struct spool *spool;
+    struct spool_reader *reader;
+    const struct spool_event *event;
+    char body[256];
+    uint64_t used[3] = {0};
+    for (int i = 0; i < 3; i++) { /* plain, compressed, plain again */
+        struct spool_options options = SPOOL_OPTIONS(.max_bytes = 64 << 20, .segment_bytes = 4 << 20,
+                                                     .compress = i == 1 ? SPOOL_COMPRESS_ZSTD : SPOOL_COMPRESS_NONE);
+        struct spool_stats before = SPOOL_STATS(), after = SPOOL_STATS();
+        ck_ok(spool_open(path, &options, &spool));
+        ck_ok(spool_stats(spool, &before));
+        for (int n = 0; n < EVENTS; n++) {
+            snprintf(body, sizeof body, "\"event %d of round %d, which is as long as events are, and longer than it need be\"", n, i);
+            enqueue(spool, "t", "a", SPOOL_MEDIUM, body, NULL);
+        }
+        ck_ok(spool_close(spool));
+        ck_ok(spool_open(path, NULL, &spool));
+        ck_ok(spool_stats(spool, &after));
+        used[i] = after.used_bytes - before.used_bytes;
+        ck_ok(spool_close(spool));
+    }
+    ck_assert_uint_lt(used[1] * 2, used[2]);
+    ck_ok(spool_open(path, NULL, &spool));
+    ck_ok(spool_reader_open(spool, NULL, &reader));
+    for (int i = 0; i < 3 * EVENTS; i++) {
+        ck_ok(spool_reader_next(reader, 20000, &event));
+        snprintf(body, sizeof body, "\"event %d of round %d,", i % EVENTS, i / EVENTS);
+        ck_assert(event->body_size > strlen(body) && memcmp(event->body, body, strlen(body)) == 0);
+    }
+    ck_code(spool_reader_next(reader, 0, &event), SPOOL_ENOTFOUND);
+    spool_reader_close(reader);
+    ck_ok(spool_verify(spool, NULL, NULL, NULL, &(struct spool_verify_report){.size = sizeof(struct spool_verify_report)}));
+    ck_ok(spool_close(spool));
+}
+END_TEST
+
 START_TEST(events_wait_for_the_first_sink_and_come_once)
 {
     struct spool *spool = open_spool();
@@ -429,6 +469,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, open_twice_is_one_handle);
     tcase_add_test(tcase, the_limit_given_last_is_remembered);
     tcase_add_test(tcase, events_wait_for_the_first_sink_and_come_once);
+    tcase_add_test(tcase, compressed_and_plain_blocks_live_side_by_side);
     tcase_add_test(tcase, a_sink_from_now_sees_only_what_comes);
     tcase_add_test(tcase, a_sink_that_is_down_holds_its_events);
     tcase_add_test(tcase, an_absent_sink_holds_its_events_until_removed);

@@ -178,6 +178,7 @@ START_TEST(options_that_cannot_be)
         {SPOOL_OPTIONS(.max_bytes = 8 << 20, .segment_bytes = 5 << 20), "half"},
         {SPOOL_OPTIONS(.segment_bytes = 1), "segment_bytes"},
         {SPOOL_OPTIONS(.journal_bytes = 1), "journal_bytes"},
+        {SPOOL_OPTIONS(.compress = (enum spool_compression)9), "compress"},
         {SPOOL_OPTIONS(.full_policy = {[SPOOL_LOW] = (enum spool_full_policy)9}), "full_policy"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

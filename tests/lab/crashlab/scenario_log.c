@@ -1,10 +1,10 @@
 /* scenario_log.c - segments: begun, deleted when delivered, dropped when the spool is full. */
 #include "scenarios.h"
 
-static int run_rotation(const char *dir, uint64_t seed)
+static int rotate(const char *dir, uint64_t seed, const struct scene_options *options)
 {
     uint64_t random = seed;
-    struct spool *spool = scene_open(dir, NULL);
+    struct spool *spool = scene_open(dir, options);
     struct scene_producer producer = {.spool = spool, .number = 1};
     for (int i = 0; spool && i < 48; i++) {
         producer.priority = (enum spool_priority)(i % SPOOL_PRIORITIES);
@@ -15,7 +15,19 @@ static int run_rotation(const char *dir, uint64_t seed)
     return spool ? scene_close(spool) : -1;
 }
 
+static int run_rotation(const char *dir, uint64_t seed)
+{
+    return rotate(dir, seed, NULL);
+}
+
 const struct lab_scenario scenario_rotation = {"rotation", "more than one segment holds", NULL, run_rotation, NULL};
+
+static int run_compressed(const char *dir, uint64_t seed)
+{
+    return rotate(dir, seed, &(struct scene_options){.compress = SPOOL_COMPRESS_ZSTD});
+}
+
+const struct lab_scenario scenario_compressed = {"compressed", "the same, in compressed blocks", NULL, run_compressed, NULL};
 
 /* ------------------------------------------------------------------------------------- commits seen and not on the
  * disk */

@@ -11,5 +11,6 @@ const struct lab_scenario *const lab_scenarios[] = {
     &scenario_many_rows,    &scenario_recovery,    &scenario_adopt_open,      &scenario_adopt_alive,
     &scenario_two_writers,  &scenario_surplus,     &scenario_killed_delivery, &scenario_journal_damage,
     &scenario_block_damage, &scenario_salvage,     &scenario_random,          &scenario_random_sinks,
-    &scenario_cow_mixed,    &scenario_cow_laps,    &scenario_cow_adopt,       NULL,
+    &scenario_cow_mixed,    &scenario_cow_laps,    &scenario_cow_adopt,       &scenario_compressed,
+    NULL,
 };

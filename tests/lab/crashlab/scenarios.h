@@ -6,8 +6,8 @@
 
 extern const struct lab_scenario scenario_create, scenario_process, scenario_power, scenario_mixed, scenario_many,
     scenario_flush, scenario_group, scenario_laps, scenario_failed_flush, scenario_clock; /* scenario_enqueue.c */
-extern const struct lab_scenario scenario_rotation, scenario_killed_commit, scenario_killed_acknowledgement,
-    scenario_delete, scenario_drop; /* scenario_log.c */
+extern const struct lab_scenario scenario_rotation, scenario_compressed, scenario_killed_commit,
+    scenario_killed_acknowledgement, scenario_delete, scenario_drop; /* scenario_log.c */
 extern const struct lab_scenario scenario_acknowledge, scenario_sinks, scenario_checkpoint, scenario_file_sink,
     scenario_retry, scenario_retry_rotation, scenario_dead_letters, scenario_many_rows; /* scenario_sinks.c */
 extern const struct lab_scenario scenario_recovery, scenario_adopt_open, scenario_adopt_alive, scenario_two_writers,

@@ -98,7 +98,7 @@ struct spool *scene_open(const char *dir, const struct scene_options *options)
     struct scene_options o = options ? *options : (struct scene_options){0};
     struct spool *spool = calloc(1, sizeof *spool);
     struct spool_options public = SPOOL_OPTIONS(.flush_interval_ms = o.flush_interval_ms, .on_notice = o.on_notice,
-                                                .full_timeout_ms = o.full_timeout_ms);
+                                                .full_timeout_ms = o.full_timeout_ms, .compress = o.compress);
     public.full_policy[SPOOL_LOW] = o.low_policy;
     control_begin();
     int code = !spool || asprintf(&spool->dir, "%s/spool", dir) < 0 ? ENOMEM : fork_watch();

@@ -19,6 +19,7 @@ struct scene_options {
     enum spool_full_policy low_policy;
     uint64_t (*clock_ns)(void *user); /* NULL: the system's */
     bool quiet;                       /* no MARK_OPENED */
+    enum spool_compression compress;
     void (*on_notice)(void *user, const struct spool_notice *notice);
 };
 

@@ -120,6 +120,7 @@ static void run_enqueue_power(const char *dir)
 static void run_many(const char *dir)
 {
     struct spool_options options = sweep_options();
+    options.compress = SPOOL_COMPRESS_ZSTD;
     struct spool *spool = run_open(dir, &options);
     fault_arm(true);
     run_enqueue_many(spool, 0, 5, POWER);
@@ -252,7 +253,7 @@ const struct scenario scenarios[] = {
     {"open-read-only", "the same, for reading only", prepare_dead, run_open_read_only},
     {"enqueue-process", "30 events, in the mapped journal", prepare_empty, run_enqueue_process},
     {"enqueue-power", "20 events, each flushed", prepare_empty, run_enqueue_power},
-    {"enqueue-many", "frames of 5, 70 and 70 events", prepare_empty, run_many},
+    {"enqueue-many", "frames of 5, 70 and 70 events, compressed", prepare_empty, run_many},
     {"flush", "30 events and 5 flushes", prepare_empty, run_flush},
     {"commit", "30 events, committed in small groups", prepare_empty, run_commit},
     {"rotate", "48 large events: a segment is sealed, another begun", prepare_empty, run_rotate},
