@@ -22,11 +22,17 @@ static void remove_suspect(struct sink *sink, size_t at)
     memmove(&sink->suspects[at], &sink->suspects[at + 1], (--sink->suspect_count - at) * sizeof *sink->suspects);
 }
 
-/* An entry is over when the cursor has passed it; a single one not while its event waits for a retry. */
+/* An entry is over when the cursor has passed it, and no event of it waits for a retry, perhaps untried. */
 static bool suspect_is_over(const struct sink *sink, const struct store_suspect *s)
 {
-    const struct retry_row *row = s->end - s->first == 1 ? retry_find(&sink->retries, s->lane, s->first) : NULL;
-    return s->end <= sink->windows[s->lane].cursor && (!row || row->over);
+    if (s->end > sink->windows[s->lane].cursor)
+        return false;
+    for (uint64_t seq = s->first; seq < s->end; seq++) {
+        const struct retry_row *row = retry_find(&sink->retries, s->lane, seq);
+        if (row && !row->over)
+            return false;
+    }
+    return true;
 }
 
 void suspects_purge(struct sink *sink)
@@ -133,10 +139,10 @@ void suspects_condemn(const struct sink *sink, const struct batch *batch, struct
 static void clear_at(struct sink *sink, size_t at, const struct batch *batch, uint64_t seq)
 {
     struct store_suspect *s = &sink->suspects[at];
-    if (s->end == seq + 1)
-        remove_suspect(sink, at);
-    else if (batch->kind == BATCH_LOG)
+    if (batch->kind == BATCH_LOG && s->end > seq + 1)
         s->first = seq + 1;
+    else if (batch->kind == BATCH_LOG || s->end - s->first == 1)
+        remove_suspect(sink, at);
 }
 
 /* One that is parked was not in hand yet: it gets an entry of its own. */

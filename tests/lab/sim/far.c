@@ -403,7 +403,8 @@ static void die_of(struct far_state *state, const struct spool_delivery *batch, 
         if (!(e->deadly >> at & 1))
             continue;
         fault_count(FAULT_CRASH);
-        trace("%s: event %u kills the process", state->sink->name, event_number(e));
+        trace("%s: event %u kills the process, one of %zu; %u deaths are known", state->sink->name, event_number(e), n,
+              suspects_crashes(&state->sink->hand.suspects, e->lane, e->seq));
         oracle_kill(state->sink, e);
         sched_kill(state->proc);
         co_point();
