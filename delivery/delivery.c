@@ -348,6 +348,7 @@ static void fill_status(const struct delivery *d, const struct sink *sink, struc
     if (!sink->loaded) /* the dispatcher may be writing the rest */
         return;
     ret->retrying = sink->retries.live;
+    ret->suspects = suspects_events(sink);
     for (int lane = 0; lane < LANES; lane++) {
         ret->cursor[lane] = sink->windows[lane].cursor;
         ret->done_beyond += window_finished_events(&sink->windows[lane]);

@@ -56,6 +56,7 @@ struct delivery_sink_status {
     uint64_t next_try_ms;
     char last_error[REASON_MAX + 1];
     char paused_reason[REASON_MAX + 1]; /* what the sink said when it was paused for its own failure */
+    uint64_t suspects;                  /* events that were in its hands when a process died */
     enum spool_breaker breaker;
     uint64_t breaker_since_ms,
         breaker_opened; /* how long in that state; times that it opened since it was added here */

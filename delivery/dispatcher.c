@@ -96,6 +96,8 @@ static bool may_dispatch(const struct delivery *d, const struct sink *sink)
         return false;
     if (probing && sink->ready_count + sink->running > sink_overdue(sink))
         return false; /* the probe is on its way */
+    if (sink->suspect_count > 0 && sink->ready_count + sink->running > sink_overdue(sink))
+        return false; /* should the process die again, it is known of what */
     if (breaker_room(&sink->breaker, sink->inflight_events) == 0)
         return false;
     if (sink->first_upto > sink->acked)
@@ -120,6 +122,8 @@ static void checkpoint_when_idle(struct delivery *d, struct sink *sink)
 
 static void feed(struct delivery *d, struct sink *sink, struct pass *pass)
 {
+    suspects_purge(sink);
+    suspects_keep(d, sink);
     bool backing_off = !breaker_allows(&sink->breaker, mono_ns());
     if (backing_off)
         wait_at(pass, sink->breaker.until_ns);

@@ -68,6 +68,7 @@ struct sink {
     bool reload;    /* forget what is in memory, read the store again */
     bool paused, failed, hung, gone;
     bool pause_unstored;   /* it asked to be paused, and the store does not know yet */
+    bool crash_told;       /* suspects found by this election */
     bool states_stale;     /* its states are to be closed before it gets another batch */
     bool unlinked;         /* dropped: no longer in the list */
     bool store_busy;       /* a thread is at the store for this sink: acker and loading exclude each other */
@@ -100,6 +101,11 @@ struct sink {
     uint64_t trimmed;     /* … and when they were last looked through for too many */
     uint64_t trim_at_ns;  /* monotonic: not before; 0: never looked */
 
+    struct store_hand
+        *hand; /* what is in its hands, for after a crash; while elected. Constant while a worker has it */
+    struct store_suspect *suspects; /* as found there, less those that were answered for */
+    size_t suspect_count;
+    uint64_t suspects_upto;  /* `given` when they changed; 0: they are written down */
     struct breaker breaker;  /* of the sink as a whole */
     uint64_t pause_again_ns; /* not before, monotonic: storing that it is paused */
     char last_error[REASON_MAX + 1];
@@ -185,6 +191,23 @@ void outage_failed(struct delivery *d, struct sink *sink, const char *reason);
 void outage_worked(struct delivery *d, struct sink *sink, uint32_t events);
 void outage_tried(struct delivery *d, struct sink *sink);
 void outage_needs_operator(struct delivery *d, struct sink *sink, const char *reason);
+
+/* suspects.c. load: what the hand knows, without the lock; the others with it. ENOMEM. fresh: events that were in hand
+ * at the death that this election found; events: all that are left. */
+int suspects_load(struct sink *sink, struct store_hand *hand);
+uint64_t suspects_fresh(const struct sink *sink);
+uint64_t suspects_events(const struct sink *sink);
+void suspects_purge(struct sink *sink); /* forgets those that are over */
+bool suspects_has(const struct sink *sink, int lane, uint64_t seq);
+/* Where a batch of the log from `first` on has to end: behind one event that is suspected, before the next one that is.
+ */
+uint64_t suspects_end(const struct sink *sink, int lane, uint64_t first, uint64_t end);
+/* Events that were in hand too often are not delivered any more. */
+void suspects_condemn(const struct sink *sink, const struct batch *batch, struct bench *bench);
+/* Those that were answered for are suspected no longer. */
+void suspects_clear(struct sink *sink, const struct batch *batch, const struct bench *bench);
+/* Writes down what is left of them when that is time; for the dispatcher, leaves the lock. */
+void suspects_keep(struct delivery *d, struct sink *sink);
 
 /* takeover.c, for the dispatcher; with the lock held, which they leave while they are at the store. */
 void takeover_elect(struct delivery *d, struct sink *sink);

@@ -80,6 +80,7 @@ static void fill_defaults(struct spool_sink_options *o)
     DEFAULT(breaker_failures, 1);
     DEFAULT(probe_events, 16);
     DEFAULT(probes, 1);
+    DEFAULT(max_crashes, 3);
     DEFAULT(inflight_bytes_max, 8ull << 20);
 #undef DEFAULT
     o->size = sizeof *o;

@@ -211,8 +211,9 @@ static bool cut_log(struct delivery *d, struct sink *sink, int lane, const struc
     batch->kind = BATCH_LOG;
     batch->lane = lane;
     batch->first_seq = s->first;
+    uint64_t end = suspects_end(sink, lane, s->first, s->end);
     pthread_mutex_unlock(&d->lock);
-    int code = fill(d, sink, batch, s->end, most, &skip_to);
+    int code = fill(d, sink, batch, end, most, &skip_to);
     pthread_mutex_lock(&d->lock);
     bool valid = epoch == sink->epoch && !sink->reload && sink_is_wanted(d, sink);
     if (valid && code != SPOOL_OK)
@@ -231,11 +232,14 @@ static bool cut_log(struct delivery *d, struct sink *sink, int lane, const struc
 static void take_rows(struct sink *sink, int lane, struct batch *batch)
 {
     uint64_t now_ns = mono_ns();
-    while (batch->count < events_max(sink) && (batch->count == 0 || batch->bytes < sink->options.batch_bytes_max)) {
+    uint32_t most = events_max(sink) < STORE_MARK_ROWS_MAX ? events_max(sink) : STORE_MARK_ROWS_MAX;
+    bool alone = false;
+    while (!alone && batch->count < most && (batch->count == 0 || batch->bytes < sink->options.batch_bytes_max)) {
         struct retry_row *row = retry_take(&sink->retries, lane, now_ns);
         if (!row)
             return;
-        if (batch_add_row(batch, row) == SPOOL_OK)
+        alone = suspects_has(sink, lane, row->seq);
+        if ((!alone || batch->count == 0) && batch_add_row(batch, row) == SPOOL_OK)
             continue;
         retry_untake(&sink->retries, row);
         return;

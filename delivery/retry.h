@@ -19,11 +19,11 @@ struct retry_row {
     int lane;
     uint64_t seq;
     struct spool_id id;
-    uint32_t attempts;         /* failed so far */
-    uint64_t first_ns;         /* wall clock */
-    uint64_t due_ns;           /* monotonic clock, so that a step of the wall clock neither delays nor hastens it */
-    uint32_t size;             /* packed bytes */
-    uint64_t key;              /* 0: no order */
+    uint32_t attempts; /* failed so far */
+    uint64_t first_ns; /* wall clock */
+    uint64_t due_ns;   /* monotonic clock, so that a step of the wall clock neither delays nor hastens it */
+    uint32_t size;     /* packed bytes */
+    uint64_t key;      /* 0: no order */
     bool stored, taken, over;
     size_t heap_at;                        /* position in the heap, or RETRY_NOWHERE */
     struct retry_row *next;                /* in the table's bucket */

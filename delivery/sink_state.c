@@ -53,6 +53,8 @@ void sink_unref(struct sink *sink)
         next = batch->next;
         batch_free(batch);
     }
+    store_hand_unref(sink->hand);
+    free(sink->suspects);
     free(sink->config);
     filter_free(sink->filter);
     free(sink->slots);

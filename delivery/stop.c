@@ -82,6 +82,7 @@ static bool hang_all(struct delivery *d, char name[SINK_NAME_MAX + 1])
         memcpy(told, sink->name, sizeof told);
         atomic_fetch_add(&sink->refs, 1);
         pthread_mutex_unlock(&d->lock);
+        store_hand_excuse(sink->hand);
         notify(&d->reporter, SPOOL_NOTICE_SINK_HUNG, told, NULL, 0,
                "did not return in time, although it was cancelled; it is left alone until it does");
         pthread_mutex_lock(&d->lock);
@@ -102,8 +103,8 @@ static bool all_exited(const struct delivery *d)
     return true;
 }
 
-/* `exiting` is set. The dispatcher, the acker and workers without a sink come back by themselves: nothing they do lacks a deadline. Only
- * the canceller may be in a sink's hook. */
+/* `exiting` is set. The dispatcher, the acker and workers without a sink come back by themselves: nothing they do lacks
+ * a deadline. Only the canceller may be in a sink's hook. */
 static void end_threads(struct delivery *d, uint64_t deadline_ns)
 {
     pthread_cond_broadcast(&d->work);
@@ -126,13 +127,20 @@ static void end_threads(struct delivery *d, uint64_t deadline_ns)
     }
 }
 
-/* Sinks whose answers the store did not take: what they finished since is delivered again. */
+static struct sink *first_to_release(const struct delivery *d)
+{
+    struct sink *sink = d->sinks;
+    while (sink && (!sink->elected || sink->hung))
+        sink = sink->next;
+    return sink;
+}
+
+/* Sinks whose answers the store did not take: what they finished since is delivered again. One that hung may come back
+ * while the lock is left: so until there is none. */
 static int release_rest(struct delivery *d)
 {
     int code = SPOOL_OK;
-    for (struct sink *sink = d->sinks; sink; sink = sink->next) {
-        if (!sink->elected || sink->hung)
-            continue;
+    for (struct sink *sink; (sink = first_to_release(d)) != NULL;) {
         if (sink_has_answers(sink))
             code = d->ack_error ? d->ack_error : SPOOL_ETIMEOUT;
         sink_take_back_ready(d, sink); /* cut while it was ours: after the next start it may be somebody else's */
@@ -219,6 +227,7 @@ static int drop_hung(struct delivery *d, struct sink *sink)
 {
     if (hang(d, sink)) {
         pthread_mutex_unlock(&d->lock);
+        store_hand_excuse(sink->hand);
         notify(&d->reporter, SPOOL_NOTICE_SINK_HUNG, sink->name, NULL, 0, "did not return in time when it was dropped");
         pthread_mutex_lock(&d->lock);
     }

@@ -17,7 +17,13 @@ void takeover_elect(struct delivery *d, struct sink *sink)
     sink->elect_again_ns = mono_ns() + again_interval_ns;
     pthread_mutex_unlock(&d->lock);
     int code = store_sink_elect(d->store, sink->name);
+    struct store_hand *hand = code == SPOOL_OK ? store_sink_hand(d->store, sink->name) : NULL;
     pthread_mutex_lock(&d->lock);
+    if (code == SPOOL_OK) {
+        store_hand_unref(sink->hand);
+        sink->hand = hand;
+        sink->crash_told = false;
+    }
     sink->elected = code == SPOOL_OK;
     sink->elsewhere = code == SPOOL_EBUSY;
     sink->reload = true;
@@ -160,8 +166,25 @@ static int read_progress(struct delivery *d, struct sink *sink, struct pause *re
     struct loading loading = {.d = d, .rows = &sink->retries, .windows = sink->windows};
     if (code == SPOOL_OK)
         code = store_retry_each(d->store, sink->id, load_row, &loading);
+    if (code == SPOOL_OK)
+        code = suspects_load(sink, sink->hand);
+    sink->suspects_upto = 0;
     free(stored);
     return code;
+}
+
+/* Once for each election. */
+static void tell_crash(struct delivery *d, struct sink *sink)
+{
+    uint64_t events = suspects_fresh(sink);
+    if (events == 0 || sink->crash_told)
+        return;
+    sink->crash_told = true;
+    pthread_mutex_unlock(&d->lock);
+    notify(&d->reporter, SPOOL_NOTICE_CRASHED, sink->name, NULL, events,
+           "a process died with %llu event(s) in the sink's hands; they are delivered one by one",
+           (unsigned long long)events);
+    pthread_mutex_lock(&d->lock);
 }
 
 void takeover_load(struct delivery *d, struct sink *sink)
@@ -183,8 +206,10 @@ void takeover_load(struct delivery *d, struct sink *sink)
     sink->reload = code != SPOOL_OK;
     sink->gone = code == SPOOL_ENOTFOUND;
     pthread_cond_broadcast(&d->idle);
-    if (code == SPOOL_OK)
+    if (code == SPOOL_OK) {
+        tell_crash(d, sink);
         return;
+    }
     sink_error(sink, sink->gone ? "the sink was removed" : err_last());
     sink->load_again_ns = mono_ns() + again_interval_ns;
 }

@@ -262,16 +262,40 @@ static bool load(struct job *job)
     return false;
 }
 
+/* What the sink gets in hand, and that it has nothing any more. The file may be gone from under a worker that was given
+ * up, but not what it holds. Without the lock. */
+static void mark(const struct job *job, bool in_hand)
+{
+    struct store_mark m = {.lane = job->batch->lane, .count = (uint32_t)job->bench->open};
+    uint32_t slot = (uint32_t)(job->slot - job->sink->slots);
+    uint64_t seqs[STORE_MARK_ROWS_MAX];
+    const struct bench *bench = job->bench;
+    if (!in_hand || bench->open == 0) {
+        store_hand_mark(job->sink->hand, slot, NULL);
+        return;
+    }
+    if (job->batch->kind == BATCH_LOG) { /* with some between them, perhaps, that are over */
+        m.first = bench->items[bench->item_of[0]].seq;
+        m.count = (uint32_t)(bench->items[bench->item_of[bench->open - 1]].seq - m.first + 1);
+    }
+    for (size_t i = 0; job->batch->kind == BATCH_RETRY && i < bench->open && i < STORE_MARK_ROWS_MAX; i++)
+        seqs[i] = bench->items[bench->item_of[i]].seq;
+    m.seqs = job->batch->kind == BATCH_RETRY ? seqs : NULL;
+    store_hand_mark(job->sink->hand, slot, &m);
+}
+
 static void settle(struct job *job, int code, const char *reason)
 {
     struct delivery *d = job->d;
     struct sink *sink = job->sink;
     pthread_mutex_unlock(&d->lock);
+    mark(job, false);
     uint64_t now_ns = hlc_physical_ns(d->clock);
     judge_decide(sink, job->bench, hlc_expiry_ns(d->clock));
     judge_tell(d, sink, job->bench);
     pthread_mutex_lock(&d->lock);
     judge_apply(job->d, sink, job->batch, job->bench, now_ns);
+    suspects_clear(sink, job->batch, job->bench);
     if (code == SPOOL_OK && job->bench->open > 0)
         outage_worked(d, sink, (uint32_t)job->bench->open);
     else if (code == SPOOL_ECONFIG)
@@ -296,12 +320,19 @@ static bool goes_on(void *user)
     return on;
 }
 
+/* The sink was found down since the batch was cut: it waits, or gets smaller ones. */
+static bool is_overtaken(const struct job *job)
+{
+    const struct breaker *b = &job->sink->breaker;
+    return !breaker_allows(b, mono_ns()) || job->batch->count > b->limit;
+}
+
 static void deliver(struct job *job)
 {
     struct sink *sink = job->sink;
     bool open = open_state(job); /* which may have taken long */
-    if (!open || sink->reload || sink->paused || !breaker_allows(&sink->breaker, mono_ns()) ||
-        !sink_is_wanted(job->d, sink) || checkpoint_first(job)) {
+    if (!open || sink->reload || sink->paused || is_overtaken(job) || !sink_is_wanted(job->d, sink) ||
+        checkpoint_first(job)) {
         if (!job->self->abandoned)
             take_back(job);
         return;
@@ -309,8 +340,10 @@ static void deliver(struct job *job)
     if (!load(job))
         return;
     judge_park(sink, job->bench);
+    suspects_condemn(sink, job->batch, job->bench);
     hook_begins(job);
     bench_lay_out(job->bench);
+    mark(job, true);
     int code = bench_deliver(job->bench, &sink->hooks, job->slot->state, goes_on, job);
     char reason[REASON_MAX + 1] = "";
     if (code != SPOOL_OK)

@@ -39,6 +39,7 @@ static const struct key sink_keys[] = {
     SINK_KEY("timeout", KEY_MS32, timeout_ms),
     SINK_KEY("linger", KEY_MS32, linger_ms),
     SINK_KEY("inflight_bytes", KEY_BYTES64, inflight_bytes_max),
+    SINK_KEY("max_crashes", KEY_COUNT32, max_crashes),
     {0},
 };
 static const struct key retry_keys[] = {

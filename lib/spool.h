@@ -231,6 +231,7 @@ enum spool_notice_kind {
     SPOOL_NOTICE_CLOCK_STATUS,     /* sources agree, contradict each other, or are gone: reason */
     SPOOL_NOTICE_CLOCK_REMOTE,     /* a stamp from elsewhere is too far ahead and was refused: id, reason */
     SPOOL_NOTICE_OP_OVERDUE,       /* an operation waits or runs for long: reason says which, and who holds what */
+    SPOOL_NOTICE_CRASHED,          /* a process died while it delivered to a sink: sink, count of events in the sink's hands */
 };
 struct spool_notice {
     size_t size;
@@ -422,7 +423,10 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
     uint32_t dead_events_max;      /* dead letters kept; beyond it the oldest go, counted and reported; default 0: no limit */
     uint64_t dead_bytes_max;       /* likewise, of events as stored */
     uint64_t dead_age_max_ms;      /* likewise, since they died */
+    uint32_t max_crashes;          /* deaths of the process with an event in the sink's hands, the last one alone, then a dead
+                                      letter; default 3; SPOOL_CRASHES_ANY: no limit */
 };
+#define SPOOL_CRASHES_ANY UINT32_MAX
 #define SPOOL_SINK_OPTIONS(...) ((struct spool_sink_options){.size = sizeof(struct spool_sink_options), __VA_ARGS__})
 #define SPOOL_SINK_FROM_NOW (1u << 0) /* a sink not known yet begins with what comes now, not with the oldest there is */
 
@@ -631,6 +635,7 @@ struct spool_sink_info {
     uint64_t breaker_since_ms;     /* how long it has been in that state */
     uint64_t breaker_opened;       /* times that it opened */
     uint64_t dead_dropped;         /* dead letters that went by a limit, since it was registered */
+    uint64_t suspect_events;       /* were in its hands when a process died, and are delivered one by one; likewise */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */

@@ -99,6 +99,7 @@ static int list_one(void *user, const struct store_sink *sink)
         .breaker = status.breaker,
         .breaker_since_ms = status.breaker_since_ms,
         .breaker_opened = status.breaker_opened,
+        .suspect_events = status.suspects,
     };
     code = listing->each(listing->user, &info);
     delivery_registration_free(&registration);

@@ -352,10 +352,11 @@ static void free_rings(struct store *store, void (*end)(struct journal *journal)
     }
 }
 
-static void free_elections(struct store *store, void (*end)(struct lock *lock))
+static void free_elections(struct store *store, void (*end)(struct lock *lock), void (*end_hand)(struct store_hand *hand))
 {
     while (store->elections) {
         struct election *next = store->elections->next;
+        end_hand(store->elections->hand);
         end(store->elections->lock);
         free(store->elections);
         store->elections = next;
@@ -389,7 +390,7 @@ int store_close(struct store *store, uint64_t deadline_ns)
     if (store->committer_runs)
         code = flush_rest(store, deadline_ns);
     free_rings(store, journal_close);
-    free_elections(store, drop_election);
+    free_elections(store, drop_election, hand_close);
     log_close(store->log);
     state_close(store->state);
     lock_close(store->log_lock);
@@ -406,7 +407,7 @@ void store_abandon(struct store *store)
     if (!store)
         return;
     free_rings(store, journal_abandon);
-    free_elections(store, lock_abandon);
+    free_elections(store, lock_abandon, hand_abandon);
     log_abandon(store->log);
     state_abandon(store->state);
     lock_abandon(store->log_lock);

@@ -5,6 +5,7 @@
  *   DIR/ spool.json            what this is and which version: the first file looked at, the last one made
  *        limits.json           max_bytes as it was set last
  *        log.lock state.lock   our locks (lock.h)           sink-<name>.lock   who delivers to a sink
+ *        sink-<name>.mark      what its deliverer has in hand (marks.c)
  *        wake                  mapped futex words (wake.h)
  *        journal/<uuid>.jnl    one ring per process (journal.h)
  *        segments/<n>.mdb      the log: LMDB environments with blocks of packed events, a B-tree per lane (log.h)
@@ -184,6 +185,39 @@ int store_sink_elect(struct store *store, const char *name);
 void store_sink_release(struct store *store, const char *name);
 /* Somebody (this or another process) holds that lock. */
 bool store_sink_is_served(struct store *store, const char *name);
+
+/* Events that were in the hands of a process which died: [first, end) of a lane. */
+struct store_suspect {
+    int lane;
+    uint32_t crashes;            /* deaths with it in hand */
+    uint64_t first, end;
+    bool alone;                  /* it is one event, which was there alone at the last death */
+    bool fresh;                  /* that was found by the election now held */
+};
+enum { STORE_SUSPECTS_MAX = 512 };
+/* What is in hand from now on: `count` events of the lane, consecutive from `first` on, or those in `seqs`. */
+struct store_mark {
+    int lane;
+    uint32_t count;
+    uint64_t first;
+    const uint64_t *seqs;        /* NULL: consecutive */
+};
+enum { STORE_MARK_ROWS_MAX = 500 };
+
+/* What this process has in hand of a sink that it is elected for: a reference of its own, so that a worker that hangs may
+ * hold it longer than the store. NULL if not elected, or without memory; all calls accept that. None waits for a lock. */
+struct store_hand;
+struct store_hand *store_sink_hand(struct store *store, const char *name);
+void store_hand_ref(struct store_hand *hand);
+void store_hand_unref(struct store_hand *hand);
+/* Worker `slot` (0 to 63) has that in hand from now on, also if the process dies; NULL: nothing. Costs a microsecond; where
+ * it cannot be written nothing is found after a death. */
+void store_hand_mark(struct store_hand *hand, uint32_t slot, const struct store_mark *mark);
+/* Whoever ends the process now does not do it because of what is in hand. */
+void store_hand_excuse(struct store_hand *hand);
+/* Suspects; their number. Others that are kept in their place outlive the election. One thread at a time. */
+size_t store_hand_suspects(const struct store_hand *hand, struct store_suspect ret[STORE_SUSPECTS_MAX]);
+void store_hand_keep(struct store_hand *hand, const struct store_suspect *list, size_t n);
 
 /* ----------------------------------------------------------------------------------- acknowledgement and retries */
 

@@ -16,6 +16,7 @@
 #include "../lib/base/sync.h"
 #include "block.h"
 #include "dir.h"
+#include "hand.h"
 #include "journal.h"
 #include "lock.h"
 #include "log.h"
@@ -45,6 +46,7 @@ struct ring {
 struct election {
     char name[SINK_NAME_MAX + 1];
     struct lock *lock;
+    struct store_hand *hand;
     struct election *next;
 };
 

@@ -140,6 +140,7 @@ static int elect(struct store *store, const char *name)
         free(election);
         return code == SPOOL_ETIMEOUT ? err_set(SPOOL_EBUSY, "sink %s: another process delivers to it", name) : code;
     }
+    election->hand = hand_open(&store->dir, name, &store->options.reporter);
     election->next = store->elections;
     store->elections = election;
     return SPOOL_OK;
@@ -162,6 +163,7 @@ void store_sink_release(struct store *store, const char *name)
     struct election **at = find_election(store, name), *election = *at;
     if (election) {
         *at = election->next;
+        hand_close(election->hand);
         lock_drop(election->lock, LOCK_EXCLUSIVE);
         lock_close(election->lock);
         free(election);
@@ -169,6 +171,16 @@ void store_sink_release(struct store *store, const char *name)
     pthread_mutex_unlock(&store->sinks_mutex);
     if (election)
         store_tell_change(store, true); /* others may take over */
+}
+
+struct store_hand *store_sink_hand(struct store *store, const char *name)
+{
+    pthread_mutex_lock(&store->sinks_mutex);
+    struct election *election = *find_election(store, name);
+    struct store_hand *hand = election ? election->hand : NULL;
+    store_hand_ref(hand);
+    pthread_mutex_unlock(&store->sinks_mutex);
+    return hand;
 }
 
 bool store_sink_is_served(struct store *store, const char *name)
@@ -187,6 +199,14 @@ bool store_sink_is_served(struct store *store, const char *name)
     return served;
 }
 
+/* Another sink of that name begins without. */
+static void forget_suspects(struct store *store, const char *name)
+{
+    struct store_hand *hand = store_sink_hand(store, name);
+    store_hand_keep(hand, NULL, 0);
+    store_hand_unref(hand);
+}
+
 int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns)
 {
     struct store_sink sink;
@@ -198,6 +218,8 @@ int store_sink_remove(struct store *store, const char *name, uint64_t deadline_n
     if (code)
         return code;
     code = state_sink_remove(store->state, name, deadline_ns);
+    if (!code)
+        forget_suspects(store, name);
     store_sink_release(store, name);
     /* The lock file stays: another process may wait for its lock, and a new file would be a second lock. */
     atomic_store(&store->pressure, true);

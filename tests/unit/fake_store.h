@@ -37,8 +37,9 @@ struct store {
     size_t sink_count;
     uint32_t control;
     _Atomic int pause_error;
-    int ack_error;      /* what acknowledgements answer; 0: they work */
-    int late_ack_error; /* the same, but the first part of them is applied */
+    struct store_hand *hand; /* the real one, if a test gives it */
+    int ack_error;           /* what acknowledgements answer; 0: they work */
+    int late_ack_error;      /* the same, but the first part of them is applied */
     bool elect_busy;
     /* What these calls answer; 0: they work. */
     _Atomic int read_error, bounds_error, get_error, register_error, elect_error, row_error;
@@ -238,6 +239,13 @@ static inline int fake_store_sink_pause_for(struct store *s, const char *name, c
     return f ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "no sink %s", name);
 }
 
+static inline struct store_hand *fake_store_sink_hand(struct store *s, const char *name)
+{
+    (void)name;
+    store_hand_ref(s->hand);
+    return s->hand;
+}
+
 static inline int fake_store_sink_elect(struct store *s, const char *name)
 {
     if (s->elect_error)
@@ -414,6 +422,7 @@ static inline int fake_store_dead_trim(struct store *s, const char *sink, const 
 #define store_sink_get(...) fake_store_sink_get(__VA_ARGS__)
 #define store_sink_register(...) fake_store_sink_register(__VA_ARGS__)
 #define store_sink_pause_for(...) fake_store_sink_pause_for(__VA_ARGS__)
+#define store_sink_hand(...) fake_store_sink_hand(__VA_ARGS__)
 #define store_sink_elect(...) fake_store_sink_elect(__VA_ARGS__)
 #define store_sink_release(...) fake_store_sink_release(__VA_ARGS__)
 #define store_checkpoint(...) fake_store_checkpoint(__VA_ARGS__)
@@ -448,6 +457,7 @@ static inline int fake_lane_of(enum spool_priority priority)
 #include "../../delivery/sink_api.c"
 #include "../../delivery/sink_state.c"
 #include "../../delivery/stop.c"
+#include "../../delivery/suspects.c"
 #include "../../delivery/takeover.c"
 #include "../../delivery/trim.c"
 #include "../../delivery/window.c"

@@ -148,6 +148,8 @@ void disk_remove(struct sink_world *sink)
 {
     sink->registered = false;
     sink->disk.generation++;
+    sink->hand.suspects.n = 0;
+    store_hand_excuse(&sink->hand);
     world.control_count++;
 }
 
@@ -165,7 +167,7 @@ void disk_rewind(struct sink_world *sink)
     for (uint32_t i = 0; i < world.event_count; i++) {
         struct tally *t = &sink->tallies[i];
         t->row = t->dead = NULL;
-        t->failures = 0;
+        t->failures = t->killed = 0;
         t->due_ns = 0;
         t->finished = covers(&sink->disk, world.events[i].lane, world.events[i].seq);
         sink->finished += t->finished;
@@ -187,6 +189,7 @@ uint32_t disk_requeue(struct sink_world *sink)
         t->failures = 0;
         t->refused = false;
         t->requeued = true;
+        t->killed = 0;
         t->heard_in = 0;
         n++;
     }

@@ -43,7 +43,9 @@ static void commit_some(struct rng *rng, int lane, uint64_t count, uint64_t agen
     for (uint64_t i = 0; i < count && world.event_count < EVENTS_MAX - 100 && world.block_count < BLOCKS_MAX - 8; i++) {
         size_t pad = rng_below(rng, 20) == 0 ? rng_below(rng, 3000) : rng_below(rng, 40);
         uint32_t poison = rng_below(rng, 25) == 0 ? (uint32_t)rng_next(rng) & 15 : 0;
-        event_make(lane, (uint32_t)rng_below(rng, agents + 1), ttl_of(rng), pad, poison);
+        uint32_t deadly = rng_below(rng, 400) == 0 ? 1u << rng_below(rng, SINKS_MAX) : 0;
+        uint32_t number = event_make(lane, (uint32_t)rng_below(rng, agents + 1), ttl_of(rng), pad, poison);
+        world.events[number].deadly = deadly;
         if (++in_block == most) {
             disk_commit(lane, in_block);
             in_block = 0;

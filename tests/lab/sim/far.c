@@ -235,9 +235,9 @@ static int answer_dying(struct far_call *call)
 
 /* A new way is a line here, and a column below. */
 static int (*const ways[])(struct far_call *call) = {
-    answer_well, answer_slowly,  answer_retry, answer_reject,       answer_reject_batch, answer_down, answer_down_half,
-    answer_half, answer_wrongly, answer_lost,  answer_after_cancel, answer_deaf,         answer_dying,
-    answer_forbidden};
+    answer_well,         answer_slowly,    answer_retry, answer_reject,   answer_reject_batch,
+    answer_down,         answer_down_half, answer_half,  answer_wrongly,  answer_lost,
+    answer_after_cancel, answer_deaf,      answer_dying, answer_forbidden};
 
 enum { WAYS = sizeof ways / sizeof *ways };
 
@@ -394,6 +394,23 @@ static int answer(struct far_state *state, struct spool_delivery *batch, size_t 
     return code;
 }
 
+/* An event that kills the process, once all before it are in. */
+static void die_of(struct far_state *state, const struct spool_delivery *batch, size_t n)
+{
+    size_t at = (size_t)(state->sink - world.sinks);
+    for (size_t i = 0; i < n && !world.healing; i++) {
+        struct event *e = oracle_event(&batch[i]);
+        if (!(e->deadly >> at & 1))
+            continue;
+        fault_count(FAULT_CRASH);
+        trace("%s: event %u kills the process, one of %zu; %u deaths are known", state->sink->name, event_number(e), n,
+              suspects_crashes(&state->sink->hand.suspects, e->lane, e->seq));
+        oracle_kill(state->sink, e);
+        sched_kill(state->proc);
+        co_point();
+    }
+}
+
 static int far_deliver(void *user, struct spool_delivery *batch, size_t n)
 {
     struct far_state *state = user;
@@ -406,6 +423,7 @@ static int far_deliver(void *user, struct spool_delivery *batch, size_t n)
     bool goes_on =
         state->last_code == SPOOL_EREJECTED && state->last_co == co_self() && state->last_acquired == *co_acquired();
     oracle_present(state->sink, state->proc, batch, n, goes_on);
+    die_of(state, batch, n);
     int code = answer(state, batch, n);
     state->last_code = code;
     state->last_co = co_self();

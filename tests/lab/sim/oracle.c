@@ -11,6 +11,8 @@
  * time to live paused, stopped, dropped, election      delivery where there must be none counters     delivered and
  * dropped are not what became finished invented     an event that was never enqueued, or not with these bytes lost,
  * liveness, exactly-once            at the end
+ *   hand         a sink is given what no mark tells of, should the process die
+ *   crash-loop   an event kills more processes than its sink allows
  *   asked        delivery to a sink that said that only an operator can mend it, before he says that he has
  *   ramp         a sink that is down gets more at once than a probe */
 #include <stdio.h>
@@ -36,6 +38,12 @@ static bool wall_is_steady(uint64_t for_ns)
 static struct tally *tally(struct sink_world *sink, const struct event *event)
 {
     return &sink->tallies[event_number(event)];
+}
+
+/* It was in hand at so many deaths, the last ones alone, that it is not delivered any more. */
+static bool may_be_condemned(const struct sink_world *sink, const struct tally *t)
+{
+    return t->died_alone > 0 && t->died_alone + 1u >= sink->options.max_crashes;
 }
 
 static bool may_be_expired(const struct event *e)
@@ -111,6 +119,8 @@ static void present_one(struct sink_world *sink, int proc, const struct spool_de
     if (t->finished && !t->row)
         violation("again", "%s: event %u is finished on disk, and presented again", sink->name, event_number(e));
     present_attempt(sink, e, t, delivery->attempt);
+    if (world.control != CONTROL_TWO_OWNERS && !hand_has(&sink->hand, e->lane, e->seq))
+        violation("hand", "%s: event %u is presented, but not marked as in hand", sink->name, event_number(e));
     if (t->row && t->due_ns > sched_now() + MS && t->failed_jumps == world.jumps)
         violation("backoff", "%s: event %u is presented %llu ms before it is due", sink->name, event_number(e),
                   show((t->due_ns - sched_now()) / MS));
@@ -144,7 +154,8 @@ static void check_order(struct sink_world *sink, const struct event *e)
         return;
     const struct event *b = before(sink, e);
     for (int steps = 0; b && steps < 100 && b->seq >= sink->start_seq[e->lane]; steps++, b = before(sink, b))
-        if (!tally(sink, b)->resolved && !may_be_expired(b) && !b->damaged && !b->gone && !tally(sink, b)->excused)
+        if (!tally(sink, b)->resolved && !may_be_expired(b) && !b->damaged && !b->gone && !tally(sink, b)->excused &&
+            !may_be_condemned(sink, tally(sink, b)))
             violation("order", "%s: event %u is accepted before event %u of the same key", sink->name, event_number(e),
                       event_number(b));
 }
@@ -213,6 +224,16 @@ void oracle_hear(struct sink_world *sink, const struct spool_delivery *batch, si
             hear_failure(sink, oracle_event(d), d);
         }
     }
+}
+
+/* One more of its deaths is allowed if it was not alone at the first ones. */
+void oracle_kill(struct sink_world *sink, struct event *e)
+{
+    struct tally *t = tally(sink, e);
+    uint32_t most = sink->options.max_crashes > 2 ? sink->options.max_crashes : 2;
+    if (++t->killed > most)
+        violation("crash-loop", "%s: event %u kills process %u, %u are allowed", sink->name, event_number(e), t->killed,
+                  most);
 }
 
 /* While a sink is down the waits between tries are drawn evenly from 0 to the ceiling. So once that has reached the
@@ -312,10 +333,11 @@ static void check_dead(struct sink_world *sink, const struct store_retry *row)
     const struct tally *t = tally(sink, e);
     if (t->requeued)
         return;
-    if (!t->refused && !reached_limit(sink, e, row->attempts))
+    bool crashed = may_be_condemned(sink, t);
+    if (!t->refused && !crashed && !reached_limit(sink, e, row->attempts))
         violation("dead", "%s: event %u died, but nobody refused it and no limit is reached", sink->name,
                   event_number(e));
-    if (row->attempts != t->failures)
+    if (row->attempts != t->failures && !crashed)
         violation("attempts", "%s: event %u failed %u times, its dead letter says %u", sink->name, event_number(e),
                   t->failures, row->attempts);
 }

@@ -322,6 +322,7 @@ void proc_died(int proc)
         if (sink->owner != proc)
             continue;
         sink->owner = PROC_NONE;
+        hand_died(&sink->hand);
         for (uint32_t k = 0; k < world.event_count && world.control == CONTROL_LOST_ROW; k++)
             sink->tallies[k].row = NULL;
     }

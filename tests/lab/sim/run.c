@@ -124,6 +124,7 @@ static void draw_sink(struct rng *rng, struct sink_world *sink, uint32_t number)
     o->breaker_failures = rng_below(rng, 3) == 0 ? (uint32_t)rng_range(rng, 1, 4) : 1;
     o->probe_events = (uint32_t)rng_scale(rng, 1, 32);
     o->probes = (uint32_t)rng_range(rng, 1, 3);
+    o->max_crashes = (uint32_t)rng_range(rng, 1, 4);
     draw_limits(rng, o);
 }
 

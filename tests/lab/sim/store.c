@@ -206,11 +206,116 @@ int store_sink_elect(struct store *store, const char *name)
     return SPOOL_OK;
 }
 
+/* -------------------------------------------------------------------------------------------------------- in hand */
+
+struct store_hand *store_sink_hand(struct store *store, const char *name)
+{
+    struct sink_world *sink = disk_sink_named(name);
+    sink->hand.sink = sink;
+    return sink->owner == store->proc ? &sink->hand : NULL;
+}
+
+void store_hand_ref(struct store_hand *hand)
+{
+    (void)hand;
+}
+
+void store_hand_unref(struct store_hand *hand)
+{
+    (void)hand;
+}
+
+void store_hand_mark(struct store_hand *hand, uint32_t slot, const struct store_mark *mark)
+{
+    co_point();
+    if (!hand || slot >= HAND_SLOTS)
+        return;
+    struct hand_slot *s = &hand->slots[slot];
+    s->set = mark != NULL;
+    if (!mark)
+        return;
+    s->lane = mark->lane;
+    s->count = mark->count;
+    s->first = mark->first;
+    s->rows = mark->seqs != NULL;
+    if (s->rows)
+        memcpy(s->seqs, mark->seqs, mark->count * sizeof *mark->seqs);
+}
+
+void store_hand_excuse(struct store_hand *hand)
+{
+    for (int i = 0; hand && i < HAND_SLOTS; i++)
+        hand->slots[i].set = false;
+}
+
+size_t store_hand_suspects(const struct store_hand *hand, struct store_suspect ret[STORE_SUSPECTS_MAX])
+{
+    if (!hand)
+        return 0;
+    memcpy(ret, hand->suspects.list, hand->suspects.n * sizeof *ret);
+    return hand->suspects.n;
+}
+
+void store_hand_keep(struct store_hand *hand, const struct store_suspect *list, size_t n)
+{
+    co_point();
+    if (!hand)
+        return;
+    memcpy(hand->suspects.list, list, n * sizeof *list);
+    hand->suspects.n = n;
+}
+
+static bool slot_has(const struct hand_slot *slot, int lane, uint64_t seq)
+{
+    if (!slot->set || slot->lane != lane)
+        return false;
+    if (!slot->rows)
+        return seq >= slot->first && seq < slot->first + slot->count;
+    for (uint32_t i = 0; i < slot->count; i++)
+        if (slot->seqs[i] == seq)
+            return true;
+    return false;
+}
+
+bool hand_has(const struct store_hand *hand, int lane, uint64_t seq)
+{
+    for (int i = 0; i < HAND_SLOTS; i++)
+        if (slot_has(&hand->slots[i], lane, seq))
+            return true;
+    return false;
+}
+
+static void slot_died(struct store_hand *hand, const struct hand_slot *slot)
+{
+    for (uint32_t i = 0; i < slot->count; i++) {
+        uint64_t seq = slot->rows ? slot->seqs[i] : slot->first + i;
+        if (slot->count == 1)
+            hand->sink->tallies[world.at_seq[slot->lane][seq]].died_alone++;
+        if (slot->rows)
+            suspects_add(&hand->suspects, slot->lane, seq, seq + 1, slot->count == 1);
+    }
+    if (!slot->rows)
+        suspects_add(&hand->suspects, slot->lane, slot->first, slot->first + slot->count, slot->count == 1);
+}
+
+/* The process of that sink died. */
+void hand_died(struct store_hand *hand)
+{
+    for (size_t i = 0; i < hand->suspects.n; i++)
+        hand->suspects.list[i].fresh = false;
+    for (int i = 0; i < HAND_SLOTS; i++)
+        if (hand->slots[i].set && world.control != CONTROL_FORGET_HAND)
+            slot_died(hand, &hand->slots[i]);
+    store_hand_excuse(hand);
+}
+
 /* Also with the delivery's lock held, by a thread that comes back late. */
 void store_sink_release(struct store *store, const char *name)
 {
     struct sink_world *sink = disk_sink_named(name);
     co_point();
+    if (sink->owner == store->proc)
+        store_hand_excuse(&sink->hand);
     if (sink->owner == store->proc) {
         sink->owner = PROC_NONE;
         trace("process %d lets go of %s", store->proc, name);

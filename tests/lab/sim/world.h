@@ -12,6 +12,7 @@
 #define SIM_WORLD_H
 
 #include "../../../delivery/delivery.h"
+#include "../../../spool/suspect.h"
 #include "arena.h"
 #include "sched.h"
 
@@ -35,6 +36,7 @@ enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLO
     X(LOST_ROW, "lost-row", "a crash loses a row that was acknowledged")                                               \
     X(MISCOUNT, "miscount", "an acknowledgement counts one delivery too few")                                          \
     X(FORGET_PAUSE, "forget-pause", "that a sink asked to be paused is not stored")                                    \
+    X(FORGET_HAND, "forget-hand", "what was in a sink's hands is forgotten when the process dies")                     \
     X(NO_RAMP, "no-ramp", "a sink that was down gets as much at once as if it had not been")
 
 enum control {
@@ -54,6 +56,7 @@ struct event {
     uint32_t agent; /* 0: none */
     uint64_t ttl_ms, born_ns;
     uint32_t poison;      /* bits: the sinks that refuse it */
+    uint32_t deadly;      /* bits: the sinks whose process it kills */
     bool damaged;         /* may be skipped: its block cannot be read */
     bool gone;            /* likewise: dropped from the log by a limit */
     struct event *before; /* of the same agent and lane */
@@ -72,6 +75,8 @@ struct block {
 /* What is true of one event for one sink. */
 struct tally {
     uint16_t accepted;     /* times, over there */
+    uint16_t killed;       /* processes, by being delivered */
+    uint16_t died_alone;   /* processes, with it alone in hand */
     uint16_t failures;     /* that the library heard of, since it took the row over or began */
     uint32_t heard_in;     /* the load in which the library heard that it is delivered; 0: it has not */
     bool finished;         /* on disk: cursor or ranges cover it */
@@ -92,6 +97,22 @@ struct tally {
 struct behaviour;
 struct far_state;
 
+/* What is in a sink's hands, as hand.c keeps it; see store.c. */
+enum { HAND_SLOTS = 4 };
+struct store_hand {
+    struct sink_world *sink;
+    struct hand_slot {
+        bool set;
+        int lane;
+        uint32_t count;
+        uint64_t first, seqs[STORE_MARK_ROWS_MAX];
+        bool rows;
+    } slots[HAND_SLOTS];
+    struct suspects suspects;
+};
+void hand_died(struct store_hand *hand);
+bool hand_has(const struct store_hand *hand, int lane, uint64_t seq);
+
 /* A sink as all processes and the far side see it. */
 struct sink_world {
     char name[16];
@@ -104,6 +125,7 @@ struct sink_world {
     uint8_t checkpoint[64];
     size_t checkpoint_size;
     int owner; /* the process that is elected */
+    struct store_hand hand;
     uint64_t start_seq[LANES];
 
     uint32_t loads; /* times a process read where it stood */
@@ -235,6 +257,8 @@ void oracle_refuse(struct sink_world *sink, struct event *event);
 void oracle_hear(struct sink_world *sink, const struct spool_delivery *batch, size_t n, int code, const bool *reasoned);
 /* The sink as a whole failed or not. */
 void oracle_try(struct sink_world *sink, bool failed);
+/* It kills the process that delivers it. */
+void oracle_kill(struct sink_world *sink, struct event *event);
 /* It says that only an operator can mend it; he says that he has. */
 void oracle_ask_pause(struct sink_world *sink, int proc);
 void oracle_resumed(struct sink_world *sink);
