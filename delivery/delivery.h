@@ -77,6 +77,36 @@ int delivery_kind_check(const struct delivery_kind *kind, const char *json_confi
 /* As spool_sink_kind_each(). */
 int delivery_kind_each(int (*each)(void *user, const struct spool_sink_kind *kind), void *user);
 
+/* What a sink did since it was added here, or published by who it was added to. Counted by batch, under the lock. */
+enum delivery_counter {
+    METRIC_DELIVERED,
+    METRIC_RETRIED,
+    METRIC_DEAD,
+    METRIC_EXPIRED,
+    METRIC_DAMAGED,
+    METRIC_FILTERED,
+    METRIC_COUNTERS
+};
+struct delivery_metrics {
+    uint64_t events[METRIC_COUNTERS][LANES]; /* what became of events, each time they were tried */
+    uint64_t batches;                        /* calls of deliver, one a batch */
+    uint64_t failures;                       /* of the sink as a whole */
+    struct histogram latency_us[LANES];      /* of delivered events, since they were enqueued */
+    struct histogram deliver_us, batch_events;
+};
+int delivery_sink_metrics(struct delivery *delivery, const char *name, struct delivery_metrics *ret);
+
+/* What the deliverer of a sink publishes for other processes (store_sink_published), read. SPOOL_ENOTFOUND: it is none that
+ * this version knows. */
+struct delivery_report {
+    uint64_t at_ns;          /* wall clock: when it was written */
+    uint64_t next_try_at_ns; /* wall clock; 0: none */
+    uint32_t pid, sink_id;
+    struct delivery_sink_status status; /* without cursors, and the next try as above */
+    struct delivery_metrics metrics;
+};
+int delivery_report_read(const uint8_t *bytes, size_t size, struct delivery_report *ret);
+
 /* The sinks that come with the library, by kind; NULL if there is none of that kind. */
 const struct spool_sink *delivery_builtin_sink(const char *kind);
 

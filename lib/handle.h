@@ -53,6 +53,20 @@ struct history_texts {
 };
 void history_texts(const struct store_attempt *attempts, size_t n, struct history_texts *ret);
 
+/* observe.c: how a sink is. Release with free(). */
+struct observed {
+    bool here;                    /* this process delivers to it */
+    bool published;               /* `report` is what another one said, else only its metrics count, and only if `here` */
+    enum spool_sink_state state, deliverer_state;
+    struct delivery_sink_status status;
+    struct delivery_report report;
+};
+int observe_sink(struct spool *spool, const struct store_sink *sink, struct observed **ret);
+
+/* stats.c: the time of its oldest pending event; 0: none. */
+struct pending;
+uint64_t oldest_of(struct spool *spool, const struct store_sink *sink, const struct pending *pending);
+
 /* drain.c: adds up what a sink still holds. Beside a stopped peer, by what is known at the deadline. */
 struct pending {
     uint64_t events, retrying;

@@ -498,16 +498,22 @@ struct spool_sink_info {
     uint64_t delivered_events;     /* acknowledged, since it was registered */
     uint64_t dropped_events;       /* by a limit */
     uint64_t oldest_ns;            /* time of its oldest pending event; 0: none */
-    const char *last_error;        /* "" if none; only known in the process that delivers */
+    const char *last_error;        /* "" if none; of the process that delivers, or did last */
     uint32_t attempt;              /* unavailable that many times in a row */
     uint64_t next_try_ms;          /* from now, while down */
     uint64_t filtered_events;      /* passed over by its filter, since it was registered */
     const char *options_json;      /* the options it was added with that are not the default; "{}" if none */
     const char *paused_reason;     /* what the sink said when it was paused for its own failure; "" otherwise */
-    enum spool_breaker breaker;    /* as the next two: only known in the process that delivers, since it was added */
+    enum spool_breaker breaker;    /* as the next two: of the process that delivers, or did last, since it was added there */
     uint64_t breaker_since_ms;     /* how long it has been in that state */
     uint64_t breaker_opened;       /* times that it opened */
     uint64_t dead_dropped;         /* dead letters that went by a limit, since it was registered */
+    /* Of the process that delivers to it, or did last; another one tells them once a second, and they may be of before its
+     * death. */
+    enum spool_sink_state deliverer_state; /* how it is over there; the same as `state` where nothing is known */
+    uint32_t deliverer_pid;        /* as it is known in its own container; 0: not known */
+    uint64_t deliverer_seen_ns;    /* when it said so; 0: never */
+    uint64_t latency_p50_ns, latency_p99_ns; /* of what it delivered, since enqueued; at most 1/16 off; 0: nothing yet */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */
@@ -655,6 +661,11 @@ struct spool_sink_kind {
 /* Calls `each` for the library's own kinds and every plugin in the folders searched, by name, until it returns non-zero,
  * which is then returned. Loads them all. Strings are valid during the callback. SPOOL_EACCESS: SPOOL_SINK_PATH is wrong. */
 int spool_sink_kind_each(int (*each)(void *user, const struct spool_sink_kind *kind), void *user);
+
+/* All of it as Prometheus text (text/plain; version=0.0.4): the spool, its sinks, and for each sink what the process that
+ * delivers to it publishes once a second. Release with spool_free(); *ret_size (may be NULL) is without the NUL. The
+ * series are listed in spool_metrics(3). */
+int spool_metrics(struct spool *spool, char **ret_text, size_t *ret_size);
 
 /* -------------------------------------------------------------------------------------------------- dead letters */
 

@@ -24,6 +24,7 @@
 
 #include "../clock/clock.h"
 #include "../lib/base/event.h"
+#include "../lib/base/histogram.h"
 #include "../lib/base/log.h"
 
 /* Lanes are in the order of importance: unlike enum spool_priority, 0 is the most important. */
@@ -184,6 +185,13 @@ void store_sink_release(struct store *store, const char *name);
 /* Somebody (this or another process) holds that lock. */
 bool store_sink_is_served(struct store *store, const char *name);
 
+/* What the process that delivers to a sink says of it, for others to see; kept in the lock file that makes it the deliverer,
+ * without any flush, and so also when it is gone. Publishing: only by the one that is elected; what fails is forgotten.
+ * Looking: malloc'd, free(); SPOOL_ENOTFOUND if there is nothing whole. */
+enum { STORE_PUBLISHED_MAX = 60 << 10 };
+void store_sink_publish(struct store *store, const char *name, const void *bytes, size_t size);
+int store_sink_published(struct store *store, const char *name, uint8_t **ret, size_t *ret_size);
+
 /* ----------------------------------------------------------------------------------- acknowledgement and retries */
 
 /* A row of the retry table: an event on its own, because it failed or waits behind one of its key that failed. */
@@ -305,6 +313,8 @@ struct store_stats {
     bool disk_full;
 };
 int store_stats(struct store *store, struct store_stats *ret);
+/* How long the flushes of this process's journal took, in microseconds, since it has that journal. */
+void store_flush_times(struct store *store, struct histogram *ret);
 
 int store_verify(struct store *store, void (*each)(void *user, const struct spool_finding *finding),
                  void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,

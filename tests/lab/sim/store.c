@@ -370,3 +370,11 @@ int store_dead_trim(struct store *store, const char *sink, const struct store_de
     *ret_dropped = 0;
     return SPOOL_OK;
 }
+
+void store_sink_publish(struct store *store, const char *name, const void *bytes, size_t size)
+{
+    (void)bytes, (void)size;
+    check_locks("sink_publish");
+    if (disk_sink_named(name)->owner != store->proc && world.control != CONTROL_TWO_OWNERS)
+        violation("election", "process %d publishes for %s, which it does not serve", store->proc, name);
+}
