@@ -41,6 +41,8 @@ int delivery_new(struct store *store, const struct delivery_options *options, st
     d->reporter = options->reporter;
     d->clock = options->clock;
     d->workers = options->workers;
+    d->on_delivery = options->on_delivery;
+    d->delivery_user = options->delivery_user;
     jitter_init(&d->jitter, options->seed);
     *ret = d;
     return SPOOL_OK;

@@ -16,6 +16,8 @@ struct delivery_options {
     struct reporter reporter;
     struct hlc *clock; /* for ages and due times */
     uint64_t seed;     /* of the jitter; 0: random */
+    void (*on_delivery)(void *user, const struct spool_receipt *receipt); /* as in struct spool_options; NULL: nobody */
+    void *delivery_user;
 };
 
 int delivery_new(struct store *store, const struct delivery_options *options, struct delivery **ret);
@@ -77,6 +79,12 @@ int delivery_kind_check(const struct delivery_kind *kind, const char *json_confi
 /* As spool_sink_kind_each(). */
 int delivery_kind_each(int (*each)(void *user, const struct spool_sink_kind *kind), void *user);
 
+/* Is the event, or its row of the retry table, in the hands of a sink that is served here, or answered and not stored yet? */
+bool delivery_is_in_flight(struct delivery *delivery, const char *name, int lane, uint64_t seq);
+
+/* Does the filter (JSON, NULL: none) pass the event? SPOOL_ECONFIG, ENOMEM. */
+int delivery_filter_passes(const char *filter, const struct spool_event *event, bool *ret);
+
 /* What a sink did since it was added here, or published by who it was added to. Counted by batch, under the lock. */
 enum delivery_counter {
     METRIC_DELIVERED,
@@ -130,6 +138,10 @@ struct delivery_registration {
 /* Takes over `text` (malloc'd, as store_sink_config() gives it), but not on failure. SPOOL_EDAMAGED, ENOMEM. */
 int delivery_registration_read(char *text, struct delivery_registration *ret);
 void delivery_registration_free(struct delivery_registration *registration);
+/* Such a text, malloc'd, of a configuration and options, which are checked; `options` may be NULL. */
+int delivery_registration_text(const char *config, const struct spool_sink_options *options, char **ret);
+/* Such a text with the options changed that are not 0 in `change`. SPOOL_EOPTION for those that cannot be changed. */
+int delivery_registration_change(const char *text, const struct spool_sink_options *change, char **ret);
 
 /* spool_delivery_fail() and spool_sink_error(), for plugins. */
 void delivery_failv(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args)

@@ -135,6 +135,8 @@ struct delivery {
     struct store *store; /* NULL after delivery_free() */
     struct reporter reporter;
     struct hlc *clock; /* not used by abandoned threads */
+    void (*on_delivery)(void *user, const struct spool_receipt *receipt); /* constant; NULL: nobody */
+    void *delivery_user;
     uint32_t workers;
     uint32_t extra_workers; /* started in place of those that overran; they stay until stop */
     struct jitter jitter;
@@ -204,6 +206,18 @@ void takeover_refresh(struct delivery *d, struct sink *sink);
 void takeover_release(struct delivery *d, struct sink *sink);
 void takeover_pause(struct delivery *d, struct sink *sink); /* stores that it asked to be paused */
 
+/* change.c. look: without the lock, what the store says now. apply: with it. */
+struct change {
+    bool given;
+    struct spool_sink_options options;
+};
+void change_look(struct delivery *d, const struct sink *sink, struct change *ret);
+void change_apply(struct sink *sink, const struct change *change);
+
+/* receipt.c. note: with the lock held, before the item is applied. tell: without it, when the answers are stored. */
+int receipt_note(const struct delivery *d, struct sink *sink, const struct bench *bench, const struct bench_item *item);
+void receipt_tell(struct delivery *d, struct sink *sink, const struct answer_note *notes, size_t count);
+
 /* metrics.c. With the lock held: counts a batch that was judged. */
 void metrics_count(struct sink *sink, const struct batch *batch, const struct bench *bench, uint64_t now_ns,
                    uint64_t took_ns);
@@ -225,7 +239,7 @@ bool reader_cut(struct delivery *d, struct sink *sink, const uint64_t next_seq[L
  * it: what becomes of those that failed. apply: with it: windows, retry index and answers. tell: without it: notices.
  */
 void judge_park(const struct sink *sink, struct bench *bench);
-void judge_decide(const struct sink *sink, struct bench *bench, uint64_t now_ns);
+void judge_decide(const struct spool_sink_options *limits, struct bench *bench, uint64_t now_ns);
 void judge_apply(struct delivery *d, struct sink *sink, const struct batch *batch, struct bench *bench,
                  uint64_t now_ns);
 void judge_tell(const struct delivery *d, const struct sink *sink, const struct bench *bench);

@@ -67,6 +67,14 @@ int observe_sink(struct spool *spool, const struct store_sink *sink, struct obse
 struct pending;
 uint64_t oldest_of(struct spool *spool, const struct store_sink *sink, const struct pending *pending);
 
+/* find.c: where an event stands in the log, with a copy of it: spool_event_free(). SPOOL_ENOTFOUND without a message. */
+struct event_place {
+    int lane;
+    uint64_t seq;
+    struct spool_event *event;
+};
+int find_in_log(struct spool *spool, const struct spool_id *id, struct event_place *ret);
+
 /* drain.c: adds up what a sink still holds. Beside a stopped peer, by what is known at the deadline. */
 struct pending {
     uint64_t events, retrying;

@@ -257,8 +257,11 @@ static const struct sink_family {
     {"spool_sink_attempt", "gauge", "How often in a row the sink was unavailable.", value_attempt},
     {"spool_sink_next_try_seconds", "gauge", "Until an unavailable sink is tried again.", value_next_try},
     {"spool_batches_total", "counter", "Batches given to the sink, since its process began to deliver.", value_batches},
-    {"spool_sink_failures_total", "counter", "Batches after which the sink said that it is unavailable.",
-     value_failures},
+    {"spool_sink_failures_total", "counter", "How often the sink failed as a whole.", value_failures},
+    {"spool_sink_filtered_total", "counter", "Events that the sink's filter passed over.", value_filtered},
+    {"spool_breaker_opened_total", "counter", "How often its breaker opened, since its process began to deliver.",
+     value_opened},
+    {"spool_breaker_state", "gauge", "0 closed, 1 open, 2 half-open.", value_breaker},
 };
 
 static int put_sink_family(struct buffer *out, const struct figures *f, const struct sink_family *family)

@@ -228,6 +228,38 @@ enum spool_notice_kind {
     SPOOL_NOTICE_SINK_PAUSED,      /* a sink says that only an operator can mend it, and was paused: sink, reason */
     SPOOL_NOTICE_BREAKER,          /* a sink's circuit breaker changed: sink, reason ("open: …", "half-open: …", "closed: …") */
 };
+/* What became of an event at a sink. */
+enum spool_receipt_state {
+    SPOOL_RECEIPT_QUEUED = 0,      /* it waits */
+    SPOOL_RECEIPT_IN_FLIGHT,       /* the sink has it, or has answered and that is not durable yet; only known in the
+                                      process that delivers, another one sees it queued or retrying */
+    SPOOL_RECEIPT_RETRYING,        /* it failed and is tried again: attempts, due_ns, reason */
+    SPOOL_RECEIPT_DELIVERED,       /* the sink accepted it, durably noted */
+    SPOOL_RECEIPT_DEAD,            /* the sink gave it up: attempts, at_ns, reason, history */
+    SPOOL_RECEIPT_EXPIRED,         /* older than its time to live, and not delivered */
+    SPOOL_RECEIPT_FILTERED,        /* the sink's filter passes it over */
+    SPOOL_RECEIPT_DAMAGED,         /* it cannot be read: on_delivery only */
+    SPOOL_RECEIPT_SKIPPED,         /* the sink was registered later, and began with what came then */
+    SPOOL_RECEIPT_OVER,            /* finished with: delivered, or expired before; which is not kept */
+    SPOOL_RECEIPT_GONE,            /* deleted, as an event is that every sink is finished with */
+};
+/* "queued", "in flight", "retrying"…; "unknown" for none of them. */
+const char *spool_receipt_state_name(enum spool_receipt_state state);
+
+struct spool_attempt;
+struct spool_receipt {
+    size_t size;
+    const char *sink;
+    struct spool_id id;
+    enum spool_receipt_state state;
+    uint32_t attempts;             /* failed so far */
+    uint64_t due_ns;               /* not tried again before; since 1970; 0: at once */
+    uint64_t at_ns;                /* when it died */
+    const char *reason;            /* of the last failure; "" if none */
+    const struct spool_attempt *history; /* of a dead letter, as in struct spool_dead_letter */
+    size_t history_count;
+};
+
 struct spool_notice {
     size_t size;
     enum spool_notice_kind kind;
@@ -268,6 +300,10 @@ struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max
     /* Callbacks run on any thread, several at once, without a lock of ours; they must not call into the library. */
     void (*log)(void *user, enum spool_log_level level, const char *message); void *log_user;
     void (*on_notice)(void *user, const struct spool_notice *notice); void *notice_user;
+    /* Hears of every event that a sink of this process is finished with: delivered, dead, expired, filtered or damaged, once
+     * that is durable. Of one thread at a time, in the order in which a sink answered; acknowledgements wait meanwhile, so
+     * be quick. After a crash an event may come again, as it may at the sink. Costs memory for each event until then. */
+    void (*on_delivery)(void *user, const struct spool_receipt *receipt); void *delivery_user;
 };
 #define SPOOL_OPTIONS(...) ((struct spool_options){.size = sizeof(struct spool_options), __VA_ARGS__})
 
@@ -444,6 +480,20 @@ int spool_sink_remove(struct spool *spool, const char *name);
 /* No new batches until resumed, also across restarts and for other processes. */
 int spool_sink_pause(struct spool *spool, const char *name);
 int spool_sink_resume(struct spool *spool, const char *name);
+
+/* Changes those options of a registered sink that are not 0 here, also while it is served, by whichever process: it hears
+ * of it at once, loses and repeats nothing. They are kept with the registration, until the sink is added anew with others.
+ * Not user, order, workers, flags, filter and plugin (SPOOL_EOPTION). SPOOL_ENOTFOUND, and what spool_sink_add() says to
+ * options. */
+int spool_sink_set_options(struct spool *spool, const char *name, const struct spool_sink_options *options);
+
+/* Delivers again from a time (to_ns, since 1970 UTC) or an event (to_id) on; the other one is 0 or NULL. As far back as
+ * events are stored: what was delivered is kept as long as `retention_ms` says, and at most until its segment is deleted.
+ * Never skips anything: where the sink is further back, it stays. What is under way is delivered again, too; answers from
+ * before are void. *ret_again (may be NULL): how many events it had finished with and gets again. SPOOL_ENOTFOUND: no such
+ * sink, or the event is not stored any more. */
+int spool_sink_rewind(struct spool *spool, const char *name, uint64_t to_ns, const struct spool_id *to_id,
+                      uint64_t *ret_again);
 
 /* Begins to deliver in this process, to the sinks added before and after. Idempotent. One process at a time delivers to
  * a sink: the first one that asks; another takes over when it dies or stops. */
@@ -757,6 +807,15 @@ void spool_reader_close(struct spool_reader *reader);
 /* Finds one event by its id, as a malloc'd copy: spool_event_free(). SPOOL_ENOTFOUND. Looks into the segments, retry and
  * dead letter tables. */
 int spool_find(struct spool *spool, const struct spool_id *id, struct spool_event **ret_event);
+
+/* Tells for every registered sink what became of an event, and for a removed one that has it as a dead letter. Works after a
+ * restart, and in any process: the event is looked for by the id ranges of segments and blocks, and its place compared
+ * with what each sink is finished with, so that no event pays for it. (A dead letter that was purged counts as
+ * delivered; so does an event that a limit on the size dropped for a sink alone.) Calls `each` until it returns non-zero,
+ * which is then returned. SPOOL_ENOTFOUND: the event is not here, and is not older than all that are: then it was never
+ * stored, or its process has not committed it yet (a few milliseconds). */
+int spool_receipt(struct spool *spool, const struct spool_id *id,
+                  int (*each)(void *user, const struct spool_receipt *receipt), void *user);
 
 /* --------------------------------------------------------------------------------------------------------- clock */
 

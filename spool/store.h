@@ -161,9 +161,8 @@ int store_sink_register(struct store *store, const char *name, const char *kind,
 int store_sink_get(struct store *store, const char *name, struct store_sink *ret);   /* SPOOL_ENOTFOUND */
 /* The JSON configuration; malloc'd, free(). */
 int store_sink_config(struct store *store, const char *name, char **ret);
-/* The options it was added with, or was given since, as JSON; malloc'd, free(). SPOOL_ENOTFOUND also if none were stored. */
-int store_sink_options(struct store *store, const char *name, char **ret);
-int store_sink_set_options(struct store *store, const char *name, const char *json);
+/* Another one for a sink that is registered, which its deliverer hears of. */
+int store_sink_set_config(struct store *store, const char *name, const char *config);
 /* Begins again at these cursors, in lanes where that is further back; acknowledgements from before are void. *ret_again: how
  * many events that are done it gets again. */
 int store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again);

@@ -77,15 +77,10 @@ int store_sink_limit(struct store *store, const char *name, uint64_t max_pending
     return state_sink_limit(store->state, name, max_pending_bytes, max_pending_age_ms, state_deadline());
 }
 
-int store_sink_options(struct store *store, const char *name, char **ret)
-{
-    return state_sink_options(store->state, name, state_deadline(), ret);
-}
-
-int store_sink_set_options(struct store *store, const char *name, const char *json)
+int store_sink_set_config(struct store *store, const char *name, const char *config)
 {
     int code = refuse_read_only(store);
-    return tell_control(store, code ? code : state_sink_set_options(store->state, name, json, state_deadline()));
+    return tell_control(store, code ? code : state_sink_set_config(store->state, name, config, state_deadline()));
 }
 
 int store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again)

@@ -406,6 +406,15 @@ static inline int fake_store_dead_trim(struct store *s, const char *sink, const 
     return SPOOL_OK;
 }
 
+static inline int fake_store_sink_config(struct store *s, const char *name, char **ret)
+{
+    pthread_mutex_lock(&s->lock);
+    struct fake_sink *f = fake_find(s, name);
+    *ret = f ? strdup(f->config) : NULL;
+    pthread_mutex_unlock(&s->lock);
+    return f ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+}
+
 static inline void fake_store_sink_publish(struct store *s, const char *name, const void *bytes, size_t size)
 {
     (void)name;
@@ -434,6 +443,7 @@ static inline void fake_store_sink_publish(struct store *s, const char *name, co
 #define store_retry_each(...) fake_store_retry_each(__VA_ARGS__)
 #define store_retry_event(...) fake_store_retry_event(__VA_ARGS__)
 #define store_ack(...) fake_store_ack(__VA_ARGS__)
+#define store_sink_config(...) fake_store_sink_config(__VA_ARGS__)
 #define store_sink_publish(...) fake_store_sink_publish(__VA_ARGS__)
 #define store_dead_trim(...) fake_store_dead_trim(__VA_ARGS__)
 
@@ -453,6 +463,7 @@ static inline int fake_lane_of(enum spool_priority priority)
 #include "../../delivery/block_cache.c"
 #include "../../delivery/breaker.c"
 #include "../../delivery/canceller.c"
+#include "../../delivery/change.c"
 #include "../../delivery/delivery.c"
 #include "../../delivery/dispatcher.c"
 #include "../../delivery/judge.c"
@@ -461,6 +472,7 @@ static inline int fake_lane_of(enum spool_priority priority)
 #include "../../delivery/outage.c"
 #include "../../delivery/publish.c"
 #include "../../delivery/reader.c"
+#include "../../delivery/receipt.c"
 #include "../../delivery/retry.c"
 #include "../../delivery/sink_api.c"
 #include "../../delivery/sink_state.c"

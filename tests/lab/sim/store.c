@@ -363,6 +363,14 @@ int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadlin
     return code;
 }
 
+/* Options do not change here. */
+int store_sink_config(struct store *store, const char *name, char **ret)
+{
+    (void)store, (void)ret;
+    check_locks("sink_config");
+    return err_set(SPOOL_ENOTFOUND, "the configuration of %s is not kept here", name);
+}
+
 /* Dead letters are counted for ever here: no limit is set. */
 int store_dead_trim(struct store *store, const char *sink, const struct store_dead_limits *limits, uint64_t *ret_dropped)
 {
