@@ -61,6 +61,8 @@ static void send_answers(struct delivery *d, struct sink *sink)
     sink->store_busy = true;
     pthread_mutex_unlock(&d->lock);
     int code = store_ack(d->store, &ack, mono_ns() + ack_timeout_ns);
+    if (code == SPOOL_OK && d->on_delivery) /* what is being sent is only looked at here */
+        receipt_tell(d, sink, sink->sending.notes, sink->sending.note_count);
     pthread_mutex_lock(&d->lock);
     sink->store_busy = false;
     if (code == SPOOL_OK)

@@ -69,6 +69,14 @@ int answers_done(struct answers *a, int lane, uint64_t seq)
     return SPOOL_OK;
 }
 
+int answers_note(struct answers *a, const struct answer_note *note)
+{
+    if (answers_grow((void **)&a->notes, a->note_count, 1, &a->note_cap, sizeof *a->notes) != SPOOL_OK)
+        return ENOMEM;
+    a->notes[a->note_count++] = *note;
+    return SPOOL_OK;
+}
+
 static void move_counts(struct answers *to, struct answers *from)
 {
     to->any |= from->any;
@@ -95,11 +103,14 @@ int answers_move(struct answers *to, struct answers *from)
 {
     if (answers_grow((void **)&to->retries, to->retry_count, from->retry_count, &to->retry_cap, sizeof *to->retries) ||
         answers_grow((void **)&to->done, to->done_count, from->done_count, &to->done_cap, sizeof *to->done) ||
-        answers_grow((void **)&to->dead, to->dead_count, from->dead_count, &to->dead_cap, sizeof *to->dead))
+        answers_grow((void **)&to->dead, to->dead_count, from->dead_count, &to->dead_cap, sizeof *to->dead) ||
+        answers_grow((void **)&to->notes, to->note_count, from->note_count, &to->note_cap, sizeof *to->notes))
         return ENOMEM;
     append(to->retries, to->retry_count, from->retries, from->retry_count, sizeof *to->retries);
     append(to->done, to->done_count, from->done, from->done_count, sizeof *to->done);
     append(to->dead, to->dead_count, from->dead, from->dead_count, sizeof *to->dead);
+    append(to->notes, to->note_count, from->notes, from->note_count, sizeof *to->notes);
+    to->note_count += from->note_count;
     to->retry_count += from->retry_count;
     to->done_count += from->done_count;
     to->dead_count += from->dead_count;
@@ -153,7 +164,7 @@ void answers_clear(struct answers *a)
         free((void *)a->retries[i].packed);
     for (size_t i = 0; i < a->dead_count; i++)
         free((void *)a->dead[i].packed);
-    a->retry_count = a->done_count = a->dead_count = a->bytes = 0;
+    a->retry_count = a->done_count = a->dead_count = a->note_count = a->bytes = 0;
     a->delivered = a->dropped = a->filtered = a->upto = 0;
     a->checkpoint_size = 0;
     a->any = a->sealed = false;
@@ -165,5 +176,6 @@ void answers_free(struct answers *a)
     free(a->retries);
     free(a->done);
     free(a->dead);
+    free(a->notes);
     *a = (struct answers){0};
 }

@@ -15,6 +15,13 @@
 #include "../spool/store.h"
 #include "window.h"
 
+/* An event that the sink is finished with, for whoever wants to be told when it is stored. */
+struct answer_note {
+    struct spool_id id;
+    enum spool_receipt_state state;
+    uint32_t attempts;
+};
+
 struct answers {
     bool any;      /* there is something to acknowledge */
     bool sealed;   /* cursors and ranges are filled in */
@@ -32,12 +39,15 @@ struct answers {
     struct store_dead_put *dead; /* their `packed` is ours */
     size_t dead_count, dead_cap;
     size_t bytes; /* of packed copies */
+    struct answer_note *notes;
+    size_t note_count, note_cap;
 };
 
 /* Rows. `packed` may be NULL (the row is in the store already), else `row->size` bytes are copied. ENOMEM. */
 int answers_retry(struct answers *a, const struct store_retry *row, const uint8_t *packed);
 int answers_dead(struct answers *a, const struct store_retry *row, uint64_t died_ns, const uint8_t *packed);
 int answers_done(struct answers *a, int lane, uint64_t seq);
+int answers_note(struct answers *a, const struct answer_note *note);
 
 /* Moves everything of `from` behind `to`; `from` is empty then. ENOMEM leaves both as they were. */
 int answers_move(struct answers *to, struct answers *from);

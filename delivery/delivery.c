@@ -41,6 +41,8 @@ int delivery_new(struct store *store, const struct delivery_options *options, st
     d->reporter = options->reporter;
     d->clock = options->clock;
     d->workers = options->workers;
+    d->on_delivery = options->on_delivery;
+    d->delivery_user = options->delivery_user;
     jitter_init(&d->jitter, options->seed);
     *ret = d;
     return SPOOL_OK;
@@ -361,6 +363,21 @@ int delivery_sink_status(struct delivery *d, const char *name, struct delivery_s
     const struct sink *sink = name ? sink_find(d, name) : NULL;
     if (sink)
         fill_status(d, sink, ret);
+    pthread_mutex_unlock(&d->lock);
+    return sink ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "sink %s is not added here", name ? name : "");
+}
+
+void delivery_fill_status(const struct delivery *d, const struct sink *sink, struct delivery_sink_status *ret)
+{
+    fill_status(d, sink, ret);
+}
+
+int delivery_sink_metrics(struct delivery *d, const char *name, struct delivery_metrics *ret)
+{
+    pthread_mutex_lock(&d->lock);
+    const struct sink *sink = name ? sink_find(d, name) : NULL;
+    if (sink)
+        *ret = *sink->metrics;
     pthread_mutex_unlock(&d->lock);
     return sink ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "sink %s is not added here", name ? name : "");
 }

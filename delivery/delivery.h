@@ -16,6 +16,8 @@ struct delivery_options {
     struct reporter reporter;
     struct hlc *clock; /* for ages and due times */
     uint64_t seed;     /* of the jitter; 0: random */
+    void (*on_delivery)(void *user, const struct spool_receipt *receipt); /* as in struct spool_options; NULL: nobody */
+    void *delivery_user;
 };
 
 int delivery_new(struct store *store, const struct delivery_options *options, struct delivery **ret);
@@ -78,6 +80,42 @@ int delivery_kind_check(const struct delivery_kind *kind, const char *json_confi
 /* As spool_sink_kind_each(). */
 int delivery_kind_each(int (*each)(void *user, const struct spool_sink_kind *kind), void *user);
 
+/* Is the event, or its row of the retry table, in the hands of a sink that is served here, or answered and not stored yet? */
+bool delivery_is_in_flight(struct delivery *delivery, const char *name, int lane, uint64_t seq);
+
+/* Does the filter (JSON, NULL: none) pass the event? SPOOL_ECONFIG, ENOMEM. */
+int delivery_filter_passes(const char *filter, const struct spool_event *event, bool *ret);
+
+/* What a sink did since it was added here, or published by who it was added to. Counted by batch, under the lock. */
+enum delivery_counter {
+    METRIC_DELIVERED,
+    METRIC_RETRIED,
+    METRIC_DEAD,
+    METRIC_EXPIRED,
+    METRIC_DAMAGED,
+    METRIC_FILTERED,
+    METRIC_COUNTERS
+};
+struct delivery_metrics {
+    uint64_t events[METRIC_COUNTERS][LANES]; /* what became of events, each time they were tried */
+    uint64_t batches;                        /* calls of deliver, one a batch */
+    uint64_t failures;                       /* of the sink as a whole */
+    struct histogram latency_us[LANES];      /* of delivered events, since they were enqueued */
+    struct histogram deliver_us, batch_events;
+};
+int delivery_sink_metrics(struct delivery *delivery, const char *name, struct delivery_metrics *ret);
+
+/* What the deliverer of a sink publishes for other processes (store_sink_published), read. SPOOL_ENOTFOUND: it is none that
+ * this version knows. */
+struct delivery_report {
+    uint64_t at_ns;          /* wall clock: when it was written */
+    uint64_t next_try_at_ns; /* wall clock; 0: none */
+    uint32_t pid, sink_id;
+    struct delivery_sink_status status; /* without cursors, and the next try as above */
+    struct delivery_metrics metrics;
+};
+int delivery_report_read(const uint8_t *bytes, size_t size, struct delivery_report *ret);
+
 /* The sinks that come with the library, by kind; NULL if there is none of that kind. */
 const struct spool_sink *delivery_builtin_sink(const char *kind);
 
@@ -101,6 +139,10 @@ struct delivery_registration {
 /* Takes over `text` (malloc'd, as store_sink_config() gives it), but not on failure. SPOOL_EDAMAGED, ENOMEM. */
 int delivery_registration_read(char *text, struct delivery_registration *ret);
 void delivery_registration_free(struct delivery_registration *registration);
+/* Such a text, malloc'd, of a configuration and options, which are checked; `options` may be NULL. */
+int delivery_registration_text(const char *config, const struct spool_sink_options *options, char **ret);
+/* Such a text with the options changed that are not 0 in `change`. SPOOL_EOPTION for those that cannot be changed. */
+int delivery_registration_change(const char *text, const struct spool_sink_options *change, char **ret);
 
 /* spool_delivery_fail() and spool_sink_error(), for plugins. */
 void delivery_failv(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args)

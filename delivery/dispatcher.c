@@ -56,8 +56,10 @@ static void retire(struct delivery *d, struct sink *sink)
         takeover_pause(d, sink);
     if (sink_has_answers(sink) && !sink->reload && sink->loaded)
         pthread_cond_signal(&d->ack);
-    else
+    else {
+        publish_trouble(d, sink);
         takeover_release(d, sink);
+    }
 }
 
 /* The state belongs to progress that is being forgotten: it must not be used with what is loaded next. */
@@ -161,6 +163,8 @@ static void serve(struct delivery *d, struct sink *sink, struct pass *pass)
         feed(d, sink, pass);
     if (sink->elected && sink->loaded && !sink->reload)
         trim_dead(d, sink);
+    if (sink->elected)
+        publish_when_due(d, sink);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- loop */

@@ -51,6 +51,15 @@ struct slot {
     uint32_t cancelling; /* calls of cancel that are running: two when the first one's thread was given up */
 };
 
+/* What was published last, to tell what has changed. */
+struct publication {
+    uint64_t at_ns; /* monotonic; 0: never */
+    uint64_t given;
+    enum spool_sink_state state;
+    uint32_t attempt;
+    char error[REASON_MAX + 1];
+};
+
 struct sink {
     atomic_uint refs;
     struct sink *next;
@@ -97,6 +106,8 @@ struct sink {
     uint64_t linger_first[LANES], linger_since_ns[LANES]; /* a batch that begins there waits for more since then */
     bool retried_last[LANES];      /* the lane's last batch was of retries: the log is next */
 
+    struct delivery_metrics *metrics;
+    struct publication publication;
     uint64_t buried;      /* dead letters, since added … */
     uint64_t trimmed;     /* … and when they were last looked through for too many */
     uint64_t trim_at_ns;  /* monotonic: not before; 0: never looked */
@@ -130,6 +141,8 @@ struct delivery {
     struct store *store; /* NULL after delivery_free() */
     struct reporter reporter;
     struct hlc *clock; /* not used by abandoned threads */
+    void (*on_delivery)(void *user, const struct spool_receipt *receipt); /* constant; NULL: nobody */
+    void *delivery_user;
     uint32_t workers;
     uint32_t extra_workers; /* started in place of those that overran; they stay until stop */
     struct jitter jitter;
@@ -216,6 +229,28 @@ void takeover_refresh(struct delivery *d, struct sink *sink);
 void takeover_release(struct delivery *d, struct sink *sink);
 void takeover_pause(struct delivery *d, struct sink *sink); /* stores that it asked to be paused */
 
+/* change.c. look: without the lock, what the store says now. apply: with it. */
+struct change {
+    bool given;
+    struct spool_sink_options options;
+};
+void change_look(struct delivery *d, const struct sink *sink, struct change *ret);
+void change_apply(struct sink *sink, const struct change *change);
+
+/* receipt.c. note: with the lock held, before the item is applied. tell: without it, when the answers are stored. */
+int receipt_note(const struct delivery *d, struct sink *sink, const struct bench *bench, const struct bench_item *item);
+void receipt_tell(struct delivery *d, struct sink *sink, const struct answer_note *notes, size_t count);
+
+/* metrics.c. With the lock held: counts a batch that was judged. */
+void metrics_count(struct sink *sink, const struct batch *batch, const struct bench *bench, uint64_t now_ns,
+                   uint64_t took_ns);
+size_t metrics_pack(const struct delivery_sink_status *status, struct delivery_metrics *metrics, uint32_t sink_id,
+                    uint64_t wall_ns, uint8_t *to, size_t room);
+
+/* publish.c, for the dispatcher; with the lock held, which they leave while they are at the store. */
+void publish_when_due(struct delivery *d, struct sink *sink);
+void publish_trouble(struct delivery *d, struct sink *sink); /* the last word of one that has something to complain of */
+
 /* trim.c, for the dispatcher; likewise: keeps the sink's dead letters within their limits. */
 void trim_dead(struct delivery *d, struct sink *sink);
 
@@ -227,7 +262,7 @@ bool reader_cut(struct delivery *d, struct sink *sink, const uint64_t next_seq[L
  * it: what becomes of those that failed. apply: with it: windows, retry index and answers. tell: without it: notices.
  */
 void judge_park(const struct sink *sink, struct bench *bench);
-void judge_decide(const struct sink *sink, struct bench *bench, uint64_t now_ns);
+void judge_decide(const struct spool_sink_options *limits, struct bench *bench, uint64_t now_ns);
 void judge_apply(struct delivery *d, struct sink *sink, const struct batch *batch, struct bench *bench,
                  uint64_t now_ns);
 void judge_tell(const struct delivery *d, const struct sink *sink, const struct bench *bench);
@@ -240,6 +275,7 @@ void canceller_run(struct runner *self);
 void dispatcher_wake(struct delivery *d); /* with or without the lock */
 
 /* delivery.c */
+void delivery_fill_status(const struct delivery *d, const struct sink *sink, struct delivery_sink_status *ret);
 void delivery_unref(struct delivery *d);
 void delivery_add_worker(struct delivery *d); /* with the lock held */
 

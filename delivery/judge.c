@@ -31,22 +31,22 @@ static void die(struct bench *bench, struct bench_item *item, const char *limit)
     item->verdict = VERDICT_REJECTED;
 }
 
-static void decide_retry(const struct sink *sink, struct bench *bench, struct bench_item *item, uint64_t now_ns)
+static void decide_retry(const struct spool_sink_options *limits, struct bench *bench, struct bench_item *item, uint64_t now_ns)
 {
     uint32_t attempts = (item->row ? item->row->attempts : 0) + 1;
     uint64_t born_ns = spool_id_time_ns(&bench->views[item - bench->items].id);
     uint64_t age_ms = hlc_age_ns(now_ns, born_ns) / NS_PER_MS;
     char limit[96];
-    if (sink->options.max_attempts > 0 && attempts >= sink->options.max_attempts) {
+    if (limits->max_attempts > 0 && attempts >= limits->max_attempts) {
         snprintf(limit, sizeof limit, "failed %u times (max_attempts)", attempts);
         die(bench, item, limit);
-    } else if (sink->options.max_age_ms > 0 && age_ms > sink->options.max_age_ms) {
-        snprintf(limit, sizeof limit, "older than %llu ms (max_age)", (unsigned long long)sink->options.max_age_ms);
+    } else if (limits->max_age_ms > 0 && age_ms > limits->max_age_ms) {
+        snprintf(limit, sizeof limit, "older than %llu ms (max_age)", (unsigned long long)limits->max_age_ms);
         die(bench, item, limit);
     }
 }
 
-void judge_decide(const struct sink *sink, struct bench *bench, uint64_t now_ns)
+void judge_decide(const struct spool_sink_options *limits, struct bench *bench, uint64_t now_ns)
 {
     for (size_t i = 0; i < bench->count; i++) {
         struct bench_item *item = &bench->items[i];
@@ -55,7 +55,7 @@ void judge_decide(const struct sink *sink, struct bench *bench, uint64_t now_ns)
         if (item->verdict == VERDICT_REJECTED && item->reason == 0)
             bench_set_reason(bench, item, "the sink rejected the event and gave no reason");
         if (item->verdict == VERDICT_RETRY)
-            decide_retry(sink, bench, item, now_ns);
+            decide_retry(limits, bench, item, now_ns);
     }
 }
 
@@ -190,7 +190,9 @@ void judge_apply(struct delivery *d, struct sink *sink, const struct batch *batc
     bool was_pending = sink->open.any, answered = false;
     for (size_t i = 0; i < bench->count && code == SPOOL_OK; i++) {
         answered |= bench->items[i].verdict != VERDICT_OPEN;
-        code = apply_item(d, sink, bench, &bench->items[i], batch->lane, now_ns);
+        code = receipt_note(d, sink, bench, &bench->items[i]);
+        if (code == SPOOL_OK)
+            code = apply_item(d, sink, bench, &bench->items[i], batch->lane, now_ns);
     }
     if (code == SPOOL_OK && batch->kind == BATCH_LOG)
         code = apply_window(d, sink, batch, bench);

@@ -31,6 +31,7 @@ static void tell_change(struct delivery *d, struct sink *sink, enum breaker_chan
 void outage_failed(struct delivery *d, struct sink *sink, const char *reason)
 {
     sink_error(sink, reason);
+    sink->metrics->failures++;
     sink_take_back_ready(d, sink);
     enum breaker_change change = breaker_failed(&sink->breaker, &d->jitter, mono_ns());
     if (change == BREAKER_OPENED)

@@ -24,7 +24,9 @@ static const struct {
     NUMBER(workers, false),        NUMBER(batch_events_max, false), NUMBER(batch_bytes_max, false),
     NUMBER(timeout_ms, false),     NUMBER(retry_base_ms, false),    NUMBER(retry_cap_ms, false),
     NUMBER(max_attempts, false),   NUMBER(max_age_ms, true),        NUMBER(retry_rows_max, false),
-    NUMBER(retry_bytes_max, true), NUMBER(linger_ms, false),
+    NUMBER(retry_bytes_max, true), NUMBER(linger_ms, false),        NUMBER(breaker_failures, false),
+    NUMBER(probe_events, false),   NUMBER(probes, false),           NUMBER(inflight_bytes_max, true),
+    NUMBER(dead_events_max, false), NUMBER(dead_bytes_max, true),   NUMBER(dead_age_max_ms, true),
 #undef NUMBER
 };
 enum { NUMBERS = sizeof numbers / sizeof *numbers };
@@ -49,6 +51,13 @@ static void set_number(struct spool_sink_options *options, size_t i, uint64_t va
         memcpy(field, &value, sizeof value);
     else
         memcpy(field, &narrow, sizeof narrow);
+}
+
+void registration_patch(struct spool_sink_options *to, const struct spool_sink_options *change)
+{
+    for (size_t i = 0; i < NUMBERS; i++)
+        if (get_number(change, i) > 0)
+            set_number(to, i, get_number(change, i));
 }
 
 /* ---------------------------------------------------------------------------------------------------------- writing */

@@ -13,4 +13,7 @@
 /* The text, malloc'd. `options` may be NULL. ENOMEM. */
 int registration_text(const char *config, const struct spool_sink_options *options, char **ret);
 
+/* Puts the numbers of `change` that are not 0 in the place of those in `to`. */
+void registration_patch(struct spool_sink_options *to, const struct spool_sink_options *change);
+
 #endif

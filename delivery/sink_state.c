@@ -31,7 +31,8 @@ int sink_new(const char *name, const struct spool_sink *hooks, const char *confi
     breaker_init(&sink->breaker, &rules, mono_ns());
     sink->config = strdup(config);
     sink->slots = calloc(options->workers, sizeof *sink->slots);
-    if (!sink->config || !sink->slots) {
+    sink->metrics = calloc(1, sizeof *sink->metrics);
+    if (!sink->config || !sink->slots || !sink->metrics) {
         sink_unref(sink);
         return err_errno(ENOMEM, "sink %s", name);
     }
@@ -58,6 +59,7 @@ void sink_unref(struct sink *sink)
     free(sink->config);
     filter_free(sink->filter);
     free(sink->slots);
+    free(sink->metrics);
     free(sink);
 }
 

@@ -196,9 +196,12 @@ void takeover_load(struct delivery *d, struct sink *sink)
     sink->store_busy = true;
     struct pause pause = {.paused = sink->paused};
     memcpy(pause.reason, sink->paused_reason, sizeof pause.reason);
+    struct change change;
     pthread_mutex_unlock(&d->lock);
     int code = read_progress(d, sink, &pause);
+    change_look(d, sink, &change);
     pthread_mutex_lock(&d->lock);
+    change_apply(sink, &change);
     sink->store_busy = false;
     if (!sink->pause_unstored)
         take_pause(sink, &pause);
@@ -218,6 +221,7 @@ void takeover_load(struct delivery *d, struct sink *sink)
 
 /* What the store says now: read without the lock into memory of our own, then compared with what we have. */
 struct outside {
+    struct change change;
     struct store_sink sink;
     struct retry_index rows;
 };
@@ -228,6 +232,8 @@ static int look_outside(struct delivery *d, const struct sink *sink, struct outs
     int code = store_sink_get(d->store, sink->name, &now->sink);
     if (code == SPOOL_OK && now->sink.retry_rows > 0)
         code = store_retry_each(d->store, now->sink.id, add_row, &loading);
+    if (code == SPOOL_OK)
+        change_look(d, sink, &now->change);
     return code;
 }
 
@@ -248,6 +254,7 @@ static void apply_outside(struct sink *sink, int code, const struct outside *now
         sink->reload = true;
         return;
     }
+    change_apply(sink, &now->change);
     if (code == SPOOL_OK)
         code = merge_rows(sink, &now->rows);
     if (code != SPOOL_OK)

@@ -15,6 +15,8 @@ struct job {
     struct batch *batch;
     struct bench *bench;
     bool was_overdue; /* the hook that ended last */
+    uint64_t took_ns; /* the sink, over the batch */
+    struct spool_sink_options limits; /* as they were when the batch was given: they may change meanwhile */
 };
 
 /* --------------------------------------------------------------------------------------------------- taking a batch */
@@ -291,11 +293,12 @@ static void settle(struct job *job, int code, const char *reason)
     pthread_mutex_unlock(&d->lock);
     mark(job, false);
     uint64_t now_ns = hlc_physical_ns(d->clock);
-    judge_decide(sink, job->bench, hlc_expiry_ns(d->clock));
+    judge_decide(&job->limits, job->bench, hlc_expiry_ns(d->clock));
     judge_tell(d, sink, job->bench);
     pthread_mutex_lock(&d->lock);
     judge_apply(job->d, sink, job->batch, job->bench, now_ns);
     suspects_clear(sink, job->batch, job->bench);
+    metrics_count(sink, job->batch, job->bench, now_ns, job->took_ns);
     if (code == SPOOL_OK && job->bench->open > 0)
         outage_worked(d, sink, (uint32_t)job->bench->open);
     else if (code == SPOOL_ECONFIG)
@@ -339,12 +342,15 @@ static void deliver(struct job *job)
     }
     if (!load(job))
         return;
+    job->limits = sink->options;
     judge_park(sink, job->bench);
     suspects_condemn(sink, job->batch, job->bench);
     hook_begins(job);
     bench_lay_out(job->bench);
     mark(job, true);
+    uint64_t began_ns = mono_ns();
     int code = bench_deliver(job->bench, &sink->hooks, job->slot->state, goes_on, job);
+    job->took_ns = mono_ns() - began_ns;
     char reason[REASON_MAX + 1] = "";
     if (code != SPOOL_OK)
         describe(reason, "deliver", code);

@@ -5,6 +5,8 @@ struct finding {
     struct spool *spool;
     const struct spool_id *id;
     struct spool_event *found;
+    int lane;     /* where it stands in the log … */
+    uint64_t seq; /* … if it was found there */
     int code;
 };
 
@@ -20,11 +22,15 @@ static int look_in_block(struct finding *finding, const struct store_block *bloc
     if (memcmp(finding->id, &block->min_id, sizeof *finding->id) < 0 ||
         memcmp(finding->id, &block->max_id, sizeof *finding->id) > 0)
         return SPOOL_ENOTFOUND;
-    for (size_t at = 0; at < block->size; at += event_packed_size(block->events + at)) {
+    uint64_t seq = block->first_seq;
+    for (size_t at = 0; at < block->size; at += event_packed_size(block->events + at), seq++) {
         struct spool_id id;
         event_packed_id(block->events + at, &id);
-        if (spool_id_compare(&id, finding->id) == 0)
-            return copy_packed(finding, block->events + at, block->size - at);
+        if (spool_id_compare(&id, finding->id) != 0)
+            continue;
+        finding->lane = block->lane;
+        finding->seq = seq;
+        return copy_packed(finding, block->events + at, block->size - at);
     }
     return SPOOL_ENOTFOUND;
 }
@@ -117,6 +123,20 @@ static int look_in_tables(struct finding *finding)
     if (code == 0)
         code = store_dead_each(finding->spool->store, NULL, look_at_dead, finding);
     return code == 1 ? finding->code : code ? code : SPOOL_ENOTFOUND;
+}
+
+int find_in_log(struct spool *spool, const struct spool_id *id, struct event_place *ret)
+{
+    struct finding finding = {.spool = spool, .id = id};
+    int code = SPOOL_ENOTFOUND;
+    for (int lane = 0; lane < LANES && code == SPOOL_ENOTFOUND; lane++)
+        code = look_in_lane(&finding, lane);
+    if (code)
+        return code;
+    ret->lane = finding.lane;
+    ret->seq = finding.seq;
+    ret->event = finding.found;
+    return SPOOL_OK;
 }
 
 int spool_find(struct spool *spool, const struct spool_id *id, struct spool_event **ret_event)

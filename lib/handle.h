@@ -58,6 +58,27 @@ void history_texts(const struct store_attempt *attempts, size_t n, struct histor
 
 /* sinks.c: ends operations and delivery by the deadline. */
 int handle_stop(struct spool *spool, uint64_t deadline_ns);
+/* observe.c: how a sink is. Release with free(). */
+struct observed {
+    bool here;                    /* this process delivers to it */
+    bool published;               /* `report` is what another one said, else only its metrics count, and only if `here` */
+    enum spool_sink_state state, deliverer_state;
+    struct delivery_sink_status status;
+    struct delivery_report report;
+};
+int observe_sink(struct spool *spool, const struct store_sink *sink, struct observed **ret);
+
+/* stats.c: the time of its oldest pending event; 0: none. */
+struct pending;
+uint64_t oldest_of(struct spool *spool, const struct store_sink *sink, const struct pending *pending);
+
+/* find.c: where an event stands in the log, with a copy of it: spool_event_free(). SPOOL_ENOTFOUND without a message. */
+struct event_place {
+    int lane;
+    uint64_t seq;
+    struct spool_event *event;
+};
+int find_in_log(struct spool *spool, const struct spool_id *id, struct event_place *ret);
 
 /* drain.c: adds up what a sink still holds. Beside a stopped peer, by what is known at the deadline. */
 struct pending {

@@ -135,6 +135,8 @@ static int make_delivery(struct spool *spool)
         .workers = spool->options.workers,
         .reporter = store_options.reporter,
         .clock = spool->clock,
+        .on_delivery = spool->options.on_delivery,
+        .delivery_user = spool->options.delivery_user,
     };
     struct delivery *delivery;
     int code = delivery_new(spool->store, &options, &delivery);

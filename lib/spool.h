@@ -233,6 +233,38 @@ enum spool_notice_kind {
     SPOOL_NOTICE_OP_OVERDUE,       /* an operation waits or runs for long: reason says which, and who holds what */
     SPOOL_NOTICE_CRASHED,          /* a process died while it delivered to a sink: sink, count of events in the sink's hands */
 };
+/* What became of an event at a sink. */
+enum spool_receipt_state {
+    SPOOL_RECEIPT_QUEUED = 0,      /* it waits */
+    SPOOL_RECEIPT_IN_FLIGHT,       /* the sink has it, or has answered and that is not durable yet; only known in the
+                                      process that delivers, another one sees it queued or retrying */
+    SPOOL_RECEIPT_RETRYING,        /* it failed and is tried again: attempts, due_ns, reason */
+    SPOOL_RECEIPT_DELIVERED,       /* the sink accepted it, durably noted */
+    SPOOL_RECEIPT_DEAD,            /* the sink gave it up: attempts, at_ns, reason, history */
+    SPOOL_RECEIPT_EXPIRED,         /* older than its time to live, and not delivered */
+    SPOOL_RECEIPT_FILTERED,        /* the sink's filter passes it over */
+    SPOOL_RECEIPT_DAMAGED,         /* it cannot be read: on_delivery only */
+    SPOOL_RECEIPT_SKIPPED,         /* the sink was registered later, and began with what came then */
+    SPOOL_RECEIPT_OVER,            /* finished with: delivered, or expired before; which is not kept */
+    SPOOL_RECEIPT_GONE,            /* deleted, as an event is that every sink is finished with */
+};
+/* "queued", "in flight", "retrying"…; "unknown" for none of them. */
+const char *spool_receipt_state_name(enum spool_receipt_state state);
+
+struct spool_attempt;
+struct spool_receipt {
+    size_t size;
+    const char *sink;
+    struct spool_id id;
+    enum spool_receipt_state state;
+    uint32_t attempts;             /* failed so far */
+    uint64_t due_ns;               /* not tried again before; since 1970; 0: at once */
+    uint64_t at_ns;                /* when it died */
+    const char *reason;            /* of the last failure; "" if none */
+    const struct spool_attempt *history; /* of a dead letter, as in struct spool_dead_letter */
+    size_t history_count;
+};
+
 struct spool_notice {
     size_t size;
     enum spool_notice_kind kind;
@@ -281,6 +313,10 @@ struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max
     uint32_t op_workers;           /* operations that run at once; default 4, at most 64 */
     uint32_t op_bypasses_max;      /* later operations that may overtake one; default 16, see spool_op_submit() */
     enum spool_compression compress; /* of what this process enqueues; readers know by each block. Default: none */
+    /* Hears of every event that a sink of this process is finished with: delivered, dead, expired, filtered or damaged, once
+     * that is durable. Of one thread at a time, in the order in which a sink answered; acknowledgements wait meanwhile, so
+     * be quick. After a crash an event may come again, as it may at the sink. Costs memory for each event until then. */
+    void (*on_delivery)(void *user, const struct spool_receipt *receipt); void *delivery_user;
 };
 #define SPOOL_OPTIONS(...) ((struct spool_options){.size = sizeof(struct spool_options), __VA_ARGS__})
 
@@ -461,6 +497,20 @@ int spool_sink_remove(struct spool *spool, const char *name);
 int spool_sink_pause(struct spool *spool, const char *name);
 int spool_sink_resume(struct spool *spool, const char *name);
 
+/* Changes those options of a registered sink that are not 0 here, also while it is served, by whichever process: it hears
+ * of it at once, loses and repeats nothing. They are kept with the registration, until the sink is added anew with others.
+ * Not user, order, workers, flags, filter and plugin (SPOOL_EOPTION). SPOOL_ENOTFOUND, and what spool_sink_add() says to
+ * options. */
+int spool_sink_set_options(struct spool *spool, const char *name, const struct spool_sink_options *options);
+
+/* Delivers again from a time (to_ns, since 1970 UTC) or an event (to_id) on; the other one is 0 or NULL. As far back as
+ * events are stored: what was delivered is kept as long as `retention_ms` says, and at most until its segment is deleted.
+ * Never skips anything: where the sink is further back, it stays. What is under way is delivered again, too; answers from
+ * before are void. *ret_again (may be NULL): how many events it had finished with and gets again. SPOOL_ENOTFOUND: no such
+ * sink, or the event is not stored any more. */
+int spool_sink_rewind(struct spool *spool, const char *name, uint64_t to_ns, const struct spool_id *to_id,
+                      uint64_t *ret_again);
+
 /* Begins to deliver in this process, to the sinks added before and after. Idempotent. One process at a time delivers to
  * a sink: the first one that asks; another takes over when it dies or stops. */
 int spool_start(struct spool *spool);
@@ -625,17 +675,23 @@ struct spool_sink_info {
     uint64_t delivered_events;     /* acknowledged, since it was registered */
     uint64_t dropped_events;       /* by a limit */
     uint64_t oldest_ns;            /* time of its oldest pending event; 0: none */
-    const char *last_error;        /* "" if none; only known in the process that delivers */
+    const char *last_error;        /* "" if none; of the process that delivers, or did last */
     uint32_t attempt;              /* unavailable that many times in a row */
     uint64_t next_try_ms;          /* from now, while down */
     uint64_t filtered_events;      /* passed over by its filter, since it was registered */
     const char *options_json;      /* the options it was added with that are not the default; "{}" if none */
     const char *paused_reason;     /* what the sink said when it was paused for its own failure; "" otherwise */
-    enum spool_breaker breaker;    /* as the next two: only known in the process that delivers, since it was added */
+    enum spool_breaker breaker;    /* as the next two: of the process that delivers, or did last, since it was added there */
     uint64_t breaker_since_ms;     /* how long it has been in that state */
     uint64_t breaker_opened;       /* times that it opened */
     uint64_t dead_dropped;         /* dead letters that went by a limit, since it was registered */
     uint64_t suspect_events;       /* were in its hands when a process died, and are delivered one by one; likewise */
+    /* Of the process that delivers to it, or did last; another one tells them once a second, and they may be of before its
+     * death. */
+    enum spool_sink_state deliverer_state; /* how it is over there; the same as `state` where nothing is known */
+    uint32_t deliverer_pid;        /* as it is known in its own container; 0: not known */
+    uint64_t deliverer_seen_ns;    /* when it said so; 0: never */
+    uint64_t latency_p50_ns, latency_p99_ns; /* of what it delivered, since enqueued; at most 1/16 off; 0: nothing yet */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */
@@ -784,6 +840,11 @@ struct spool_sink_kind {
  * which is then returned. Loads them all. Strings are valid during the callback. SPOOL_EACCESS: SPOOL_SINK_PATH is wrong. */
 int spool_sink_kind_each(int (*each)(void *user, const struct spool_sink_kind *kind), void *user);
 
+/* All of it as Prometheus text (text/plain; version=0.0.4): the spool, its sinks, and for each sink what the process that
+ * delivers to it publishes once a second. Release with spool_free(); *ret_size (may be NULL) is without the NUL. The
+ * series are listed in spool_metrics(3). */
+int spool_metrics(struct spool *spool, char **ret_text, size_t *ret_size);
+
 /* -------------------------------------------------------------------------------------------------- dead letters */
 
 enum spool_attempt_kind {
@@ -874,6 +935,15 @@ void spool_reader_close(struct spool_reader *reader);
 /* Finds one event by its id, as a malloc'd copy: spool_event_free(). SPOOL_ENOTFOUND. Looks into the segments, retry and
  * dead letter tables. */
 int spool_find(struct spool *spool, const struct spool_id *id, struct spool_event **ret_event);
+
+/* Tells for every registered sink what became of an event, and for a removed one that has it as a dead letter. Works after a
+ * restart, and in any process: the event is looked for by the id ranges of segments and blocks, and its place compared
+ * with what each sink is finished with, so that no event pays for it. (A dead letter that was purged counts as
+ * delivered; so does an event that a limit on the size dropped for a sink alone.) Calls `each` until it returns non-zero,
+ * which is then returned. SPOOL_ENOTFOUND: the event is not here, and is not older than all that are: then it was never
+ * stored, or its process has not committed it yet (a few milliseconds). */
+int spool_receipt(struct spool *spool, const struct spool_id *id,
+                  int (*each)(void *user, const struct spool_receipt *receipt), void *user);
 
 /* --------------------------------------------------------------------------------------------------------- clock */
 

@@ -1,4 +1,6 @@
 /* stats.c - spool_stats(), spool_sink_each(), spool_verify(). */
+#include <unistd.h>
+
 #include "handle.h"
 
 /* The time of the event at the cursor of the lane where it is oldest; 0: none. */
@@ -29,7 +31,7 @@ static int note_age(void *user, const struct store_retry *row)
     return 0;
 }
 
-static uint64_t oldest_of(struct spool *spool, const struct store_sink *sink, const struct pending *pending)
+uint64_t oldest_of(struct spool *spool, const struct store_sink *sink, const struct pending *pending)
 {
     struct retry_age age = {0};
     if (!pending->events)
@@ -51,23 +53,62 @@ struct listing {
     int code;
 };
 
-static enum spool_sink_state state_elsewhere(struct spool *spool, const struct store_sink *sink)
+static uint64_t latency_ns(const struct delivery_metrics *metrics, double q)
 {
-    if (sink->paused)
-        return SPOOL_SINK_PAUSED;
-    return store_sink_is_served(spool->store, sink->name) ? SPOOL_SINK_ELSEWHERE : SPOOL_SINK_ABSENT;
+    struct histogram *all = calloc(1, sizeof *all);
+    if (!all)
+        return 0;
+    for (int lane = 0; lane < LANES; lane++)
+        histogram_merge(all, &metrics->latency_us[lane]);
+    uint64_t us = histogram_quantile(all, q);
+    free(all);
+    return us * 1000;
+}
+
+static int tell_sink(struct listing *listing, const struct store_sink *sink, const struct observed *o,
+                     const struct delivery_registration *registration)
+{
+    struct pending pending;
+    pending_of(listing->spool, sink, DEADLINE_NEVER, &pending);
+    const struct spool_sink_info info = {
+        .size = sizeof info,
+        .name = sink->name,
+        .kind = sink->kind,
+        .json_config = registration->config,
+        .state = o->state,
+        .pending_events = pending.events,
+        .retrying_events = pending.retrying,
+        .dead_letters = sink->dead_rows,
+        .delivered_events = sink->delivered,
+        .dropped_events = sink->dropped,
+        .oldest_ns = oldest_of(listing->spool, sink, &pending),
+        .last_error = o->status.last_error,
+        .attempt = o->status.attempt,
+        .next_try_ms = o->status.next_try_ms,
+        .filtered_events = sink->filtered,
+        .options_json = registration->options_json,
+        .paused_reason = sink->paused_reason,
+        .breaker = o->status.breaker,
+        .breaker_since_ms = o->status.breaker_since_ms,
+        .breaker_opened = o->status.breaker_opened,
+        .dead_dropped = sink->dead_dropped,
+        .suspect_events = o->status.suspects,
+        .deliverer_state = o->deliverer_state,
+        .deliverer_pid = o->here ? (uint32_t)getpid() : o->report.pid,
+        .deliverer_seen_ns = o->here ? real_ns() : o->report.at_ns,
+        .latency_p50_ns = latency_ns(&o->report.metrics, 0.5),
+        .latency_p99_ns = latency_ns(&o->report.metrics, 0.99),
+    };
+    return listing->each(listing->user, &info);
 }
 
 static int list_one(void *user, const struct store_sink *sink)
 {
     struct listing *listing = user;
     struct spool *spool = listing->spool;
-    struct delivery_sink_status status = {0};
-    struct pending pending;
-    char *config = NULL;
     struct delivery_registration registration;
-    bool here = delivery_sink_status(spool->delivery, sink->name, &status) == SPOOL_OK;
-    pending_of(spool, sink, DEADLINE_NEVER, &pending);
+    struct observed *o = NULL;
+    char *config = NULL;
     int code = store_sink_config(spool->store, sink->name, &config);
     if (code) {
         listing->code = code == SPOOL_ENOTFOUND ? SPOOL_OK : code; /* removed meanwhile */
@@ -78,30 +119,10 @@ static int list_one(void *user, const struct store_sink *sink)
         free(config);
         return listing->code = code;
     }
-    struct spool_sink_info info = {
-        .size = sizeof info,
-        .name = sink->name,
-        .kind = sink->kind,
-        .json_config = registration.config,
-        .state = here ? status.state : state_elsewhere(spool, sink),
-        .pending_events = pending.events,
-        .retrying_events = pending.retrying,
-        .dead_letters = sink->dead_rows,
-        .delivered_events = sink->delivered,
-        .dropped_events = sink->dropped,
-        .oldest_ns = oldest_of(spool, sink, &pending),
-        .last_error = status.last_error,
-        .attempt = status.attempt,
-        .next_try_ms = status.next_try_ms,
-        .filtered_events = sink->filtered,
-        .options_json = registration.options_json,
-        .paused_reason = sink->paused_reason,
-        .breaker = status.breaker,
-        .breaker_since_ms = status.breaker_since_ms,
-        .breaker_opened = status.breaker_opened,
-        .suspect_events = status.suspects,
-    };
-    code = listing->each(listing->user, &info);
+    code = listing->code = observe_sink(spool, sink, &o);
+    if (!code)
+        code = tell_sink(listing, sink, o, &registration);
+    free(o);
     delivery_registration_free(&registration);
     return code;
 }

@@ -73,6 +73,9 @@ uint64_t journal_flushed(const struct journal *journal);  /* power-safe up to he
  * cache, and only journal_set_applied() makes anything in it safe. */
 int journal_flush(struct journal *journal, uint64_t position, uint64_t deadline_ns);
 bool journal_is_failed(const struct journal *journal);
+struct histogram;
+/* Adds how long its flushes took, in microseconds. */
+void journal_flush_times(struct journal *journal, struct histogram *to);
 
 /* ---- The committer's thread only. ---- */
 

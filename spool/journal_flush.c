@@ -51,8 +51,11 @@ static void lead(struct journal *journal)
     journal->flush_target = journal_head(journal);
     uint32_t number = ++journal->flush_number;
     pthread_mutex_unlock(&journal->flush_mutex);
+    uint64_t began_ns = mono_ns();
     int err = flush_file(journal);
+    uint64_t took_ns = mono_ns() - began_ns;
     pthread_mutex_lock(&journal->flush_mutex);
+    histogram_add(&journal->flush_us, took_ns / 1000, 1);
     if (err)
         atomic_store(&journal->failure, err);
     else
@@ -144,4 +147,11 @@ void journal_set_lost(struct journal *journal)
 bool journal_has_lost(const struct journal *journal, uint64_t position)
 {
     return atomic_load(&journal->lost) && position > atomic_load(&journal->flushed);
+}
+
+void journal_flush_times(struct journal *journal, struct histogram *to)
+{
+    pthread_mutex_lock(&journal->flush_mutex);
+    histogram_merge(to, &journal->flush_us);
+    pthread_mutex_unlock(&journal->flush_mutex);
 }

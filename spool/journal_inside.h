@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "../lib/base/histogram.h"
 #include "journal.h"
 
 enum {
@@ -47,6 +48,7 @@ struct journal {
     uint64_t flush_target;          /* flush_mutex: what the flush that runs covers */
     uint32_t flush_number;          /* flush_mutex: of the flush that runs or ran last */
     _Atomic unsigned flush_waiters; /* raised under flush_mutex */
+    struct histogram flush_us;      /* flush_mutex: how long flushes took */
     _Atomic uint32_t flush_done[2]; /* futexes, for flushes of even and of odd number; bumped under flush_mutex */
 };
 

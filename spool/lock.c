@@ -24,6 +24,7 @@
 #include "../lib/base/error.h"
 #include "../lib/base/sync.h"
 #include "dir.h"
+#include "lock_inside.h"
 #include "wake.h"
 
 enum {
@@ -372,6 +373,16 @@ int lock_open(int dir_fd, const char *name, bool read_only, mode_t mode, struct 
     }
     *ret = lock;
     return SPOOL_OK;
+}
+
+int lock_fd(const struct lock *lock)
+{
+    return lock->fd;
+}
+
+const char *lock_file_name(const struct lock *lock)
+{
+    return lock->name;
 }
 
 void lock_close(struct lock *lock)

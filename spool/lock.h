@@ -44,6 +44,11 @@ void lock_interrupt(struct lock *lock, bool on);
  * SPOOL_ETIMEOUT. For stopping in time whatever a peer does. DEADLINE_NEVER lifts it. */
 void lock_hurry(struct lock *lock, uint64_t deadline_ns);
 
+/* A note in the file, from its holder to whoever looks: a checksum tells one that is torn or of before a crash. Not flushed.
+ * Writing: errno. Reading: malloc'd, free(); SPOOL_ENOTFOUND if there is none that is whole. */
+int lock_note(struct lock *lock, const void *bytes, size_t size);
+int lock_read_note(struct lock *lock, size_t size_max, uint8_t **ret, size_t *ret_size);
+
 /* True if another process holds it in a way that excludes `mode` (F_GETLK); does not count this process. */
 bool lock_is_held_elsewhere(struct lock *lock, enum lock_mode mode);
 

@@ -19,7 +19,6 @@
  *   7 dead       16 bytes event id, u32 sink id     fields, a small event behind them               state_copy.c
  *   8 retry      u32 sink id, u8 lane, u64 seq      the same                                        state_copy.c
  *   9 piece      u64 copy, u32 piece                pieces of a larger event                        state_blob.c
- *  10 options    u32 id, u32 piece                  pieces of a JSON text                           state_blob.c
  *
  * A copied event of more than 1 KiB stands in pieces under a number of its own, so that it moves from the retries to
  * the dead letters and back without being copied, and a change of its fields rewrites a small row. The file is valid if
@@ -27,7 +26,7 @@
  * reported.
  *
  * Version 2 (1 can be read): events have a history, sinks know where they began and count what was dropped of their dead
- * letters, and there is an options table. A file is raised by the first transaction that writes to it.
+ * letters. A file is raised by the first transaction that writes to it.
  *
  * The stamp of a row is the number of its write transaction: LMDB's plus the base, which each salvage moves up.
  *

@@ -54,8 +54,7 @@ int state_sink_register(struct state *state, const char *name, const char *kind,
                         const uint64_t start[LANES], uint64_t deadline_ns, struct store_sink *ret, bool *ret_is_new);
 int state_sink_get(struct state *state, const char *name, uint64_t deadline_ns, struct store_sink *ret);
 int state_sink_config(struct state *state, const char *name, uint64_t deadline_ns, char **ret);
-int state_sink_options(struct state *state, const char *name, uint64_t deadline_ns, char **ret);
-int state_sink_set_options(struct state *state, const char *name, const char *json, uint64_t deadline_ns);
+int state_sink_set_config(struct state *state, const char *name, const char *config, uint64_t deadline_ns);
 /* Goes back to these cursors, never forward; *ret_again is how many events that makes. */
 int state_sink_rewind(struct state *state, const char *name, const uint64_t cursor[LANES], uint64_t deadline_ns,
                       uint64_t *ret_again);

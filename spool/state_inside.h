@@ -38,7 +38,6 @@ enum state_table {
     TABLE_DEAD,
     TABLE_RETRY,
     TABLE_PIECE,
-    TABLE_OPTIONS,
     TABLES
 };
 enum state_meta {
@@ -198,6 +197,8 @@ int sink_row_get(struct state_txn *txn, uint32_t id, struct sink_row *ret);     
 int sink_row_find(struct state_txn *txn, const char *name, struct sink_row *ret); /* SPOOL_ENOTFOUND */
 /* The next one behind *at_id (start with 0), removed ones skipped. SPOOL_ENOTFOUND at the end. */
 int sink_row_next(struct state_txn *txn, uint32_t *at_id, struct sink_row *ret);
+/* state_sink.c. Writes nothing if it is the same. */
+int sink_config_put(struct state_txn *txn, uint32_t id, const char *config);
 int sink_ranges_get(struct state_txn *txn, const struct sink_row *sink, int lane, struct store_range *ret,
                     uint32_t *ret_count);
 int sink_ranges_put(struct state_txn *txn, struct sink_row *sink, int lane, const struct store_range *ranges,

@@ -141,7 +141,7 @@ static int fill_new(struct state_txn *txn, const struct registration *r, struct 
     return state_numbers_put(txn, &numbers);
 }
 
-static int put_config(struct state_txn *txn, uint32_t id, const char *config)
+int sink_config_put(struct state_txn *txn, uint32_t id, const char *config)
 {
     struct state_key key = table_key(TABLE_CONFIG, id);
     uint8_t *old;
@@ -181,7 +181,7 @@ static int register_in(struct state_txn *txn, const struct registration *r, stru
             code = fill_new(txn, r, &sink);
     }
     if (!code)
-        code = put_config(txn, sink.id, r->config);
+        code = sink_config_put(txn, sink.id, r->config);
     if (!code)
         code = sink_row_put(txn, &sink);
     return code ? code : describe(txn, &sink, ret);
@@ -251,8 +251,6 @@ static int remove_in(struct state_txn *txn, const char *name)
         code = clear_of(txn, TABLE_CHECKPOINT, sink.id);
     if (!code)
         code = clear_of(txn, TABLE_CONFIG, sink.id);
-    if (!code)
-        code = clear_of(txn, TABLE_OPTIONS, sink.id);
     if (!code)
         code = clear_of(txn, TABLE_RANGES, sink.id);
     if (!code)

@@ -1,71 +1,29 @@
-/* state_sink_change.c - what changes about a sink while it is served: its options, and where it stands.
+/* state_sink_change.c - what changes about a sink while it is served: its configuration, and where it stands.
  *
  * Rewinding gives the sink another generation, so that what is acknowledged by somebody who did not know of it is
  * refused; ranges go with it. Rows of the retry table stay: each stands for its event, which is not taken from the log
  * again. A rewind never skips anything: a lane that is further back stays where it is. */
 #include "state_inside.h"
 
-static struct state_key options_key(uint32_t id)
-{
-    struct state_key key = state_key(TABLE_OPTIONS);
-    state_key_u32(&key, id);
-    return key;
-}
+/* --------------------------------------------------------------------------------------------------- configuration */
 
-/* --------------------------------------------------------------------------------------------------------- options */
-
-int state_sink_options(struct state *state, const char *name, uint64_t deadline_ns, char **ret)
-{
-    struct state_txn txn;
-    struct sink_row sink;
-    uint8_t *text = NULL;
-    size_t size;
-    int code = state_txn_read(state, deadline_ns, &txn);
-    if (code)
-        return code;
-    code = sink_row_find(&txn, name, &sink);
-    if (!code) {
-        struct state_key key = options_key(sink.id);
-        code = state_blob_get(&txn, &key, &text, &size);
-        if (code == SPOOL_EDAMAGED) /* it was noted; the defaults stand */
-            code = err_set(SPOOL_ENOTFOUND, "sink %s: its options were damaged", name);
-    }
-    state_txn_abort(&txn);
-    if (!code)
-        *ret = (char *)text;
-    return code;
-}
-
-static int set_options(struct state_txn *txn, const char *name, const char *json)
+static int set_config(struct state_txn *txn, const char *name, const char *config)
 {
     struct sink_row sink;
-    uint8_t *old;
-    size_t size, new_size = strlen(json);
     int code = sink_row_find(txn, name, &sink);
-    if (code)
-        return code;
-    struct state_key key = options_key(sink.id);
-    code = state_blob_get(txn, &key, &old, &size);
-    if (!code) {
-        bool same = size == new_size && memcmp(old, json, size) == 0;
-        free(old);
-        if (same)
-            return SPOOL_OK;
-    } else if (code != SPOOL_ENOTFOUND && code != SPOOL_EDAMAGED) {
-        return code;
-    }
-    code = state_reserve_check(txn, ROOM_UPDATE, 1, new_size);
-    return code ? code : state_blob_put(txn, &key, json, new_size);
+    if (!code)
+        code = state_reserve_check(txn, ROOM_UPDATE, 1, strlen(config));
+    return code ? code : sink_config_put(txn, sink.id, config);
 }
 
-int state_sink_set_options(struct state *state, const char *name, const char *json, uint64_t deadline_ns)
+int state_sink_set_config(struct state *state, const char *name, const char *config, uint64_t deadline_ns)
 {
     struct state_txn txn;
-    if (strlen(json) > STATE_CONFIG_MAX)
-        return err_set(SPOOL_ETOOBIG, "sink %s: options of %zu bytes, at most %d are kept", name, strlen(json),
-                       STATE_CONFIG_MAX);
+    if (strlen(config) > STATE_CONFIG_MAX)
+        return err_set(SPOOL_ETOOBIG, "sink %s: a configuration of %zu bytes, at most %d are allowed", name,
+                       strlen(config), STATE_CONFIG_MAX);
     int code = state_txn_write(state, deadline_ns, &txn);
-    return code ? code : state_txn_end(&txn, set_options(&txn, name, json));
+    return code ? code : state_txn_end(&txn, set_config(&txn, name, config));
 }
 
 /* ---------------------------------------------------------------------------------------------------------- rewind */

@@ -13,7 +13,6 @@ static const char *table_name(uint8_t table)
         [TABLE_META] = "general",          [TABLE_SINK] = "sink",     [TABLE_RANGES] = "range",
         [TABLE_CHECKPOINT] = "checkpoint", [TABLE_CONFIG] = "config", [TABLE_DAMAGE] = "damage",
         [TABLE_DEAD] = "dead letter",      [TABLE_RETRY] = "retry",   [TABLE_PIECE] = "event piece",
-        [TABLE_OPTIONS] = "options",
     };
     return table < TABLES && names[table] ? names[table] : "unknown";
 }

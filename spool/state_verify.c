@@ -108,7 +108,6 @@ static int check_content(struct state_txn *txn, const struct state_key *key, con
         return check_event(txn, view);
     case TABLE_CHECKPOINT:
     case TABLE_CONFIG:
-    case TABLE_OPTIONS:
         return key->size == 9 ? check_blob(txn, key) : err_set(SPOOL_EDAMAGED, "a key of %zu bytes", key->size);
     case TABLE_META:
     case TABLE_RANGES:

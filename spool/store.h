@@ -25,6 +25,7 @@
 
 #include "../clock/clock.h"
 #include "../lib/base/event.h"
+#include "../lib/base/histogram.h"
 #include "../lib/base/log.h"
 
 /* Lanes are in the order of importance: unlike enum spool_priority, 0 is the most important. */
@@ -162,9 +163,8 @@ int store_sink_register(struct store *store, const char *name, const char *kind,
 int store_sink_get(struct store *store, const char *name, struct store_sink *ret);   /* SPOOL_ENOTFOUND */
 /* The JSON configuration; malloc'd, free(). */
 int store_sink_config(struct store *store, const char *name, char **ret);
-/* The options it was added with, or was given since, as JSON; malloc'd, free(). SPOOL_ENOTFOUND also if none were stored. */
-int store_sink_options(struct store *store, const char *name, char **ret);
-int store_sink_set_options(struct store *store, const char *name, const char *json);
+/* Another one for a sink that is registered, which its deliverer hears of. */
+int store_sink_set_config(struct store *store, const char *name, const char *config);
 /* Begins again at these cursors, in lanes where that is further back; acknowledgements from before are void. *ret_again: how
  * many events that are done it gets again. */
 int store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again);
@@ -218,6 +218,13 @@ void store_hand_excuse(struct store_hand *hand);
 /* Suspects; their number. Others that are kept in their place outlive the election. One thread at a time. */
 size_t store_hand_suspects(const struct store_hand *hand, struct store_suspect ret[STORE_SUSPECTS_MAX]);
 void store_hand_keep(struct store_hand *hand, const struct store_suspect *list, size_t n);
+
+/* What the process that delivers to a sink says of it, for others to see; kept in the lock file that makes it the deliverer,
+ * without any flush, and so also when it is gone. Publishing: only by the one that is elected; what fails is forgotten.
+ * Looking: malloc'd, free(); SPOOL_ENOTFOUND if there is nothing whole. */
+enum { STORE_PUBLISHED_MAX = 60 << 10 };
+void store_sink_publish(struct store *store, const char *name, const void *bytes, size_t size);
+int store_sink_published(struct store *store, const char *name, uint8_t **ret, size_t *ret_size);
 
 /* ----------------------------------------------------------------------------------- acknowledgement and retries */
 
@@ -343,6 +350,8 @@ struct store_stats {
     bool disk_full;
 };
 int store_stats(struct store *store, struct store_stats *ret);
+/* How long the flushes of this process's journal took, in microseconds, since it has that journal. */
+void store_flush_times(struct store *store, struct histogram *ret);
 
 int store_verify(struct store *store, void (*each)(void *user, const struct spool_finding *finding),
                  void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,

@@ -129,6 +129,15 @@ int store_stats(struct store *store, struct store_stats *ret)
     return SPOOL_OK;
 }
 
+void store_flush_times(struct store *store, struct histogram *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    pthread_mutex_lock(&store->append_mutex);
+    if (store->ring)
+        journal_flush_times(store->ring->journal, ret);
+    pthread_mutex_unlock(&store->append_mutex);
+}
+
 int store_verify(struct store *store, void (*each)(void *user, const struct spool_finding *finding),
                  void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,
                  struct spool_verify_report *ret)

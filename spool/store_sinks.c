@@ -77,15 +77,10 @@ int store_sink_limit(struct store *store, const char *name, uint64_t max_pending
     return state_sink_limit(store->state, name, max_pending_bytes, max_pending_age_ms, state_deadline());
 }
 
-int store_sink_options(struct store *store, const char *name, char **ret)
-{
-    return state_sink_options(store->state, name, state_deadline(), ret);
-}
-
-int store_sink_set_options(struct store *store, const char *name, const char *json)
+int store_sink_set_config(struct store *store, const char *name, const char *config)
 {
     int code = refuse_read_only(store);
-    return tell_control(store, code ? code : state_sink_set_options(store->state, name, json, state_deadline()));
+    return tell_control(store, code ? code : state_sink_set_config(store->state, name, config, state_deadline()));
 }
 
 int store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again)
@@ -108,7 +103,7 @@ int store_sink_each(struct store *store, int (*each)(void *user, const struct st
 
 /* ----------------------------------------------------------------------------------------------------- elections */
 
-static void lock_file_name(const char *name, char ret[SINK_NAME_MAX + 16])
+static void lock_file_name_of(const char *name, char ret[SINK_NAME_MAX + 16])
 {
     snprintf(ret, SINK_NAME_MAX + 16, "sink-%s.lock", name);
 }
@@ -125,7 +120,7 @@ static struct election **find_election(struct store *store, const char *name)
 static int elect(struct store *store, const char *name)
 {
     char file[SINK_NAME_MAX + 16];
-    lock_file_name(name, file);
+    lock_file_name_of(name, file);
     if (*find_election(store, name))
         return err_set(SPOOL_EBUSY, "sink %s is delivered to by this process already", name);
     struct election *election = calloc(1, sizeof *election);
@@ -186,7 +181,7 @@ struct store_hand *store_sink_hand(struct store *store, const char *name)
 bool store_sink_is_served(struct store *store, const char *name)
 {
     char file[SINK_NAME_MAX + 16];
-    lock_file_name(name, file);
+    lock_file_name_of(name, file);
     pthread_mutex_lock(&store->sinks_mutex); /* closing the file below would drop our own lock on it */
     bool served = *find_election(store, name) != NULL;
     struct lock *lock = NULL;
@@ -205,6 +200,37 @@ static void forget_suspects(struct store *store, const char *name)
     struct store_hand *hand = store_sink_hand(store, name);
     store_hand_keep(hand, NULL, 0);
     store_hand_unref(hand);
+}
+
+/* ----------------------------------------------------------------------------------------- what a deliverer says */
+
+void store_sink_publish(struct store *store, const char *name, const void *bytes, size_t size)
+{
+    pthread_mutex_lock(&store->sinks_mutex);
+    struct election *election = *find_election(store, name);
+    int code = election && size <= STORE_PUBLISHED_MAX ? lock_note(election->lock, bytes, size) : SPOOL_OK;
+    pthread_mutex_unlock(&store->sinks_mutex);
+    if (code)
+        report(&store->options.reporter, SPOOL_LOG_DEBUG, "sink %s: what it does is not published: %s", name, err_last());
+}
+
+int store_sink_published(struct store *store, const char *name, uint8_t **ret, size_t *ret_size)
+{
+    char file[SINK_NAME_MAX + 16];
+    struct lock *lock = NULL;
+    lock_file_name_of(name, file);
+    pthread_mutex_lock(&store->sinks_mutex); /* as in store_sink_is_served() */
+    struct election *election = *find_election(store, name);
+    int code = SPOOL_OK;
+    if (!election && faccessat(store->dir.fd, file, F_OK, 0) != 0)
+        code = err_set(SPOOL_ENOTFOUND, "sink %s: nobody has delivered to it", name);
+    else if (!election)
+        code = lock_open(store->dir.fd, file, true, store->dir.file_mode, NULL, &lock);
+    if (!code)
+        code = lock_read_note(election ? election->lock : lock, STORE_PUBLISHED_MAX, ret, ret_size);
+    lock_close(lock);
+    pthread_mutex_unlock(&store->sinks_mutex);
+    return code;
 }
 
 int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns)

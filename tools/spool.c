@@ -23,7 +23,7 @@ static const struct tool_verb *const verbs[] = {
     &sink_kinds_verb, &sink_test_verb,
     &clock_verb,    &clock_reset_verb,
     &dlq_list_verb, &dlq_show_verb, &dlq_stats_verb, &dlq_requeue_verb, &dlq_edit_verb, &dlq_purge_verb,
-    &dlq_export_verb, &dlq_import_verb, &verify_verb,     &torture_verb,
+    &dlq_export_verb, &dlq_import_verb, &metrics_verb, &verify_verb,     &torture_verb,
     &help_verb,     &version_verb,  &torture_work_verb,
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };

@@ -1,13 +1,28 @@
-/* status.c - spool status: what somebody wants to know at three in the morning.
+/* status.c - spool status and sinks: what somebody wants to know at three in the morning.
  *
- * First the spool, then its sinks, then what to do: one line for everything that is not as it should be. */
+ * First what is wrong and what to do about it, then the spool, then its sinks. */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "output.h"
 #include "survey.h"
 #include "tool.h"
+
+enum { WATCH_MS = 2000 };
+
+struct status_args {
+    bool watch, check;
+};
+
+static const struct opt status_options[] = {
+    OPT_ENTRY(struct status_args, 'w', "watch", OPT_FLAG, watch, NULL, "again every SECONDS (default: 2) until Ctrl-C"),
+    OPT_ENTRY(struct status_args, 0, "check", OPT_FLAG, check, NULL, "exit status 1 if anything asks for action"),
+    {0},
+};
 
 struct status {
     const struct tool *tool;
@@ -66,10 +81,20 @@ static void print_spool(const struct status *status)
         puts("damage    none");
 }
 
+/* Where another process delivers, also how it is there. */
+static void print_state(struct table *table, const struct spool_sink_info *sink)
+{
+    const char *state = spool_sink_state_name(sink->state);
+    if (sink->state != SPOOL_SINK_ELSEWHERE || sink->deliverer_state == sink->state)
+        table_cell(table, "%s", state);
+    else
+        table_cell(table, "%s (%s)", state, spool_sink_state_name(sink->deliverer_state));
+}
+
 static void print_sinks(const struct survey *survey)
 {
-    static const char *const titles[] = {"SINK",      "KIND",  "STATE",      ">WAITING",  "OLDEST",
-                                         ">RETRYING", ">DEAD", ">DELIVERED", "LAST ERROR"};
+    static const char *const titles[] = {"SINK",      "KIND",  "STATE",      ">WAITING", "OLDEST",
+                                         ">RETRYING", ">DEAD", ">DELIVERED", "P99",      "LAST ERROR"};
     char text[UNITS_SIZE];
     if (!survey->count)
         return;
@@ -78,12 +103,13 @@ static void print_sinks(const struct survey *survey)
         const struct spool_sink_info *sink = &survey->sinks[i];
         table_cell(table, "%s", sink->name);
         table_cell(table, "%s", sink->kind);
-        table_cell(table, "%s", spool_sink_state_name(sink->state));
+        print_state(table, sink);
         table_cell(table, "%s", units_count(sink->pending_events, text));
         table_cell(table, "%s", units_age(sink->oldest_ns, text));
         table_cell(table, "%s", units_count(sink->retrying_events, text));
         table_cell(table, "%s", units_count(sink->dead_letters, text));
         table_cell(table, "%s", units_count(sink->delivered_events, text));
+        table_cell(table, "%s", sink->latency_p99_ns ? units_span(sink->latency_p99_ns, text) : "-");
         table_cell(table, "%s", *sink->last_error ? sink->last_error : "-");
     }
     putchar('\n');
@@ -91,55 +117,171 @@ static void print_sinks(const struct survey *survey)
     table_free(table);
 }
 
-/* ------------------------------------------------------------------------------------------------------- advice */
+/* ----------------------------------------------------------------------------------------------------- problems */
 
-static void advise(bool *any, const char *text)
+enum { PROBLEMS_MAX = 64, SILENT_S = 60 };
+static const uint64_t NS_PER_S = 1000000000;
+
+/* What is not as it should be, and what to do about it. */
+struct problem {
+    bool urgent; /* events may be lost, or are refused, if nobody sees to it */
+    char *what, *action;
+};
+
+struct problems {
+    struct problem items[PROBLEMS_MAX];
+    size_t count;
+};
+
+static void add_problem(struct problems *problems, bool urgent, char *what, char *action)
 {
-    if (!*any)
-        putchar('\n');
-    *any = true;
-    printf("! %s\n", text);
+    if (problems->count == PROBLEMS_MAX) {
+        free(what);
+        free(action);
+        return;
+    }
+    problems->items[problems->count++] = (struct problem){urgent, what, action};
 }
 
-static void advise_on_sink(bool *any, const struct spool_sink_info *sink)
+static void free_problems(struct problems *problems)
 {
-    char *text = NULL;
-    if (sink->state == SPOOL_SINK_PAUSED && sink->pending_events)
-        text = tool_format("%s is paused: spool sink resume %s", sink->name, sink->name);
-    else if (sink->state == SPOOL_SINK_FAILED)
-        text = tool_format("%s refuses its configuration: correct it with spool sink add %s", sink->name, sink->name);
-    else if (sink->state == SPOOL_SINK_ABSENT && sink->pending_events)
-        text =
-            tool_format("nobody delivers to %s: start `spool run` or the program that serves it; if the sink is gone "
-                        "for good: spool sink remove %s",
-                        sink->name, sink->name);
-    if (text)
-        advise(any, text);
-    free(text);
+    for (size_t i = 0; i < problems->count; i++) {
+        free(problems->items[i].what);
+        free(problems->items[i].action);
+    }
+    problems->count = 0;
 }
 
-static void print_advice(const struct status *status)
+static char *text(const char *constant)
+{
+    return tool_format("%s", constant);
+}
+
+/* The state in the process that delivers, where that is another one. */
+static enum spool_sink_state true_state(const struct spool_sink_info *sink)
+{
+    return sink->state == SPOOL_SINK_ELSEWHERE ? sink->deliverer_state : sink->state;
+}
+
+static void see_down(struct problems *problems, const struct spool_sink_info *sink)
+{
+    char span[UNITS_SIZE], count[UNITS_SIZE];
+    add_problem(problems, false,
+                tool_format("%s is down, %u failure%s in a row: %s", sink->name, sink->attempt, plural(sink->attempt),
+                            sink->last_error),
+                tool_format("see to %s; its %s event%s wait%s, and it is tried again in %s", sink->name,
+                            units_count(sink->pending_events, count), plural(sink->pending_events),
+                            sink->pending_events == 1 ? "s" : "", units_span(sink->next_try_ms * 1000000, span)));
+}
+
+/* It says that it runs, and has said nothing for long although there is work. */
+static void see_silent(struct problems *problems, const struct spool_sink_info *sink)
+{
+    char age[UNITS_SIZE];
+    uint64_t now = now_wall_ns();
+    if (sink->state != SPOOL_SINK_ELSEWHERE || sink->deliverer_state != SPOOL_SINK_RUNNING || !sink->pending_events ||
+        now < sink->deliverer_seen_ns + SILENT_S * NS_PER_S || now < sink->oldest_ns + SILENT_S * NS_PER_S)
+        return;
+    add_problem(problems, true,
+                tool_format("process %u, which delivers to %s, has not moved on for %s", sink->deliverer_pid,
+                            sink->name, units_age(sink->deliverer_seen_ns, age)),
+                tool_format("is it stopped, or does %s hang? Another one takes over when it ends", sink->name));
+}
+
+static void see_sink(struct problems *problems, const struct spool_sink_info *sink)
+{
+    enum spool_sink_state state = true_state(sink);
+    if (state == SPOOL_SINK_PAUSED && sink->pending_events)
+        add_problem(problems, false, tool_format("%s is paused", sink->name),
+                    tool_format("spool sink resume %s", sink->name));
+    else if (state == SPOOL_SINK_FAILED)
+        add_problem(problems, true, tool_format("%s refuses its configuration: %s", sink->name, sink->last_error),
+                    tool_format("correct it with spool sink add %s", sink->name));
+    else if (state == SPOOL_SINK_HUNG)
+        add_problem(problems, true, tool_format("%s hangs: %s", sink->name, sink->last_error),
+                    text("end the process that delivers to it; events that it was given are delivered again"));
+    else if (state == SPOOL_SINK_DOWN)
+        see_down(problems, sink);
+    else if (state == SPOOL_SINK_ABSENT && sink->pending_events)
+        add_problem(
+            problems, false,
+            tool_format("nobody delivers to %s%s%s", sink->name, *sink->last_error ? "; its last error: " : "",
+                        sink->last_error),
+            tool_format("start `spool run` or the program that serves it; if the sink is gone for good: spool sink "
+                        "remove %s",
+                        sink->name));
+    see_silent(problems, sink);
+}
+
+static void see_spool(struct problems *problems, const struct status *status)
 {
     const struct spool_stats *stats = &status->stats;
-    bool any = false;
+    char count[UNITS_SIZE];
     if (stats->disk_full)
-        advise(&any, "the disk refuses writes: free space; what was accepted is safe and delivery goes on");
+        add_problem(problems, true, text("the disk refuses writes"),
+                    text("free space; what was accepted is safe and delivery goes on"));
     if (stats->used_bytes > stats->max_bytes / 5 * 4)
-        advise(&any, "more than 80 % of the limit is used: low priorities are refused first");
+        add_problem(problems, true, text("more than 80 % of the limit is used: low priorities are refused first"),
+                    text("see to the sink that waits longest, or raise max_bytes"));
     if (stats->dead_journals)
-        advise(&any, "a process died and its journal waits, with events not counted here: any spool run, drain or put "
-                     "takes it in");
+        add_problem(problems, false, text("a process died and its journal waits, with events not counted here"),
+                    text("any spool run, drain or put takes it in"));
     if (stats->damaged_blocks || stats->damaged_events)
-        advise(&any, "damage was found and set aside in quarantine/: spool verify");
+        add_problem(problems, false, text("damage was found and set aside in quarantine/"), text("spool verify"));
     if (stats->dead_letters)
-        advise(&any, "events were given up: spool dlq list, then spool dlq requeue or purge");
+        add_problem(problems, false,
+                    tool_format("%s event%s given up", units_count(stats->dead_letters, count),
+                                stats->dead_letters == 1 ? " was" : "s were"),
+                    text("spool dlq stats and spool dlq list, then spool dlq requeue, edit or purge"));
     if (!status->survey.count && stats->stored_events)
-        advise(&any, "no sink is registered, events wait for the first: spool sink add NAME KIND");
+        add_problem(problems, false, text("no sink is registered, events wait for the first"),
+                    text("spool sink add NAME KIND"));
+}
+
+/* The urgent ones first. */
+static int compare_problems(const void *a, const void *b)
+{
+    const struct problem *x = a, *y = b;
+    return (int)y->urgent - (int)x->urgent;
+}
+
+static void find_problems(const struct status *status, struct problems *problems)
+{
+    problems->count = 0;
     for (size_t i = 0; i < status->survey.count; i++)
-        advise_on_sink(&any, &status->survey.sinks[i]);
+        see_sink(problems, &status->survey.sinks[i]);
+    see_spool(problems, status);
+    qsort(problems->items, problems->count, sizeof *problems->items, compare_problems);
+}
+
+static void print_problems(const struct problems *problems)
+{
+    for (size_t i = 0; i < problems->count; i++) {
+        const struct problem *problem = &problems->items[i];
+        fputs(problem->urgent ? "!! " : "!  ", stdout);
+        text_print(stdout, problem->what, strlen(problem->what), SIZE_MAX);
+        fputs("\n   -> ", stdout);
+        text_print(stdout, problem->action, strlen(problem->action), SIZE_MAX);
+        putchar('\n');
+    }
+    puts(problems->count ? "" : "all is well\n");
 }
 
 /* --------------------------------------------------------------------------------------------------------- JSON */
+
+/* What is known of the process that delivers, or did last; null if nothing is. */
+static json_t *deliverer_json(const struct spool_sink_info *sink)
+{
+    if (!sink->deliverer_seen_ns)
+        return json_null();
+    json_t *object = json_object();
+    json_set(object, "pid", json_number(sink->deliverer_pid));
+    json_set(object, "state", json_text(spool_sink_state_name(sink->deliverer_state)));
+    json_set(object, "seen", json_time(sink->deliverer_seen_ns));
+    json_set(object, "latency_p50_ms", json_real((double)sink->latency_p50_ns / 1e6));
+    json_set(object, "latency_p99_ms", json_real((double)sink->latency_p99_ns / 1e6));
+    return object;
+}
 
 static json_t *sink_json(const struct spool_sink_info *sink)
 {
@@ -156,6 +298,10 @@ static json_t *sink_json(const struct spool_sink_info *sink)
     json_set(object, "options", json_loads(sink->options_json, 0, NULL));
     json_set(object, "oldest", json_time(sink->oldest_ns));
     json_set(object, "last_error", json_text(sink->last_error));
+    json_set(object, "attempt", json_number(sink->attempt));
+    json_set(object, "next_try_ms", json_number(sink->next_try_ms));
+    json_set(object, "dead_letters_dropped", json_number(sink->dead_dropped));
+    json_set(object, "deliverer", deliverer_json(sink));
     json_set(object, "config", config ? config : json_text(sink->json_config));
     return object;
 }
@@ -176,7 +322,20 @@ static json_t *damage_json(const struct spool_stats *stats)
     return object;
 }
 
-static void print_status_json(const struct status *status)
+static json_t *problems_json(const struct problems *problems)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < problems->count; i++) {
+        json_t *object = json_object();
+        json_set(object, "urgent", json_boolean(problems->items[i].urgent));
+        json_set(object, "what", json_text(problems->items[i].what));
+        json_set(object, "do", json_text(problems->items[i].action));
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
+static void print_status_json(const struct status *status, const struct problems *problems)
 {
     const struct spool_stats *stats = &status->stats;
     json_t *object = json_object();
@@ -194,6 +353,7 @@ static void print_status_json(const struct status *status)
     json_set(object, "damage", damage_json(stats));
     json_set(object, "disk_full", json_boolean(stats->disk_full));
     json_set(object, "sinks", sinks_json(&status->survey));
+    json_set(object, "problems", problems_json(problems));
     json_print(object);
 }
 
@@ -206,27 +366,66 @@ static int status_take(struct spool *spool, struct status *status)
     return code ? code : survey_take(spool, &status->survey);
 }
 
-static int status_run(const struct tool *tool, void *args, const struct words *words)
+/* One look. *ret_problems: how many things ask for action. */
+static int status_show(const struct tool *tool, struct spool *spool, size_t *ret_problems)
 {
-    struct spool *spool;
     struct status status = {.tool = tool};
-    (void)args, (void)words;
-    int result = tool_open(tool, SPOOL_READ_ONLY | SPOOL_NO_CREATE, &spool);
-    if (result)
-        return result;
-    int code = status_take(spool, &status);
+    struct problems problems = {.count = 0};
+    int code = status_take(spool, &status), result = TOOL_DONE;
+    if (!code)
+        find_problems(&status, &problems);
+    *ret_problems = problems.count;
     if (code) {
         result = say_error(tool, code, NULL);
     } else if (tool_wants_json(tool, false)) {
-        print_status_json(&status);
+        print_status_json(&status, &problems);
     } else {
+        print_problems(&problems);
         print_spool(&status);
         print_sinks(&status.survey);
-        print_advice(&status);
     }
+    free_problems(&problems);
     survey_free(&status.survey);
-    spool_close(spool);
     return result;
+}
+
+/* Again and again until a signal: on a terminal in the same place. The output goes out at once, so that it does not
+ * flicker. */
+static int status_watch(const struct tool *tool, struct spool *spool, uint64_t every_ms, size_t *ret_problems)
+{
+    const struct timespec pause = {(time_t)(every_ms / 1000), (long)(every_ms % 1000) * 1000000};
+    bool redraw = isatty(STDOUT_FILENO) && !tool_wants_json(tool, false);
+    int result;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+    do {
+        fputs(redraw ? "\033[H\033[2J\033[3J" : "", stdout);
+        result = status_show(tool, spool, ret_problems);
+        if (!redraw && !tool_wants_json(tool, false))
+            putchar('\n');
+    } while (!result && fflush(stdout) == 0 && sigtimedwait(&set, NULL, &pause) < 0);
+    return result;
+}
+
+static int status_run(const struct tool *tool, void *user_args, const struct words *words)
+{
+    const struct status_args *args = user_args;
+    struct spool *spool;
+    uint64_t every_ms = WATCH_MS;
+    size_t problems = 0;
+    if (words->count && (!args->watch || !units_parse_duration(words->items[0], &every_ms) || !every_ms))
+        return say_usage(tool, args->watch ? "%s: is no duration" : "too many words, from \"%s\" on", words->items[0]);
+    int result = tool_open(tool, SPOOL_READ_ONLY | SPOOL_NO_CREATE, &spool);
+    if (result)
+        return result;
+    result = args->watch ? status_watch(tool, spool, every_ms, &problems) : status_show(tool, spool, &problems);
+    spool_close(spool);
+    return !result && args->check && problems ? TOOL_FAILED : result;
 }
 
 static void print_sink_list(const struct survey *survey)
@@ -274,8 +473,10 @@ static int sinks_run(const struct tool *tool, void *args, const struct words *wo
 
 const struct tool_verb status_verb = {
     .name = "status",
-    .usage = "",
-    .summary = "Say how the spool is: what waits, since when, each sink, and what to do",
+    .usage = "[--check] [--watch [SECONDS]]",
+    .summary = "Say how the spool is: what is wrong and what to do, what waits, since when, each sink",
+    .options = status_options,
+    .words_max = 1,
     .run = status_run,
 };
 const struct tool_verb sinks_verb = {

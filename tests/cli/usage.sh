@@ -24,7 +24,7 @@ says "did you mean status?"
 status 2 "$spool" sink ad
 says "did you mean sink add?"
 status 2 "$spool" dlq
-says "list|show|requeue|purge"
+says "list|show|stats|requeue|edit|purge|export|import"
 status 2 "$spool" frobnicate
 says "unknown verb frobnicate"
 status 2 "$spool" help frobnicate

@@ -47,6 +47,9 @@ struct store {
     void (*at_look)(struct store *s); /* the dispatcher calls it first of all when it looks */
     unsigned acks, reads;
     unsigned trims, trim_drops; /* calls; what the next one answers */
+    uint8_t published[STORE_PUBLISHED_MAX];
+    size_t published_size;
+    unsigned publications;
 };
 
 static inline void fake_store_block_ref(struct store_block *block)
@@ -411,6 +414,26 @@ static inline int fake_store_dead_trim(struct store *s, const char *sink, const 
     return SPOOL_OK;
 }
 
+static inline int fake_store_sink_config(struct store *s, const char *name, char **ret)
+{
+    pthread_mutex_lock(&s->lock);
+    struct fake_sink *f = fake_find(s, name);
+    *ret = f ? strdup(f->config) : NULL;
+    pthread_mutex_unlock(&s->lock);
+    return f ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+}
+
+static inline void fake_store_sink_publish(struct store *s, const char *name, const void *bytes, size_t size)
+{
+    (void)name;
+    pthread_mutex_lock(&s->lock);
+    ck_assert_uint_le(size, STORE_PUBLISHED_MAX);
+    memcpy(s->published, bytes, size);
+    s->published_size = size;
+    s->publications++;
+    pthread_mutex_unlock(&s->lock);
+}
+
 /* From here on the sources of delivery/ get the fake. */
 #define lane_of(...) fake_lane_of(__VA_ARGS__)
 #define store_block_ref(...) fake_store_block_ref(__VA_ARGS__)
@@ -429,6 +452,8 @@ static inline int fake_store_dead_trim(struct store *s, const char *sink, const 
 #define store_retry_each(...) fake_store_retry_each(__VA_ARGS__)
 #define store_retry_event(...) fake_store_retry_event(__VA_ARGS__)
 #define store_ack(...) fake_store_ack(__VA_ARGS__)
+#define store_sink_config(...) fake_store_sink_config(__VA_ARGS__)
+#define store_sink_publish(...) fake_store_sink_publish(__VA_ARGS__)
 #define store_dead_trim(...) fake_store_dead_trim(__VA_ARGS__)
 
 static inline int fake_lane_of(enum spool_priority priority)
@@ -447,12 +472,16 @@ static inline int fake_lane_of(enum spool_priority priority)
 #include "../../delivery/block_cache.c"
 #include "../../delivery/breaker.c"
 #include "../../delivery/canceller.c"
+#include "../../delivery/change.c"
 #include "../../delivery/delivery.c"
 #include "../../delivery/dispatcher.c"
 #include "../../delivery/judge.c"
+#include "../../delivery/metrics.c"
 #include "../../delivery/options.c"
 #include "../../delivery/outage.c"
+#include "../../delivery/publish.c"
 #include "../../delivery/reader.c"
+#include "../../delivery/receipt.c"
 #include "../../delivery/retry.c"
 #include "../../delivery/sink_api.c"
 #include "../../delivery/sink_state.c"

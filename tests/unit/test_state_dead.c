@@ -396,23 +396,23 @@ START_TEST(rewound_never_forward)
 }
 END_TEST
 
-START_TEST(options_are_kept)
+START_TEST(configuration_is_changed_and_kept)
 {
     struct fixture f;
     char *text = NULL;
     begin(&f);
-    ck_code(state_sink_set_options(f.state, "a", "{}", soon()), SPOOL_ENOTFOUND);
+    ck_code(state_sink_set_config(f.state, "a", "{}", soon()), SPOOL_ENOTFOUND);
     add_sink(&f, "a");
-    ck_code(state_sink_options(f.state, "a", soon(), &text), SPOOL_ENOTFOUND);
-    ck_ok(state_sink_set_options(f.state, "a", "{\"workers\":2}", soon()));
-    ck_ok(state_sink_set_options(f.state, "a", "{\"workers\":2}", soon()));
+    ck_ok(state_sink_set_config(f.state, "a", "{\"x\":2}", soon()));
+    ck_ok(state_sink_set_config(f.state, "a", "{\"x\":2}", soon()));
     reopen(&f);
-    ck_ok(state_sink_options(f.state, "a", soon(), &text));
-    ck_assert_str_eq(text, "{\"workers\":2}");
+    ck_ok(state_sink_config(f.state, "a", soon(), &text));
+    ck_assert_str_eq(text, "{\"x\":2}");
     free(text);
-    ck_ok(state_sink_remove(f.state, "a", soon()));
-    add_sink(&f, "a");
-    ck_code(state_sink_options(f.state, "a", soon(), &text), SPOOL_ENOTFOUND);
+    char *large = calloc(1, STATE_CONFIG_MAX + 2);
+    memset(large, ' ', STATE_CONFIG_MAX + 1);
+    ck_code(state_sink_set_config(f.state, "a", large, soon()), SPOOL_ETOOBIG);
+    free(large);
     expect_whole(&f);
     end(&f);
 }
@@ -502,7 +502,7 @@ static Suite *suite(void)
     tcase_add_test(t, imported_once_also_for_nobody);
     tcase_add_loop_test(t, trimmed_by_number_bytes_and_age, 0, 4);
     tcase_add_test(t, rewound_never_forward);
-    tcase_add_test(t, options_are_kept);
+    tcase_add_test(t, configuration_is_changed_and_kept);
     tcase_add_test(t, version_1_opens_and_is_raised_by_the_first_change);
     suite_add_tcase(s, t);
     return s;

@@ -468,10 +468,26 @@ int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadlin
     return code;
 }
 
+/* Options do not change here. */
+int store_sink_config(struct store *store, const char *name, char **ret)
+{
+    (void)store, (void)ret;
+    check_locks("sink_config");
+    return err_set(SPOOL_ENOTFOUND, "the configuration of %s is not kept here", name);
+}
+
 /* Dead letters are counted for ever here: no limit is set. */
 int store_dead_trim(struct store *store, const char *sink, const struct store_dead_limits *limits, uint64_t *ret_dropped)
 {
     (void)store, (void)sink, (void)limits;
     *ret_dropped = 0;
     return SPOOL_OK;
+}
+
+void store_sink_publish(struct store *store, const char *name, const void *bytes, size_t size)
+{
+    (void)bytes, (void)size;
+    check_locks("sink_publish");
+    if (disk_sink_named(name)->owner != store->proc && world.control != CONTROL_TWO_OWNERS)
+        violation("election", "process %d publishes for %s, which it does not serve", store->proc, name);
 }

@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""What can be seen of a spool from outside: `spool metrics` is read by a parser of the exposition format that knows nothing
+of ours, and `spool status` beside the process that delivers says what that one knows."""
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import harness
+
+NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+SAMPLE = re.compile(rf'^({NAME})(?:\{{(.*)\}})? (\S+)$')
+LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\.)*)"(,|$)')
+TYPES = {"counter", "gauge", "histogram"}
+PATIENCE = 60  # seconds for what happens within two
+
+
+def unescape(text):
+    known = {"\\": "\\", '"': '"', "n": "\n"}
+    return re.sub(r"\\(.)", lambda found: known[found[1]], text)
+
+
+def labels_of(text):
+    labels, at = {}, 0
+    while at < len(text):
+        found = LABEL.match(text, at)
+        assert found, f"no label at {text[at:]!r}"
+        assert found[1] not in labels, f"label {found[1]} twice"
+        labels[found[1]], at = unescape(found[2]), found.end()
+    return labels
+
+
+def parse(text):
+    """{family: {"type", "samples": [(name, labels, value)]}}; raises on everything that the format forbids."""
+    families, family = {}, None
+    assert text.endswith("\n"), "the last line does not end"
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            name = line.split(" ", 3)[2]
+            assert name not in families, f"{name} in two places"
+            families[name] = family = {"name": name, "type": None, "samples": []}
+            continue
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name == family["name"] and kind in TYPES and not family["samples"], line
+            family["type"] = kind
+            continue
+        found = SAMPLE.match(line)
+        assert found, f"no sample: {line!r}"
+        base = family["name"]
+        endings = ("_bucket", "_sum", "_count") if family["type"] == "histogram" else ("",)
+        assert found[1] in [base + ending for ending in endings], f"{found[1]} among {base}"
+        family["samples"].append((found[1], labels_of(found[2] or ""), float(found[3])))
+    return families
+
+
+def check_histogram(family):
+    series = {}
+    for name, labels, value in family["samples"]:
+        key = tuple(sorted((k, v) for k, v in labels.items() if k != "le"))
+        series.setdefault(key, {"buckets": []})
+        if name.endswith("_bucket"):
+            series[key]["buckets"].append((float(labels["le"]), value))
+        else:
+            series[key][name[len(family["name"]):]] = value
+    for key, one in series.items():
+        bounds = [bound for bound, _ in one["buckets"]]
+        counts = [count for _, count in one["buckets"]]
+        assert bounds == sorted(set(bounds)) and bounds[-1] == float("inf"), (key, bounds)
+        assert counts == sorted(counts) and counts[-1] == one["_count"], (key, counts)
+        assert (one["_sum"] > 0) == (one["_count"] > 0) or one["_sum"] == 0, key
+
+
+def metrics(spool, *options):
+    done = subprocess.run([harness.SPOOL, "-C", spool, "metrics", *options], capture_output=True, text=True, check=True)
+    families = parse(done.stdout)
+    for family in families.values():
+        assert family["type"], family["name"]
+        names = [(name, tuple(sorted(labels.items()))) for name, labels, _ in family["samples"]]
+        assert len(names) == len(set(names)), f"{family['name']}: a series twice"
+        if family["type"] == "histogram":
+            check_histogram(family)
+    return families
+
+
+def value(families, name, **wanted):
+    base = re.sub("_(sum|count)$", "", name) if name not in families else name
+    found = [v for n, labels, v in families[base]["samples"] if n == name and wanted.items() <= labels.items()]
+    assert len(found) == 1, (name, wanted, found)
+    return found[0]
+
+
+def run(spool, *words, **keywords):
+    return subprocess.run([harness.SPOOL, "-C", spool, *[str(word) for word in words]], capture_output=True, text=True, **keywords)
+
+
+def sink_of(spool, name):
+    rows = [json.loads(line) for line in run(spool, "sinks", "-o", "json").stdout.splitlines()]
+    return next(row for row in rows if row["name"] == name)
+
+
+def until(condition):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_format(checks):
+    spool = checks.dir('a "quoted" \\ path\nof two lines')
+    run(spool, "put", "-q", "--priority", "high", "one")
+    run(spool, "put", "-q", "--agent", 'say "hi"', "two")
+    run(spool, "sink", "add", "log", "file", f"path={checks.scratch}/log.jsonl")
+    families = metrics(spool)
+    checks.check(value(families, "spool_info", dir=str(spool)) == 1, "label values are escaped")
+    checks.check(value(families, "spool_events_total", lane="high") == 1, "events by lane")
+    checks.check(value(families, "spool_queue_depth", sink="log") == 2, "depth")
+    checks.check(0 < value(families, "spool_oldest_unacked_seconds", sink="log") < 600, "age of the oldest")
+    checks.check(value(families, "spool_sink_state", sink="log", state="absent") == 1, "state")
+    wanted = {"spool_events_total", "spool_queue_depth", "spool_oldest_unacked_seconds", "spool_delivered_total",
+              "spool_dlq_depth", "spool_dropped_total", "spool_fsync_seconds", "spool_delivery_latency_seconds",
+              "spool_deliver_seconds", "spool_batch_events"}
+    checks.check(wanted <= families.keys(), "the series of the dashboard are there", wanted - families.keys())
+    checks.check(all(name.endswith("_total") == (family["type"] == "counter") for name, family in families.items()),
+                 "counters end in _total, and nothing else does")
+
+
+def test_textfile(checks):
+    spool, folder = checks.dir("text"), checks.dir("collector")
+    folder.mkdir()
+    run(spool, "put", "-q", "one")
+    target = folder / "spool.prom"
+    target.write_text("old")
+    seen = os.open(target, os.O_RDONLY)
+    done = run(spool, "metrics", "--textfile", target)
+    checks.check(done.returncode == 0 and not done.stdout, "the file is written, nothing is printed", done.stderr)
+    checks.check(os.read(seen, 10) == b"old", "a reader of the old file is not disturbed")
+    os.close(seen)
+    checks.check("spool_events_total" in parse(target.read_text()), "the new one is whole")
+    checks.check([entry.name for entry in folder.iterdir()] == ["spool.prom"], "nothing else is left")
+    checks.check(target.stat().st_mode & 0o777 == 0o644, "others can read it")
+    done = run(spool, "metrics", "--textfile", folder / "no" / "x.prom")
+    checks.check(done.returncode == 1 and "No such file" in done.stderr, "a folder that is not there", done.stderr)
+    checks.check(run(checks.dir("none"), "metrics").returncode == 3, "no spool: exit status 3")
+    checks.check(run(spool, "metrics", "extra").returncode == 2, "a word too many: exit status 2")
+
+
+def test_beside_the_deliverer(checks):
+    spool = checks.dir("beside")
+    blocked = checks.scratch / "blocked"
+    blocked.write_text("a file where a folder should be\n")
+    run(spool, "put", "-q", "--priority", "critical", "one")
+    run(spool, "sink", "add", "log", "file", f"path={blocked}/log.jsonl")
+    run(spool, "sink", "add", "hole", "null")
+    deliverer = checks.start(harness.SPOOL, "-C", spool, "run", stderr=subprocess.DEVNULL)
+    down = until(lambda: (sink_of(spool, "log")["deliverer"] or {}).get("state") == "down")
+    row = sink_of(spool, "log")
+    checks.check(down and row["state"] == "elsewhere", "another process sees that the sink is down", row)
+    checks.check("Not a directory" in row["last_error"] and row["attempt"] > 0, "and why", row)
+    checks.check(row["deliverer"]["pid"] == deliverer.pid, "and who says so", row)
+    status = run(spool, "status")
+    checks.check(status.stdout.startswith("!") and "log is down" in status.stdout.splitlines()[0]
+                 and "tried again" in status.stdout, "status says it first, and what to do", status.stdout)
+    checks.check(run(spool, "status", "--check").returncode == 1, "status --check")
+    until(lambda: value(metrics(spool), "spool_delivery_latency_seconds_count", sink="hole", lane="critical") == 1)
+    families = metrics(spool)
+    checks.check(value(families, "spool_delivery_latency_seconds_count", sink="hole", lane="critical") == 1,
+                 "histograms of the deliverer")
+    checks.check(value(families, "spool_attempts_total", sink="hole", lane="critical", outcome="delivered") == 1, "counters")
+    checks.check(value(families, "spool_sink_up", sink="hole") == 1 and value(families, "spool_sink_up", sink="log") == 0, "up")
+    blocked.unlink()
+    checks.check(until(lambda: sink_of(spool, "log")["deliverer"]["state"] == "running"), "it works again")
+    checks.check(until(lambda: sink_of(spool, "log")["pending_events"] == 0), "and has its event")
+    checks.check(run(spool, "status", "--check").stdout.startswith("all is well"), "all is well")
+    deliverer.send_signal(signal.SIGTERM)
+    checks.check(deliverer.wait(PATIENCE) == 0, "run ends with 0 after SIGTERM")
+
+
+def test_watch(checks):
+    spool = checks.dir("watch")
+    run(spool, "put", "-q", "one")
+    watcher = checks.start(harness.SPOOL, "-C", spool, "status", "--watch", "100ms")
+    first, looks = None, 0
+    while looks < 3:
+        line = watcher.stdout.readline()
+        looks += line.startswith("spool ")
+        first = first or line
+    checks.check(first.startswith("!"), "it looks again and again", first)
+    watcher.send_signal(signal.SIGINT)
+    checks.check(watcher.wait(PATIENCE) == 0 and "\033" not in watcher.stdout.read(), "Ctrl-C ends it clean")
+    watcher = checks.start(harness.SPOOL, "-C", spool, "status", "--watch", "100ms", "-o", "json")
+    rows = [json.loads(watcher.stdout.readline()) for _ in range(2)]
+    checks.check(all(row["waiting_events"] == 1 for row in rows), "JSON, an object a look", rows)
+    watcher.send_signal(signal.SIGTERM)
+    watcher.wait(PATIENCE)
+    checks.check(run(spool, "status", "--watch", "soon").returncode == 2, "a wrong duration")
+    checks.check(run(spool, "status", "2").returncode == 2, "seconds without --watch")
+
+
+if __name__ == "__main__":
+    harness.main("observe", [test_format, test_textfile, test_beside_the_deliverer, test_watch])
