@@ -56,7 +56,7 @@ LIB_SRC   := $(filter-out $(PLUGIN_OWN),$(sort $(wildcard lib/*.c lib/base/*.c c
 TOOL_SRC  := $(sort $(wildcard tools/*.c))
 UNIT_SRC  := $(sort $(wildcard tests/unit/test_*.c))
 PROG_SRC  := $(sort $(wildcard tests/programs/*.c))
-EX_SRC    := $(sort $(wildcard examples/*.c))
+EX_SRC    := $(filter-out examples/sink_template.c,$(sort $(wildcard examples/*.c)))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
 # Of sinks: drive.c, and raw_<kind>.c, which does with the kind's library alone what the sink does.
 BENCH_SINKS_SRC := $(sort bench/sinks/drive.c $(foreach kind,null file $(PLUGIN_CAN),$(wildcard bench/sinks/raw_$(kind).c)))

@@ -449,9 +449,8 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
     uint64_t retry_bytes_max;      /* default 64 MiB */
     uint32_t flags;                /* SPOOL_SINK_FROM_NOW */
     uint32_t linger_ms;            /* a batch that is not full yet waits up to that long for more; default 0 */
-    const char *filter;            /* JSON: which events it gets, by type, agent, priority and tag, see spool.json(5); those
-                                      it does not get are over for it, and counted as filtered; NULL: it gets all */
-    const char *plugin;            /* for spool_sink_load(): the absolute path of the plugin; NULL: searched by kind */
+    const char *filter;            /* JSON, see spool.json(5): the events it gets. Others are counted as filtered */
+    const char *plugin;            /* for spool_sink_load(): the plugin's absolute path. NULL: searched by kind */
     uint32_t breaker_failures;     /* of the sink as a whole, in a row, that open its circuit breaker; default 1 */
     uint32_t probe_events;         /* tried at once when its wait is over; default 16. Delivered ones add to that */
     uint32_t probes;               /* successes in a row that close it again; default 1 */
@@ -771,19 +770,19 @@ struct spool_sink_plugin {
     const struct spool_sink_plugin spool_sink_plugin = {.abi = SPOOL_SINK_ABI,                                         \
                                                         .size = sizeof(struct spool_sink_plugin),                      \
                                                         .host_size = sizeof(struct spool_sink_host),                   \
-                                                        .attach = spool_sink_attach_,                                  \
+                                                        .attach = sink_plugin_attach_,                                  \
                                                         __VA_ARGS__};
 
 #define SPOOL_SINK_CALL_(type, name, params, args, call)                                                               \
     SPOOL_SINK_HIDDEN_ type name params                                                                                \
     {                                                                                                                  \
-        return spool_sink_host_->call args;                                                                            \
+        return sink_plugin_host_->call args;                                                                            \
     }
 #define SPOOL_SINK_HOST_CALLS_                                                                                         \
-    static const struct spool_sink_host *spool_sink_host_;                                                             \
-    static void spool_sink_attach_(const struct spool_sink_host *host)                                                 \
+    static const struct spool_sink_host *sink_plugin_host_;                                                             \
+    static void sink_plugin_attach_(const struct spool_sink_host *host)                                                 \
     {                                                                                                                  \
-        spool_sink_host_ = host;                                                                                       \
+        sink_plugin_host_ = host;                                                                                       \
     }                                                                                                                  \
     SPOOL_SINK_CALL_(const char *, spool_version, (void), (), version)                                                 \
     SPOOL_SINK_CALL_(const char *, spool_strerror, (int code), (code), error_text)                                     \
@@ -804,25 +803,25 @@ struct spool_sink_plugin {
                      (json, size, event), event_from_json)                                                             \
     SPOOL_SINK_HIDDEN_ void spool_event_free(struct spool_event *event)                                                \
     {                                                                                                                  \
-        spool_sink_host_->event_free(event);                                                                           \
+        sink_plugin_host_->event_free(event);                                                                           \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ void spool_free(void *memory)                                                                   \
     {                                                                                                                  \
-        spool_sink_host_->free(memory);                                                                                \
+        sink_plugin_host_->free(memory);                                                                                \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome outcome,           \
                                                 const char *format, ...)                                               \
     {                                                                                                                  \
         va_list args;                                                                                                  \
         va_start(args, format);                                                                                        \
-        spool_sink_host_->delivery_failv(delivery, outcome, format, args);                                             \
+        sink_plugin_host_->delivery_failv(delivery, outcome, format, args);                                             \
         va_end(args);                                                                                                  \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ int spool_sink_error(int code, const char *format, ...)                                         \
     {                                                                                                                  \
         va_list args;                                                                                                  \
         va_start(args, format);                                                                                        \
-        code = spool_sink_host_->sink_errorv(code, format, args);                                                      \
+        code = sink_plugin_host_->sink_errorv(code, format, args);                                                      \
         va_end(args);                                                                                                  \
         return code;                                                                                                   \
     }

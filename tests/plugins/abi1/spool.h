@@ -389,6 +389,9 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
     uint32_t retry_rows_max;       /* events waiting for a retry, then the cursor stops; default 10,000 */
     uint64_t retry_bytes_max;      /* default 64 MiB */
     uint32_t flags;                /* SPOOL_SINK_FROM_NOW */
+    uint32_t linger_ms;            /* a batch that is not full yet waits up to that long for more; default 0 */
+    const char *filter;            /* JSON, see spool.json(5): the events it gets. Others are counted as filtered */
+    const char *plugin;            /* for spool_sink_load(): the plugin's absolute path. NULL: searched by kind */
 };
 #define SPOOL_SINK_OPTIONS(...) ((struct spool_sink_options){.size = sizeof(struct spool_sink_options), __VA_ARGS__})
 #define SPOOL_SINK_FROM_NOW (1u << 0) /* a sink not known yet begins with what comes now, not with the oldest there is */
@@ -409,6 +412,12 @@ int spool_sink_load(struct spool *spool, const char *name, const char *kind, con
 /* Adds every registered sink of a known kind that is not added yet, with the configuration stored when it was. Returns
  * the first error after trying all; *ret_n (may be NULL) is the number added. */
 int spool_sink_load_registered(struct spool *spool, size_t *ret_n);
+
+/* Sends one event of the type and tag "spool.probe" to a registered sink, beside the spool: it is opened here with its
+ * configuration, cancelled when the time is over, and closed. SPOOL_OK: it accepted the event. SPOOL_ENOTFOUND, SPOOL_EINVAL
+ * (it keeps a checkpoint: nothing may be written beside it), SPOOL_ECONFIG, SPOOL_EUNAVAILABLE, SPOOL_EREJECTED,
+ * SPOOL_ETIMEOUT (it did not return even then: its thread stays until it does). */
+int spool_sink_test(struct spool *spool, const char *name, uint32_t timeout_ms);
 
 /* Forgets the sink: cursor, retries, checkpoint; its dead letters stay. What only it held is gone. SPOOL_ENOTFOUND,
  * SPOOL_EBUSY (another process delivers to it), SPOOL_ETIMEOUT (not within stop_timeout_ms). */
@@ -474,6 +483,8 @@ struct spool_sink_info {
     const char *last_error;        /* "" if none; only known in the process that delivers */
     uint32_t attempt;              /* unavailable that many times in a row */
     uint64_t next_try_ms;          /* from now, while down */
+    uint64_t filtered_events;      /* passed over by its filter, since it was registered */
+    const char *options_json;      /* the options it was added with that are not the default; "{}" if none */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */
@@ -553,19 +564,19 @@ struct spool_sink_plugin {
     const struct spool_sink_plugin spool_sink_plugin = {.abi = SPOOL_SINK_ABI,                                         \
                                                         .size = sizeof(struct spool_sink_plugin),                      \
                                                         .host_size = sizeof(struct spool_sink_host),                   \
-                                                        .attach = spool_sink_attach_,                                  \
+                                                        .attach = sink_plugin_attach_,                                  \
                                                         __VA_ARGS__};
 
 #define SPOOL_SINK_CALL_(type, name, params, args, call)                                                               \
     SPOOL_SINK_HIDDEN_ type name params                                                                                \
     {                                                                                                                  \
-        return spool_sink_host_->call args;                                                                            \
+        return sink_plugin_host_->call args;                                                                            \
     }
 #define SPOOL_SINK_HOST_CALLS_                                                                                         \
-    static const struct spool_sink_host *spool_sink_host_;                                                             \
-    static void spool_sink_attach_(const struct spool_sink_host *host)                                                 \
+    static const struct spool_sink_host *sink_plugin_host_;                                                             \
+    static void sink_plugin_attach_(const struct spool_sink_host *host)                                                 \
     {                                                                                                                  \
-        spool_sink_host_ = host;                                                                                       \
+        sink_plugin_host_ = host;                                                                                       \
     }                                                                                                                  \
     SPOOL_SINK_CALL_(const char *, spool_version, (void), (), version)                                                 \
     SPOOL_SINK_CALL_(const char *, spool_strerror, (int code), (code), error_text)                                     \
@@ -586,25 +597,25 @@ struct spool_sink_plugin {
                      (json, size, event), event_from_json)                                                             \
     SPOOL_SINK_HIDDEN_ void spool_event_free(struct spool_event *event)                                                \
     {                                                                                                                  \
-        spool_sink_host_->event_free(event);                                                                           \
+        sink_plugin_host_->event_free(event);                                                                           \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ void spool_free(void *memory)                                                                   \
     {                                                                                                                  \
-        spool_sink_host_->free(memory);                                                                                \
+        sink_plugin_host_->free(memory);                                                                                \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome outcome,           \
                                                 const char *format, ...)                                               \
     {                                                                                                                  \
         va_list args;                                                                                                  \
         va_start(args, format);                                                                                        \
-        spool_sink_host_->delivery_failv(delivery, outcome, format, args);                                             \
+        sink_plugin_host_->delivery_failv(delivery, outcome, format, args);                                             \
         va_end(args);                                                                                                  \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ int spool_sink_error(int code, const char *format, ...)                                         \
     {                                                                                                                  \
         va_list args;                                                                                                  \
         va_start(args, format);                                                                                        \
-        code = spool_sink_host_->sink_errorv(code, format, args);                                                      \
+        code = sink_plugin_host_->sink_errorv(code, format, args);                                                      \
         va_end(args);                                                                                                  \
         return code;                                                                                                   \
     }
