@@ -25,8 +25,8 @@ say        = $(if $(V),,@echo '  $(1) $(subst $(CURDIR)/,,$@)')
 # Sinks that are plugins: delivery/sinks/<kind>.c and <kind>_*.c, none of which is part of the library. Of each: what
 # pkg-config calls its library (none: it needs none), and the Debian package of that.
 PLUGIN_KINDS := exec http kafka nats otlp postgres redis sqlite syslog
-PLUGIN_PC_http     := libcurl libzstd
-PLUGIN_DEB_http    := libcurl4-openssl-dev
+PLUGIN_PC_http     := libcurl libzstd zlib
+PLUGIN_DEB_http    := libcurl4-openssl-dev zlib1g-dev
 PLUGIN_PC_kafka    := rdkafka
 PLUGIN_DEB_kafka   := librdkafka-dev
 PLUGIN_PC_nats     := libnats
@@ -42,7 +42,7 @@ PLUGIN_DEB_sqlite  := libsqlite3-dev
 PLUGIN_PC_syslog   := openssl
 PLUGIN_DEB_syslog  := libssl-dev
 # What a plugin takes of another one's files, such as PLUGIN_SRC_otlp := delivery/sinks/http_transfer.c
-PLUGIN_SRC_otlp    :=
+PLUGIN_SRC_otlp    := $(wildcard delivery/sinks/http_client.c delivery/sinks/http_handle.c delivery/sinks/http_settings.c delivery/sinks/http_compress.c)
 
 plugin_src     = $(sort $(wildcard delivery/sinks/$(1).c delivery/sinks/$(1)_*.c) $(PLUGIN_SRC_$(1)))
 PLUGIN_ALL    := $(foreach kind,$(PLUGIN_KINDS),$(if $(wildcard delivery/sinks/$(kind).c),$(kind)))
@@ -88,6 +88,7 @@ help: ## this list
 PACKAGES := gcc make pkg-config liblmdb-dev libjansson-dev libzstd-dev
 # Servers and clients that the tests of sinks talk to.
 SERVER_PACKAGES := sqlite3
+SERVER_PACKAGES += nginx-light openssl zstd
 CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin \
                   $(sort $(foreach kind,$(PLUGIN_ALL),$(PLUGIN_DEB_$(kind)))) $(SERVER_PACKAGES)
 .PHONY: deps deps-quick

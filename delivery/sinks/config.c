@@ -105,6 +105,16 @@ int config_choice(struct config *config, const char *key, const char *const *nam
     return SPOOL_OK;
 }
 
+int config_flag(struct config *config, const char *key, bool fallback, bool *ret)
+{
+    json_t *value = json_object_get(config->object, key);
+    if (value && !json_is_boolean(value))
+        return wrong(config, key, "must be true or false");
+    *ret = value ? json_is_true(value) : fallback;
+    forget(config, key);
+    return SPOOL_OK;
+}
+
 int config_close(struct config *config, int code)
 {
     const char *key = config->object ? json_object_iter_key(json_object_iter(config->object)) : NULL;

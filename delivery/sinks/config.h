@@ -11,6 +11,7 @@
 #define DELIVERY_SINKS_CONFIG_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct config {
@@ -27,6 +28,7 @@ int config_duration_ms(struct config *config, const char *key, uint64_t fallback
 int config_number(struct config *config, const char *key, uint64_t fallback, uint64_t *ret);
 /* One of `names` (ends with NULL): its index. */
 int config_choice(struct config *config, const char *key, const char *const *names, int fallback, int *ret);
+int config_flag(struct config *config, const char *key, bool fallback, bool *ret);
 /* Frees it; returns `code`, or, if that is SPOOL_OK, what there is to say about keys that are left. */
 int config_close(struct config *config, int code);
 
