@@ -31,8 +31,8 @@ PLUGIN_PC_kafka    := rdkafka
 PLUGIN_DEB_kafka   := librdkafka-dev
 PLUGIN_PC_nats     := libnats
 PLUGIN_DEB_nats    := libnats-dev
-PLUGIN_PC_otlp     := libcurl libprotobuf-c
-PLUGIN_DEB_otlp    := libcurl4-openssl-dev libprotobuf-c-dev protobuf-c-compiler
+PLUGIN_PC_otlp     := libcurl libzstd zlib
+PLUGIN_DEB_otlp    := libcurl4-openssl-dev zlib1g-dev
 PLUGIN_PC_postgres := libpq
 PLUGIN_DEB_postgres := libpq-dev
 PLUGIN_PC_redis    := hiredis
@@ -42,7 +42,7 @@ PLUGIN_DEB_sqlite  := libsqlite3-dev
 PLUGIN_PC_syslog   := openssl
 PLUGIN_DEB_syslog  := libssl-dev
 # What a plugin takes of another one's files, such as PLUGIN_SRC_otlp := delivery/sinks/http_transfer.c
-PLUGIN_SRC_otlp    := $(wildcard delivery/sinks/http_client.c delivery/sinks/http_handle.c delivery/sinks/http_settings.c delivery/sinks/http_compress.c)
+PLUGIN_SRC_otlp    := $(wildcard delivery/sinks/http_client.c delivery/sinks/http_handle.c delivery/sinks/http_settings.c delivery/sinks/http_compress.c delivery/sinks/http_status.c)
 
 plugin_src     = $(sort $(wildcard delivery/sinks/$(1).c delivery/sinks/$(1)_*.c) $(PLUGIN_SRC_$(1)))
 PLUGIN_ALL    := $(foreach kind,$(PLUGIN_KINDS),$(if $(wildcard delivery/sinks/$(kind).c),$(kind)))
@@ -90,6 +90,7 @@ PACKAGES := gcc make pkg-config liblmdb-dev libjansson-dev libzstd-dev
 # Servers and clients that the tests of sinks talk to.
 SERVER_PACKAGES := nginx-light openssl zstd
 SERVER_PACKAGES += sqlite3
+SERVER_PACKAGES += protobuf-compiler python3-protobuf
 CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin chrony \
                   $(sort $(foreach kind,$(PLUGIN_ALL),$(PLUGIN_DEB_$(kind)))) $(SERVER_PACKAGES)
 .PHONY: deps deps-quick

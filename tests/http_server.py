@@ -7,7 +7,9 @@ once, as a killed server does; `start()` listens again on the same port.
 import base64
 import gzip
 import json
+import random
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -164,3 +166,60 @@ class Server:
         answer = answer if isinstance(answer, tuple) else (answer,)
         connection.sendall(answer_bytes(*answer))
         return True
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def reset(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def send(*pieces, pause=0.0, then=None):
+    """Sends raw bytes and closes."""
+    def act(connection):
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(pause)
+        if then:
+            then(connection)
+    return act
+
+
+class Unsteady:
+    """Keeps what it took by id, as a far side that can tell events apart; dies and breaks off at random."""
+
+    def __init__(self, seed, ids=Request.ids):
+        self.ids, self.random, self.lock = ids, random.Random(seed), threading.Lock()
+        self.taken, self.repeated, self.steady = {}, 0, False
+        self.server = Server(self.handle)
+
+    def take(self, ids):
+        with self.lock:
+            for i in ids:
+                self.repeated += i in self.taken
+                self.taken[i] = self.taken.get(i, 0) + 1
+
+    def handle(self, request):
+        with self.lock:
+            dice = 1.0 if self.steady else self.random.random()
+        if dice < 0.05:
+            return send()
+        if dice < 0.08:
+            return 503, {"Retry-After": "0"}
+        if dice < 0.10:
+            return 500
+        self.take(self.ids(request))
+        if dice < 0.15:
+            return send(OK + b"Content-Le", then=reset)
+        return 200
+
+    def live(self, stop):
+        while not stop.wait(self.random.uniform(0.05, 0.5)):
+            self.server.stop()
+            if stop.wait(self.random.uniform(0.0, 0.3)):
+                break
+            self.server.start()
+        if not self.server.listener:
+            self.server.start()
+        self.steady = True

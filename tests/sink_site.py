@@ -20,7 +20,9 @@ class SinkSite:
             "spool": {"dir": str(self.spool), "durability": "process"},
             "sinks": [{"name": "far", "kind": kind, **options, **settings}]}))
         self.child = None
-        self.environment = {**os.environ, "SPOOL_SINK_PATH": str(harness.BUILD / "sinks")}
+        clean = {name: value for name, value in os.environ.items()
+                 if not name.startswith("OTEL_") and not name.lower().endswith("_proxy")}
+        self.environment = {**clean, "SPOOL_SINK_PATH": str(harness.BUILD / "sinks")}
 
     def put(self, events):
         """Stores events, given in native JSON as dicts; returns their ids in that order."""

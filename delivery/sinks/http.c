@@ -94,7 +94,7 @@ static int read_url(struct config *c, struct http *h)
         return config_secret(c, "url", true, &h->url);
     int code = config_text(c, "url", NULL, &url);
     if (code == SPOOL_OK)
-        code = http_settings_url(&h->settings, "http", url, false);
+        code = http_settings_url(&h->settings, "http", "url", url, false);
     free(url);
     return code;
 }
@@ -113,7 +113,9 @@ static int read_keys(struct config *c, struct http *h)
     if (code == SPOOL_OK)
         code = config_flag(c, "idempotency", true, &h->idempotency);
     if (code == SPOOL_OK)
-        code = http_classes_read(c, &h->classes);
+        code = config_number(c, "concurrency", 1, &h->settings.concurrency);
+    if (code == SPOOL_OK)
+        code = http_classes_read(c, HTTP_RULES, &h->classes);
     return code == SPOOL_OK ? http_settings_read(c, &h->settings) : code;
 }
 
@@ -175,7 +177,7 @@ static int take_secret_url(struct http *h)
     char *url = NULL;
     int code = secret_read(&h->url, "url", &url);
     if (code == SPOOL_OK && url)
-        code = http_settings_url(&h->settings, "http", url, true);
+        code = http_settings_url(&h->settings, "http", "url", url, true);
     secret_wipe(url);
     return code;
 }
@@ -218,6 +220,7 @@ static const struct spool_sink_setting http_keys[] = {
     {"source", "text, urn:libspool", "the CloudEvents source"},
     {"request_bytes", "size, 1MiB", "batch and ndjson: of a request at most; a larger event goes alone"},
     {"idempotency", "true (default), false", "an Idempotency-Key header: the event's id, or a hash of all"},
+    {"concurrency", "1 (default) to 64", "requests at once of a worker; more than 1 gives up order"},
     {"status", "object of arrays", "what statuses mean: deliver, down, retry, pause, reject"},
     HTTP_SETTINGS,
     {NULL, NULL, NULL},

@@ -47,10 +47,11 @@ struct http_settings {
     char *user, *proxy, *proxy_user, *ca_file, *cert_file, *key_file; /* NULL: none */
     struct http_secret password, proxy_password, key_password;
     bool tls_verify;
-    int version, compression; /* enum http_version, enum compression */
-    uint64_t compress_min;    /* smaller bodies are sent as they are */
-    uint64_t connect_timeout_ms, redirects, concurrency;
-    uint64_t response_max; /* bytes of an answer that are read at most */
+    int version, compression;                                   /* enum http_version, enum compression */
+    uint64_t compress_min;                                      /* smaller bodies are sent as they are */
+    uint64_t connect_timeout_ms, request_timeout_ms, redirects; /* request_timeout_ms 0: none but the sink's */
+    uint64_t concurrency;                                       /* exchanges at once, 1 to 64: set by the sink */
+    uint64_t response_max;                                      /* bytes of an answer that are read at most */
 };
 
 /* Those keys, for listings. */
@@ -60,9 +61,9 @@ struct http_settings {
         {"user, password", "text; env or file", "basic authentication"},                                               \
         {"compression", "none (default), gzip, zstd", "of requests"},                                                  \
         {"compress_min", "size, 1KiB", "smaller ones are sent as they are"},                                           \
-        {"concurrency", "1 (default) to 64", "requests at once of a worker; more than 1 gives up order"},              \
         {"http_version", "auto (default), 1.1, 2, 2-prior-knowledge", "auto: 2 where TLS offers it"},                  \
         {"connect_timeout", "duration, 10s", "of name look-up, connection and TLS"},                                   \
+        {"request_timeout", "duration (otlp: 10s)", "of a request; then all wait and are sent again"},                 \
         {"redirects", "number, 0", "that are followed at most"},                                                       \
         {"response_bytes", "size, 256KiB", "of an answer that are read at most"},                                      \
         {"tls_verify", "true (default), false", "the server's certificate and name"},                                  \
@@ -74,11 +75,13 @@ struct http_settings {
         "proxy_user, proxy_password", "text; env or file", "of the proxy"                                              \
     }
 
-/* Reads all keys but "url", for which there is http_settings_url(). SPOOL_ECONFIG. Release also after a failure. */
+/* Reads all of them. The sink sets the rest: the address by http_settings_url(), concurrency, and before this call its
+ * own default of request_timeout_ms. SPOOL_ECONFIG. Release also after a failure. */
 int http_settings_read(struct config *config, struct http_settings *ret);
-/* Takes an address over: http or https, without user and password. With `is_secret` messages show its host alone.
- * SPOOL_ECONFIG. */
-int http_settings_url(struct http_settings *settings, const char *kind, const char *url, bool is_secret);
+/* Takes an address over, of which messages say that it is `key`'s: http or https, without user and password. With
+ * `is_secret` messages show its host alone. SPOOL_ECONFIG. */
+int http_settings_url(struct http_settings *settings, const char *kind, const char *key, const char *url,
+                      bool is_secret);
 /* Adds a header whose value is no secret of the configuration (it may be one of the environment). ENOMEM. */
 int http_settings_header(struct http_settings *settings, const char *name, const char *text);
 /* Every combination makes sense. SPOOL_ECONFIG. */

@@ -52,6 +52,7 @@ static CURLcode set_transport(CURL *easy, const struct http_settings *s)
     SET(CURLOPT_MAXREDIRS, (long)s->redirects);
     SET(CURLOPT_POSTREDIR, (long)CURL_REDIR_POST_ALL);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)s->connect_timeout_ms);
+    SET(CURLOPT_TIMEOUT_MS, (long)s->request_timeout_ms);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_HTTP_VERSION, versions[s->version]);
     SET(CURLOPT_PIPEWAIT, 1L); /* rather one more stream of a connection than one more connection */

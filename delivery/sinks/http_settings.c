@@ -8,6 +8,7 @@
 #include "http_client.h"
 
 enum {
+    HTTP_TIMEOUT_MS_MAX = 3600000,
     CONNECT_TIMEOUT_MS = 10000,
     COMPRESS_MIN = 1024,
     RESPONSE_MAX = 256 << 10,
@@ -70,20 +71,22 @@ static int keep_shown(struct http_settings *s, CURLU *url, bool is_secret)
     return s->shown ? SPOOL_OK : no_memory();
 }
 
-static int check_url(struct http_settings *s, const char *kind, const char *text, CURLU *url, bool is_secret)
+static int check_url(struct http_settings *s, const char *kind, const char *key, const char *text, CURLU *url,
+                     bool is_secret)
 {
     if (curl_url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK || !is_http(url))
-        return wrong(kind, "url", "must be a whole address that begins with http:// or https://");
+        return wrong(kind, key, "must be a whole address that begins with http:// or https://");
     if (has_part(url, CURLUPART_USER) || has_part(url, CURLUPART_PASSWORD))
-        return wrong(kind, "url", "must hold no user and no password: see \"user\" and \"password\"");
+        return wrong(kind, key, "must hold no user and no password: see \"user\" and \"password\"");
     return keep_shown(s, url, is_secret);
 }
 
-int http_settings_url(struct http_settings *settings, const char *kind, const char *url, bool is_secret)
+int http_settings_url(struct http_settings *settings, const char *kind, const char *key, const char *url,
+                      bool is_secret)
 {
     CURLU *parts = curl_url();
     char *copy = strdup(url);
-    int code = parts && copy ? check_url(settings, kind, url, parts, is_secret) : no_memory();
+    int code = parts && copy ? check_url(settings, kind, key, url, parts, is_secret) : no_memory();
     curl_url_cleanup(parts);
     if (code != SPOOL_OK) {
         free(copy);
@@ -260,7 +263,7 @@ static int read_transfer(struct config *config, struct http_settings *s)
     if (code == SPOOL_OK)
         code = config_number(config, "redirects", 0, &s->redirects);
     if (code == SPOOL_OK)
-        code = config_number(config, "concurrency", 1, &s->concurrency);
+        code = config_duration_ms(config, "request_timeout", s->request_timeout_ms, &s->request_timeout_ms);
     return code == SPOOL_OK ? config_bytes(config, "response_bytes", RESPONSE_MAX, &s->response_max) : code;
 }
 
@@ -289,11 +292,13 @@ int http_settings_check(const struct http_settings *s, const char *kind)
 {
     if (s->concurrency < 1 || s->concurrency > HTTP_CONCURRENCY_MAX)
         return wrong(kind, "concurrency", "must be 1 to 64");
+    if (s->request_timeout_ms > HTTP_TIMEOUT_MS_MAX)
+        return wrong(kind, "request_timeout", "must be at most 1h");
     if (s->redirects > REDIRECTS_MAX)
         return wrong(kind, "redirects", "must be at most 10");
     if (s->response_max > RESPONSE_LIMIT)
         return wrong(kind, "response_bytes", "must be at most 64MiB");
-    if (s->connect_timeout_ms < 1 || s->connect_timeout_ms > 3600000)
+    if (s->connect_timeout_ms < 1 || s->connect_timeout_ms > HTTP_TIMEOUT_MS_MAX)
         return wrong(kind, "connect_timeout", "must be 1ms to 1h");
     if (is_secret(&s->password) != (s->user != NULL))
         return wrong(kind, "user", "and \"password\" belong together");

@@ -47,6 +47,15 @@ static enum http_class default_of(int status)
     return by_hundred[status / 100];
 }
 
+/* OTLP names those to be sent again; all others must not be (opentelemetry.io/docs/specs/otlp, "Retryable Response
+ * Codes"). Those that need the operator are not sent again before he has seen to it. */
+static enum http_class otlp_default_of(int status)
+{
+    enum http_class class = default_of(status);
+    bool again = status < 400 || status == 429 || status == 502 || status == 503 || status == 504;
+    return class == HTTP_RETRY || (class == HTTP_DOWN && !again) ? HTTP_REJECT : class;
+}
+
 enum http_class http_class_of(const struct http_classes *classes, long status)
 {
     return status >= 100 && status < HTTP_STATUSES ? (enum http_class)classes->of[status] : HTTP_DOWN;
@@ -99,12 +108,12 @@ static bool is_class(const char *name)
     return false;
 }
 
-int http_classes_read(struct config *config, struct http_classes *ret)
+int http_classes_read(struct config *config, enum http_rules rules, struct http_classes *ret)
 {
     const char *name;
     json_t *value, *lists = json_object_get(config->object, "status");
     for (int status = 0; status < HTTP_STATUSES; status++)
-        ret->of[status] = (uint8_t)default_of(status);
+        ret->of[status] = (uint8_t)(rules == HTTP_RULES_OTLP ? otlp_default_of(status) : default_of(status));
     if (!lists)
         return SPOOL_OK;
     if (!json_is_object(lists))

@@ -27,8 +27,12 @@ struct http_classes {
     uint8_t of[HTTP_STATUSES]; /* enum http_class */
 };
 
+/* What the defaults are: the table above, or OTLP's: "down" for 429, 502, 503 and 504, nothing for "retry", and
+ * "reject" for what else is neither "deliver" nor "pause". */
+enum http_rules { HTTP_RULES, HTTP_RULES_OTLP };
+
 /* The defaults, changed by the configuration's "status". SPOOL_ECONFIG. */
-int http_classes_read(struct config *config, struct http_classes *ret);
+int http_classes_read(struct config *config, enum http_rules rules, struct http_classes *ret);
 enum http_class http_class_of(const struct http_classes *classes, long status);
 
 #endif

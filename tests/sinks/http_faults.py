@@ -7,7 +7,6 @@ import os
 import pathlib
 import random
 import socket
-import struct
 import sys
 import threading
 import time
@@ -15,28 +14,13 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import harness
-from http_server import Server
+from http_server import OK, Server, Unsteady, reset, send
 from sink_site import SinkSite
 
 EVENTS = int(os.environ.get("EVENTS", 100000))
 CANCEL_MS = 200      # what is promised
 MACHINE_MS = 1800    # and what a loaded machine may add
 PLUGIN = harness.BUILD / "sinks" / "libspool-sink-http.so"
-
-
-def reset(connection):
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def send(*pieces, pause=0.0, then=None):
-    """Sends raw bytes and closes."""
-    def act(connection):
-        for piece in pieces:
-            connection.sendall(piece)
-            time.sleep(pause)
-        if then:
-            then(connection)
-    return act
 
 
 def endless(connection):
@@ -46,7 +30,6 @@ def endless(connection):
         connection.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
 
 
-OK = b"HTTP/1.1 200 OK\r\n"
 # What each does once, before the server behaves. Those that answer 200 in full but oddly count as delivered.
 FAULTS = {
     "closes without a word": send(),
@@ -213,46 +196,6 @@ def stop_while_hung(checks):
 
 
 # ---------------------------------------------------------------------------------------------- many events, hard times
-
-class Unsteady:
-    """Keeps what it took by id, as a far side that can tell events apart; dies and breaks off at random."""
-
-    def __init__(self, seed):
-        self.random, self.lock = random.Random(seed), threading.Lock()
-        self.taken, self.repeated, self.steady = {}, 0, False
-        self.server = Server(self.handle)
-
-    def take(self, ids):
-        with self.lock:
-            for i in ids:
-                self.repeated += i in self.taken
-                self.taken[i] = self.taken.get(i, 0) + 1
-
-    def handle(self, request):
-        with self.lock:
-            dice = 1.0 if self.steady else self.random.random()
-        if dice < 0.05:
-            return send()
-        if dice < 0.08:
-            return 503, {"Retry-After": "0"}
-        if dice < 0.10:
-            return 500
-        ids = request.ids()
-        self.take(ids)
-        if dice < 0.15:
-            return send(OK + b"Content-Le", then=reset)
-        return 200
-
-    def live(self, stop):
-        while not stop.wait(self.random.uniform(0.05, 0.5)):
-            self.server.stop()
-            if stop.wait(self.random.uniform(0.0, 0.3)):
-                break
-            self.server.start()
-        if not self.server.listener:
-            self.server.start()
-        self.steady = True
-
 
 def restarted(checks):
     """EVENTS events through a server that is stopped and started at random: an exact account by id."""
