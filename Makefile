@@ -87,7 +87,7 @@ help: ## this list
 # ---------------------------------------------------------------------------------------------------- what it needs
 PACKAGES := gcc make pkg-config liblmdb-dev libjansson-dev libzstd-dev
 # Servers and clients that the tests of sinks talk to.
-SERVER_PACKAGES := sqlite3
+SERVER_PACKAGES := sqlite3 postgresql openssl
 CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin \
                   $(sort $(foreach kind,$(PLUGIN_ALL),$(PLUGIN_DEB_$(kind)))) $(SERVER_PACKAGES)
 .PHONY: deps deps-quick
