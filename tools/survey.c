@@ -18,6 +18,7 @@ static void survey_add(struct survey *survey, const struct spool_sink_info *info
     copy->name = tool_format("%s", info->name);
     copy->kind = tool_format("%s", info->kind ? info->kind : "?");
     copy->json_config = tool_format("%s", info->json_config ? info->json_config : "{}");
+    copy->options_json = tool_format("%s", info->options_json ? info->options_json : "{}");
     copy->last_error = tool_format("%s", info->last_error ? info->last_error : "");
 }
 
@@ -52,6 +53,7 @@ void survey_free(struct survey *survey)
         free((char *)survey->sinks[i].name);
         free((char *)survey->sinks[i].kind);
         free((char *)survey->sinks[i].json_config);
+        free((char *)survey->sinks[i].options_json);
         free((char *)survey->sinks[i].last_error);
     }
     free(survey->sinks);
