@@ -234,6 +234,7 @@ int hlc_new(const struct hlc_options *options, struct hlc **ret)
         return code;
     }
     begin(clock, options);
+    clock->sources.random ^= clock->node << 16; /* the polls of many programs are spread */
     code = local_sources_add(clock);
     if (code) {
         hlc_destroy(clock);
