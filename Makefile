@@ -321,13 +321,15 @@ bench-sinks: $(BENCH_SINKS) all ## each sink beside its library's best example, 
 	@BUILD=$(BUILD) bench/sinks/run.sh
 
 # ------------------------------------------------------------------------------------------- the laboratory, at length
-.PHONY: crashlab sweep sim models wreck history
+.PHONY: crashlab sweep sim clockworld models wreck history
 crashlab: labs ## crash images for SECONDS (600): every state in which a disk may be after losing power
 	@BUILD=$(BUILD) SECONDS=$(or $(SECONDS),600) LIMIT=86400 tests/run --verbose tests/lab/crashlab/check.sh
 sweep: labs ## each call fails once, and from then on, in each of the scenarios
 	@BUILD=$(BUILD) SECONDS_SWEEP=$(or $(SECONDS),3600) LIMIT=86400 tests/run --verbose tests/lab/sweep/check.sh
 sim: labs ## delivery on a virtual clock: at least a million faults (RUNS, SEED)
 	@BUILD=$(BUILD) RUNS=$(or $(RUNS),100000) LIMIT=86400 tests/run --verbose tests/lab/sim/check.sh
+clockworld: labs ## machines with wrong clocks: RUNS worlds (20000), SEED
+	@BUILD=$(BUILD) RUNS=$(or $(RUNS),20000) LIMIT=86400 tests/run --verbose tests/lab/clockworld/check.sh
 wreck: labs ## damaged directories for SECONDS (600)
 	@BUILD=$(BUILD) SECONDS=$(or $(SECONDS),600) LIMIT=86400 tests/run --verbose tests/lab/wreck/check.sh
 models: ## the protocols, searched to the end by spin

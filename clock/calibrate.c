@@ -38,7 +38,6 @@ static void believe(struct hlc *clock, const struct summary *sum)
 {
     const struct wall_belief belief = {sum->status,      sum->at,        sum->time_ns,
                                        sum->earliest_ns, sum->latest_ns, sum->agreeing};
-    atomic_store_explicit(&clock->wall.leap, sum->leap, memory_order_relaxed);
     wall_believe(&clock->wall, &belief); /* if it is being compared just now, the next round will do */
 }
 
@@ -52,9 +51,11 @@ static void follow(struct hlc *clock)
         return;
     pthread_mutex_lock(&s->lock);
     sources_sum_up(s, &now, &sum);
-    bool is_new = note_status(clock, &sum);
+    bool is_new = note_status(clock, &sum), may_follow = sources_may_follow(s, &sum);
     pthread_mutex_unlock(&s->lock);
-    believe(clock, &sum);
+    atomic_store_explicit(&clock->wall.leap, sum.leap, memory_order_relaxed);
+    if (may_follow)
+        believe(clock, &sum);
     if (is_new)
         tell_status(clock, &sum);
 }

@@ -5,7 +5,7 @@
  * (2014). Stamps are { ticks of 1/4096 ms, 14-bit counter } (lib/base/id.h), strictly increasing per clock whatever the
  * wall clock does. When the counter overflows within a tick, the clock moves on one tick.
  *
- * How far a stamp is from physical time: it is never behind it by more than a tick (but while another thread compares
+ * How far a stamp is from physical time: it is never behind it by more than a microsecond (but while another thread compares
  * the clocks: then by 16 ms at most), and ahead only of the latest of what the physical time has been, what was merged
  * (at most max_offset ahead when it came), and what our own disk said.
  *

@@ -89,9 +89,12 @@ int hlc_read(struct hlc *clock, struct spool_clock_reading *ret)
 void hlc_reset(struct hlc *clock)
 {
     struct hlc_look now;
+    pthread_mutex_lock(&clock->sources.lock);
+    clock->sources.followed_agreeing = 0;
+    pthread_mutex_unlock(&clock->sources.lock);
     for (int attempt = 0; attempt < 1000; attempt++) {
         if (wall_see(&clock->wall, &now) && wall_reset(&clock->wall, &now))
-            return;
+            break;
         sched_yield(); /* another thread compares the clocks: that takes a microsecond */
     }
 }

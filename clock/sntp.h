@@ -38,10 +38,9 @@ void sntp_request(uint64_t nonce, uint8_t ret[SNTP_SIZE]);
  * its root, or with times that contradict each other */
 int sntp_check(const uint8_t *bytes, size_t size, uint64_t nonce, uint64_t about_ns, struct sntp_reply *ret);
 
-/* The time at `received_ns` of a clock of ours, whose reading was `sent_ns` when the request left. The answer took
- * something between nothing and the whole round trip, less what the server kept it. SPOOL_EUNAVAILABLE if that is
- * less than nothing. */
-int sntp_sample(const struct sntp_reply *reply, uint64_t sent_ns, uint64_t received_ns, struct spool_clock_sample *ret);
+/* The time at `boot_ns`, when the answer came, `round_ns` after the request left. It took something between nothing and
+ * the whole round trip, less what the server kept it. SPOOL_EUNAVAILABLE if that is less than nothing. */
+int sntp_sample(const struct sntp_reply *reply, uint64_t round_ns, uint64_t boot_ns, struct spool_clock_sample *ret);
 
 /* The source for sntp_client.c; `user` is the server's name. */
 extern const struct spool_clock_source sntp_source;

@@ -34,11 +34,28 @@ struct sntp {
     uint64_t transmit_ns; /* of the last answer */
 };
 
-static uint64_t boot_ns(void)
+/* CLOCK_MONOTONIC_RAW is not slewed while the answer is on its way, which may be by 8 %; it stands while the machine is
+ * suspended. So the way took no more than the longer one of the two says. */
+struct moment {
+    uint64_t boot_ns, raw_ns;
+};
+
+static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec now = {0};
-    clock_gettime(CLOCK_BOOTTIME, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static struct moment moment_now(void)
+{
+    return (struct moment){clock_ns(CLOCK_BOOTTIME), clock_ns(CLOCK_MONOTONIC_RAW)};
+}
+
+static uint64_t between(struct moment from, struct moment to)
+{
+    uint64_t boot = to.boot_ns - from.boot_ns, raw = to.raw_ns - from.raw_ns;
+    return boot > raw ? boot : raw;
 }
 
 /* -------------------------------------------------------------------------------------------------- opening, closing
@@ -129,18 +146,19 @@ static int new_socket(const struct resolved *to, int *ret)
     return SPOOL_OK;
 }
 
-static int send_request(int fd, uint64_t nonce, uint64_t *ret_sent_ns)
+static int send_request(int fd, uint64_t nonce, struct moment *ret_sent)
 {
     uint8_t packet[SNTP_SIZE];
     sntp_request(nonce, packet);
-    *ret_sent_ns = boot_ns();
+    *ret_sent = moment_now();
     if (send(fd, packet, sizeof packet, MSG_NOSIGNAL) != (ssize_t)sizeof packet)
         return err_errno(errno, "sending to the server");
     return SPOOL_OK;
 }
 
 struct exchange {
-    uint64_t nonce, about_ns, sent_ns, received_ns;
+    uint64_t nonce, about_ns;
+    struct moment sent, received;
     struct sntp_reply reply;
 };
 
@@ -152,7 +170,7 @@ static int receive_reply(const struct sntp *sntp, int fd, uint64_t deadline_ns, 
         code = wait_readable(fd, sntp->cancel_fd, deadline_ns);
         if (code)
             return code;
-        x->received_ns = boot_ns();
+        x->received = moment_now();
         ssize_t n = recv(fd, packet, sizeof packet, 0);
         if (n < 0 && errno != EAGAIN && errno != EINTR)
             return err_errno(errno, "the server cannot be reached"); /* ECONNREFUSED by ICMP */
@@ -179,7 +197,7 @@ static int exchange(const struct sntp *sntp, const struct resolved *to, uint64_t
         code = new_socket(to, &fd);
     if (code)
         return code;
-    code = send_request(fd, x->nonce, &x->sent_ns);
+    code = send_request(fd, x->nonce, &x->sent);
     if (!code)
         code = receive_reply(sntp, fd, deadline_ns, x);
     close(fd);
@@ -222,7 +240,7 @@ static int take_reply(struct sntp *sntp, const struct exchange *x, const struct 
     if (x->reply.transmit_ns == sntp->transmit_ns)
         return err_set(SPOOL_EUNAVAILABLE,
                        "the server gave the same time twice: its clock stands, or an answer is replayed");
-    int code = sntp_sample(&x->reply, x->sent_ns, x->received_ns, ret);
+    int code = sntp_sample(&x->reply, between(x->sent, x->received), x->received.boot_ns, ret);
     if (code)
         return code;
     sntp->transmit_ns = x->reply.transmit_ns;

@@ -129,17 +129,16 @@ int sntp_check(const uint8_t *bytes, size_t size, uint64_t nonce, uint64_t about
     return code;
 }
 
-int sntp_sample(const struct sntp_reply *reply, uint64_t sent_ns, uint64_t received_ns, struct spool_clock_sample *ret)
+int sntp_sample(const struct sntp_reply *reply, uint64_t round_ns, uint64_t boot_ns, struct spool_clock_sample *ret)
 {
     enum { RATE_SHIFT = 11 }; /* our clock may be 500 ppm wrong while it measures the way */
-    uint64_t round_ns = received_ns - sent_ns, kept_ns = reply->transmit_ns - reply->receive_ns;
-    uint64_t slack_ns = (round_ns >> RATE_SHIFT) + 1000;
-    if (received_ns < sent_ns || kept_ns > round_ns + slack_ns)
+    uint64_t kept_ns = reply->transmit_ns - reply->receive_ns, slack_ns = (round_ns >> RATE_SHIFT) + 1000;
+    if (kept_ns > round_ns + slack_ns)
         return err_set(SPOOL_EUNAVAILABLE, "the server kept the request %.3f ms, longer than the answer took (%.3f ms)",
                        (double)kept_ns / 1e6, (double)round_ns / 1e6);
     uint64_t way_ns = kept_ns < round_ns ? round_ns - kept_ns : 0;
     ret->unix_ns = reply->transmit_ns + way_ns / 2;
-    ret->boot_ns = received_ns;
+    ret->boot_ns = boot_ns;
     ret->error_ns = way_ns - way_ns / 2 + slack_ns + reply->distance_ns;
     ret->leap = reply->leap;
     ret->stratum = reply->stratum;

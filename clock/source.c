@@ -154,6 +154,7 @@ void source_answered(struct sources *s, struct source *source, const struct spoo
         return;
     }
     source->asked = true;
+    source->failing = false;
     source->answers++;
     source->last_error[0] = 0;
     source->root = sample->root;
@@ -172,6 +173,7 @@ void source_failed(struct sources *s, struct source *source, int code, const cha
 {
     uint64_t wait_ns = 2 * source->interval_ns, least_ns = poll_interval_ns(source);
     source->asked = true;
+    source->failing = true;
     source->failures++;
     source->refused = code == SPOOL_EREJECTED;
     snprintf(source->last_error, sizeof source->last_error, "%s", message);

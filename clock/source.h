@@ -32,7 +32,7 @@ struct source {
     uint64_t root;
     uint32_t stratum;
     uint64_t interval_ns, due_ns; /* with backoff; CLOCK_BOOTTIME of the next read */
-    bool busy, doomed, refused, unbounded, asked;
+    bool busy, doomed, refused, unbounded, asked, failing;
     uint64_t answers, failures;
     char last_error[160];
 
@@ -56,10 +56,12 @@ struct sources {
     struct source *list[SPOOL_CLOCK_SOURCES_MAX]; /* NULL: free. lock */
     struct source *memory;                        /* fixed */
     unsigned memory_voting, memory_agreeing;      /* lock: when it was made */
-    uint32_t drift_ppm;                           /* lock: as given; 0: by `disciplined` */
-    bool disciplined;                             /* lock: the kernel's clock is, as of its last answer */
-    int32_t tai_offset_s;                         /* lock: likewise */
-    uint64_t random;                              /* lock: of the jitter */
+    struct anchor followed;     /* lock: what stamps follow: the last agreement that physical time went by … */
+    unsigned followed_agreeing; /* … and of how many; 0: none yet */
+    uint32_t drift_ppm;         /* lock: as given; 0: by `disciplined` */
+    bool disciplined;           /* lock: the kernel's clock is, as of its last answer */
+    int32_t tai_offset_s;       /* lock: likewise */
+    uint64_t random;            /* lock: of the jitter */
 };
 
 int sources_init(struct sources *s, uint32_t drift_ppm);
@@ -89,5 +91,9 @@ void source_failed(struct sources *s, struct source *source, int code, const cha
 
 /* Ages all answers, gives the verdicts, chooses, remembers what a majority agrees on. `lock` held. */
 void sources_sum_up(struct sources *s, const struct hlc_look *now, struct summary *ret);
+
+/* Whether stamps may follow it. When servers fall silent one after the other, a liar may be the last that speaks: who
+ * contradicts what was followed must be as many as agreed then. `lock` held. */
+bool sources_may_follow(struct sources *s, const struct summary *sum);
 
 #endif

@@ -27,11 +27,12 @@ static struct estimate best_sample(const struct source *source, const struct hlc
     return best;
 }
 
+/* Its last answer is old, and it was asked since: what it said extrapolates as well as any clock of ours until then. */
 static bool is_stale(const struct source *source, const struct hlc_look *now)
 {
     uint64_t age = now->boot_ns - sample_back(source, 0)->at.boot_ns;
     uint64_t least = 10 * 1000000000ull, most = (uint64_t)source->options.poll_interval_ms * 1000000u * STALE_POLLS;
-    return !source->memory && age > (most > least ? most : least);
+    return !source->memory && source->failing && age > (most > least ? most : least);
 }
 
 /* Its time now, and whether it votes. */
@@ -199,4 +200,19 @@ void sources_sum_up(struct sources *s, const struct hlc_look *now, struct summar
     ret->leap = leap_of(s);
     if (found)
         remember(s, ret);
+}
+
+bool sources_may_follow(struct sources *s, const struct summary *sum)
+{
+    if (sum->status < SPOOL_CLOCK_HOLDOVER)
+        return false;
+    struct estimate e = anchor_age(&s->followed, &sum->at, sources_drift_ppm(s));
+    bool reaches = estimate_earliest(e) <= sum->latest_ns && estimate_latest(e) >= sum->earliest_ns;
+    if (s->followed_agreeing && !reaches && sum->agreeing < s->followed_agreeing)
+        return false;
+    if (sum->status == SPOOL_CLOCK_SYNCHRONISED) {
+        s->followed = (struct anchor){sum->time_ns, error_of(sum), sum->at, sum->leap};
+        s->followed_agreeing = sum->agreeing;
+    }
+    return true;
 }

@@ -69,7 +69,7 @@ static bool is_paused(const struct wall *wall)
 static void publish(struct wall *wall, const struct hlc_look *look, int64_t correction_ns)
 {
     wall->checked = *look;
-    wall->unset = look->wall_ns < HLC_FLOOR_NS;
+    wall->unset &= look->wall_ns < HLC_FLOOR_NS;
     atomic_store_explicit(&wall->last_ns, look->wall_ns + (uint64_t)correction_ns, memory_order_relaxed);
     atomic_store_explicit(&wall->correction_ns, correction_ns, memory_order_release);
     atomic_store_explicit(&wall->checked_ns, look->wall_ns, memory_order_release);
@@ -99,11 +99,18 @@ static void go_on(struct wall *wall)
     atomic_store_explicit(&wall->paused_ns, 0, memory_order_relaxed);
 }
 
+/* A clock that was never set is set at last: unless sources had told what the time is, that is followed. So is what undoes
+ * jumps back, up to where physical time would be without them. */
 static int64_t after_forward(struct wall *wall, const struct hlc_look *look, int64_t jump)
 {
-    if (wall->unset && look->wall_ns >= HLC_FLOOR_NS)
+    int64_t correction = correction_of(wall), beyond = jump - wall->back_ns;
+    bool was_unset = wall->checked.wall_ns + (uint64_t)correction < HLC_FLOOR_NS;
+    wall->back_ns = beyond < 0 ? -beyond : 0;
+    if (wall->unset && was_unset && look->wall_ns >= HLC_FLOOR_NS)
         return 0;
-    int64_t correction = correction_of(wall) - jump;
+    if (beyond <= 0 || (uint64_t)beyond < wall->jump_min_ns)
+        return correction;
+    correction -= beyond;
     pause_expiry(wall, look->wall_ns + (uint64_t)correction);
     return correction;
 }
@@ -112,11 +119,14 @@ static int64_t after_forward(struct wall *wall, const struct hlc_look *look, int
 static int64_t after_backward(struct wall *wall, int64_t jump)
 {
     int64_t correction = correction_of(wall), left = correction - jump;
-    if (!is_paused(wall))
+    if (!is_paused(wall)) {
+        wall->back_ns -= jump;
         return correction;
+    }
     if (left < 0 && magnitude(left) >= wall->jump_min_ns)
         return left;
     go_on(wall);
+    wall->back_ns = left > 0 ? left : 0;
     return 0;
 }
 
@@ -197,6 +207,7 @@ static void follow_majority(struct wall *wall, const struct wall_belief *b)
     if (is_panic(b))
         return;
     publish(wall, &b->at, correction_to(b));
+    wall->back_ns = 0;
     go_on(wall);
 }
 
@@ -207,6 +218,7 @@ static void follow_memory(struct wall *wall, const struct wall_belief *b)
         return;
     if (is_paused(wall) && distance(b->at.wall_ns, b->time_ns) < wall->jump_min_ns)
         go_on(wall);
+    wall->back_ns = 0;
     publish(wall, &b->at, is_paused(wall) ? (int64_t)(b->time_ns - b->at.wall_ns) : correction_to(b));
 }
 
@@ -228,6 +240,7 @@ bool wall_reset(struct wall *wall, const struct hlc_look *now)
     if (!begin(wall))
         return false;
     publish(wall, now, 0);
+    wall->back_ns = 0;
     go_on(wall);
     end(wall);
     return true;
@@ -239,5 +252,6 @@ void wall_init(struct wall *wall)
     atomic_flag_clear(&wall->busy);
     if (!wall_see(wall, &look))
         see_machine(wall, &look); /* as near as this machine gets today */
+    wall->unset = look.wall_ns < HLC_FLOOR_NS;
     publish(wall, &look, 0);
 }

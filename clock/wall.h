@@ -8,7 +8,7 @@
  *                                   CLOCK_BOOTTIME does. A stamp from a clock that is wrongly ahead could never be
  * taken back. What expires stands still: see wall_expiry_ns(). Until sources agree (wall_believe), the jump is undone,
  * or wall_reset(). A clock that was never set, before HLC_FLOOR_NS, is followed when it is set at last. backwards by as
- * much            is followed; stamps go on by counting. If it takes back a jump that was not followed, the correction
+ * much            is followed; stamps go on by counting. What undoes it is, too. If it takes back a jump that was not followed, the correction
  * shrinks with it. less                            is followed. So is slewing, which moves both clocks.
  *
  * When sources agree on an interval that the wall clock is not in, the correction brings it to their estimate.
@@ -40,7 +40,8 @@ struct wall {
 
     atomic_flag busy; /* a try-lock, of: */
     struct hlc_look checked;
-    bool unset;
+    int64_t back_ns; /* by how much it was set back, and that was followed: forward again is, too */
+    bool unset;      /* it was never at or behind HLC_FLOOR_NS */
 };
 
 /* What a comparison found: at most one of each, 0 for none. */

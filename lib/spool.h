@@ -931,6 +931,35 @@ int spool_reader_open(struct spool *spool, const struct spool_reader_options *op
 int spool_reader_next(struct spool_reader *reader, uint32_t timeout_ms, const struct spool_event **ret_event);
 void spool_reader_close(struct spool_reader *reader);
 
+/* Several readers as one, in the order that all events of all spools have: by the clock in their id, then its node (that is
+ * spool_id_compare()), then, for copies of one event, as they are stored in their spool, and in different ones by their
+ * content. It does not depend on the order in which the spools are named. What is found out of order, or against cause and
+ * effect, is given all the same, with a flaw. */
+enum spool_merge_flaw {
+    SPOOL_MERGE_FINE = 0,
+    SPOOL_MERGE_LATE,              /* it should have come before `expected`: stored late, by who took over a dead journal */
+    SPOOL_MERGE_REGRESSED,         /* the same, and `expected` is of the same producer: its clock went back */
+    SPOOL_MERGE_BEFORE_PARENT,     /* its id is not later than `expected`, its parent's: clocks apart, no message's stamp taken */
+    SPOOL_MERGE_DUPLICATE,         /* a copy of the event before it */
+    SPOOL_MERGE_CONFLICT,          /* the same id as the event before it, and another content */
+    SPOOL_MERGE_AHEAD,             /* more than 500 ms in the future of this machine's wall clock */
+};
+const char *spool_merge_flaw_name(enum spool_merge_flaw flaw); /* "late" … */
+struct spool_merge_item {
+    size_t size;                   /* set before the call: SPOOL_MERGE_ITEM() */
+    const struct spool_event *event; /* valid until the next call on the merge */
+    size_t reader;                 /* index of the one that it is from */
+    enum spool_merge_flaw flaw;    /* the first that applies of BEFORE_PARENT, DUPLICATE, CONFLICT, REGRESSED, LATE, AHEAD */
+    struct spool_id expected;      /* set where named above; zero otherwise */
+};
+#define SPOOL_MERGE_ITEM() ((struct spool_merge_item){.size = sizeof(struct spool_merge_item)})
+struct spool_merge;
+/* Borrows the readers, which must not follow, until it is closed. SPOOL_EINVAL, ENOMEM. */
+int spool_merge_open(struct spool_reader *const *readers, size_t n, struct spool_merge **ret_merge);
+/* SPOOL_ENOTFOUND at the end of all; otherwise what spool_reader_next() answers: call again to go on. One thread at a time. */
+int spool_merge_next(struct spool_merge *merge, uint32_t timeout_ms, struct spool_merge_item *ret_item);
+void spool_merge_close(struct spool_merge *merge);
+
 /* Finds one event by its id, as a malloc'd copy: spool_event_free(). SPOOL_ENOTFOUND. Looks into the segments, retry and
  * dead letter tables. */
 int spool_find(struct spool *spool, const struct spool_id *id, struct spool_event **ret_event);

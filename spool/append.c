@@ -192,6 +192,19 @@ static int make_power_safe(struct store *store, struct ring *ring, uint64_t end,
     return code;
 }
 
+/* What an event follows comes before it: the stamps of its parent, and of a foreign event itself, are merged first. One that
+ * is too far ahead is refused, which the clock tells; the event is kept as it is, and spool_merge_next() finds it. */
+static void follow_causes(struct store *store, const struct frame *frame)
+{
+    for (size_t i = 0; i < frame->n; i++) {
+        const struct spool_event *event = event_at(frame, i);
+        if (event->id && id_is_valid(event->id))
+            hlc_update(store->clock, event->id);
+        if (event->parent && id_is_valid(event->parent))
+            hlc_update(store->clock, event->parent);
+    }
+}
+
 int store_append(struct store *store, const struct spool_event *events, const struct event_measure *measures, size_t n,
                  bool power, struct spool_id *ret_ids)
 {
@@ -202,6 +215,7 @@ int store_append(struct store *store, const struct spool_event *events, const st
         return code;
     uint64_t end = 0;
     struct ring *ring = NULL;
+    follow_causes(store, &frame);
     pthread_mutex_lock(&store->append_mutex);
     if (store->stopping || !has_room(store, &frame))
         code = wait_for_room(store, &frame);

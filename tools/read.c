@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "merge.h"
 #include "output.h"
 #include "tool.h"
 
@@ -11,7 +12,7 @@ enum { TAIL_DEFAULT = 10, READ_TIMEOUT_MS = 10000, FOLLOW_TIMEOUT_MS = 1000, DAM
 struct read_args {
     const char *type, *agent, *session;
     struct opt_number since, until, count;
-    bool follow;
+    bool follow, check;
 };
 
 #define OPT(...) OPT_ENTRY(struct read_args, __VA_ARGS__)
@@ -25,6 +26,7 @@ static const struct opt cat_options[] = {
     OPT(0, "until", OPT_WHEN, until, "T", "only events before that"),
     FILTER_OPTIONS,
     OPT('n', "lines", OPT_COUNT, count, "N", "the first N only"),
+    OPT(0, "check", OPT_FLAG, check, NULL, "say which events are out of order, and what was expected"),
     {0},
 };
 
@@ -134,13 +136,29 @@ static bool cat_each(struct view *view, const struct spool_event *event, void *u
     return view_print(view, event) && --*left;
 }
 
+/* Several spools as one, or the order of one checked. */
+static int cat_merged(const struct tool *tool, const struct read_args *args, const struct words *words)
+{
+    const char *const *dirs = words->count ? (const char *const *)words->items : &tool->dir;
+    const struct merge_request request = {
+        .dirs = dirs,
+        .count = words->count ? words->count : 1,
+        .options = SPOOL_READER_OPTIONS(.since_ns = args->since.value, .until_ns = args->until.value,
+                                        .type = args->type, .agent = args->agent, .session = args->session),
+        .most = args->count.given ? args->count.value : UINT64_MAX,
+        .check = args->check,
+    };
+    return merge_cat(tool, &request);
+}
+
 static int cat_run(const struct tool *tool, void *user_args, const struct words *words)
 {
     struct read_args *args = user_args;
     struct view view;
-    (void)words;
     if (args->until.given && args->since.given && args->until.value <= args->since.value)
         return say_usage(tool, "--until is not later than --since: nothing can be between them");
+    if (words->count || args->check)
+        return cat_merged(tool, args, words);
     int status = view_open(&view, tool, args);
     if (status)
         return status;
@@ -244,11 +262,12 @@ static int show_run(const struct tool *tool, void *args, const struct words *wor
 
 const struct tool_verb cat_verb = {
     .name = "cat",
-    .usage = "[options]",
+    .usage = "[options] [DIR ...]",
     .summary = "Print the stored events, oldest first, without consuming them",
     .notes = "JSON Lines, or a line for people on a terminal; -o chooses. Delivered events are there as long as their\n"
-             "segment and the retention keep them.",
+             "segment and the retention keep them. Of several DIR they are merged by id, copies printed once.",
     .options = cat_options,
+    .words_max = 64,
     .run = cat_run,
 };
 const struct tool_verb tail_verb = {

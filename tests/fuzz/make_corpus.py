@@ -46,8 +46,26 @@ TEXTS = {"config": [CONFIG, '{"spool":{"dir":"@s"}}', '{"spool":{"dir":"@s"},"si
          "cli": COMMANDS}
 
 
+def sntp_answers():
+    """A good answer, and each with one thing that is wrong: behind the time and the length of the round trip."""
+    now = 1795253655
+    head = (now * 10**9).to_bytes(8, "little") + (5 * 10**6).to_bytes(8, "little")
+    stamp = lambda seconds: ((now + 2208988800 + seconds) << 32 | 1 << 31).to_bytes(8, "big")
+    good = bytes([0x24, 2, 6, 0xec]) + bytes([0, 0, 0, 66, 0, 0, 0, 33, 192, 0, 2, 1]) + stamp(-9) + \
+        bytes.fromhex("0123456789abcdef") + stamp(0) + stamp(0)
+    flaws = {0: b"\xe4", 1: b"\x00", 2: b"\x7f", 3: b"\x7f", 4: b"\x00\x20", 8: b"\x00\x10", 12: b"DENY", 24: b"\xff",
+             32: bytes(8), 40: bytes(8), 16: b"\xff"}
+    answers = [good, good[:47], good + bytes(20)]
+    answers += [good[:at] + flaw + good[at + len(flaw):] for at, flaw in flaws.items()]
+    kiss = good[:1] + b"\0" + good[2:]
+    answers += [kiss[:12] + code + kiss[16:] for code in (b"DENY", b"RSTR", b"RATE", b"STEP")]
+    return [head + answer for answer in answers]
+
+
 def hand_made(target):
     """Texts where the target takes text; else bytes of chance, which are a description of something."""
+    if target == "sntp":
+        return sntp_answers()
     if target in TEXTS:
         return [text.encode() for text in TEXTS[target]]
     chance = random.Random(target)

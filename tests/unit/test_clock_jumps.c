@@ -91,6 +91,27 @@ START_TEST(test_backward_is_counted_through)
 }
 END_TEST
 
+/* What takes a jump back back is followed, and nothing beyond that. */
+START_TEST(test_backward_and_undone)
+{
+    struct machine m;
+    struct spool_id last = {{0}};
+    machine_begin(&m, START_NS, (struct hlc_options){0});
+    stamp_ns(&m, &last);
+    m.now.wall_ns -= HOUR;
+    stamp_ns(&m, &last);
+    machine_pass(&m, 10 * SECOND);
+    m.now.wall_ns += HOUR / 2;
+    stamp_ns(&m, &last);
+    check_near(hlc_physical_ns(m.clock), m.now.wall_ns, 0);
+    ck_assert(!(machine_read(&m).flags & SPOOL_CLOCK_PAUSED));
+    m.now.wall_ns += HOUR;
+    check_near(stamp_ns(&m, &last), START_NS + 10 * SECOND, 1000);
+    ck_assert(machine_read(&m).flags & SPOOL_CLOCK_PAUSED);
+    hlc_free(m.clock);
+}
+END_TEST
+
 /* Less than a jump, and slewing, are followed. */
 START_TEST(test_small_steps_are_followed)
 {
@@ -229,6 +250,32 @@ START_TEST(test_panic)
 }
 END_TEST
 
+/* Servers fall silent one after the other, and the last that speaks lies: it is shown, and not followed by stamps. */
+START_TEST(test_a_last_liar_is_not_followed)
+{
+    struct machine m;
+    struct spool_id last = {{0}};
+    struct teller a = {.error_ns = SECOND / 10}, b = a,
+                  liar = {.offset_ns = 700 * (int64_t)SECOND, .error_ns = SECOND / 10};
+    machine_begin(&m, START_NS, (struct hlc_options){0});
+    teller_add(&m, "a", &a, 0);
+    teller_add(&m, "b", &b, 0);
+    teller_add(&m, "liar", &liar, 0);
+    hlc_poll(m.clock, false);
+    a.code = b.code = SPOOL_EUNAVAILABLE;
+    for (int i = 0; i < 30; i++) {
+        machine_pass(&m, 20 * SECOND);
+        hlc_poll(m.clock, false);
+    }
+    ck_assert_int_eq(machine_source(&m, "liar").verdict, SPOOL_CLOCK_AGREES);
+    check_near(stamp_ns(&m, &last), m.now.wall_ns, 1000);
+    hlc_reset(m.clock); /* an operator's word: whoever speaks now is right */
+    hlc_poll(m.clock, false);
+    check_near(stamp_ns(&m, &last), m.now.wall_ns + 700 * SECOND, 1000);
+    hlc_free(m.clock);
+}
+END_TEST
+
 /* Calibrated once, the clock knows the time without its sources, whatever the wall clock does meanwhile. */
 START_TEST(test_holdover_after_a_jump)
 {
@@ -308,12 +355,14 @@ static Suite *suite(void)
     tcase_add_test(t, test_forward_and_undone);
     tcase_add_test(t, test_reset_follows);
     tcase_add_test(t, test_backward_is_counted_through);
+    tcase_add_test(t, test_backward_and_undone);
     tcase_add_test(t, test_small_steps_are_followed);
     tcase_add_test(t, test_suspend_is_no_jump);
     tcase_add_test(t, test_boot_in_1970);
     tcase_add_test(t, test_sources_decide_about_a_jump);
     tcase_add_test(t, test_a_wrong_wall_clock_is_corrected);
     tcase_add_test(t, test_panic);
+    tcase_add_test(t, test_a_last_liar_is_not_followed);
     tcase_add_test(t, test_holdover_after_a_jump);
     tcase_add_test(t, test_leap_second);
     tcase_add_test(t, test_a_refused_stamp_is_told_once_a_second);

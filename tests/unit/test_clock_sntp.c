@@ -174,7 +174,7 @@ START_TEST(test_sample)
                                      .distance_ns = NS_PER_MS,
                                      .stratum = 3};
         struct spool_clock_sample s = {.size = sizeof s};
-        ck_ok(sntp_sample(&r, sent, sent + there + kept + back, &s));
+        ck_ok(sntp_sample(&r, there + kept + back, sent + there + kept + back, &s));
         uint64_t truth = START_NS + there + kept + back;
         uint64_t off = s.unix_ns > truth ? s.unix_ns - truth : truth - s.unix_ns;
         ck_assert_uint_le(off, s.error_ns);
@@ -183,8 +183,8 @@ START_TEST(test_sample)
     }
     const struct sntp_reply longer = {.receive_ns = START_NS, .transmit_ns = START_NS + SECOND};
     struct spool_clock_sample s;
-    ck_code(sntp_sample(&longer, 5, 5 + SECOND / 2, &s), SPOOL_EUNAVAILABLE);
-    ck_code(sntp_sample(&longer, 5 + SECOND, 5, &s), SPOOL_EUNAVAILABLE);
+    ck_code(sntp_sample(&longer, SECOND / 2, 5, &s), SPOOL_EUNAVAILABLE);
+    ck_code(sntp_sample(&longer, 0, 5, &s), SPOOL_EUNAVAILABLE);
 }
 END_TEST
 
