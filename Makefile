@@ -148,6 +148,7 @@ $(BUILD)/tests/plugins/libspool-sink-%.so: tests/plugins/%.c lib/spool.h tests/p
 	@install -d -m 755 $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) -std=c11 -Wall -Wextra -Wmissing-prototypes -Werror $(OPT) $(SANFLAGS) -shared -fPIC -I$(if $(filter old,$*),tests/plugins/abi1,lib) -o $@ $< $(LDFLAGS)
+$(BUILD)/tests/test_plugin: | $(TEST_PLUGINS)
 $(BUILD)/obj/tests/unit/test_plugin.o: CPPFLAGS += -DTEST_PLUGINS='"$(abspath $(BUILD))/tests/plugins"' -DTEST_SOURCES='"$(CURDIR)"'
 # The library knows the folder that plugins are installed into, and is made anew for another PREFIX.
 $(BUILD)/sink-dir: FORCE

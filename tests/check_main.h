@@ -73,9 +73,12 @@ static inline unsigned long test_seed(unsigned long fallback)
     return seed;
 }
 
+/* A time limit is for what hangs. A loaded machine under a sanitizer is slow, and Check's own 4 s are short. */
 #define CHECK_MAIN(suite)                                                                                              \
     int main(void)                                                                                                     \
     {                                                                                                                  \
+        setenv("CK_DEFAULT_TIMEOUT", "60", 0);                                                                         \
+        setenv("CK_TIMEOUT_MULTIPLIER", "3", 0);                                                                       \
         SRunner *runner = srunner_create(suite());                                                                     \
         srunner_run_all(runner, CK_ENV);                                                                               \
         int failed = srunner_ntests_failed(runner);                                                                    \

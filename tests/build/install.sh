@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs into a fresh folder, builds a program against it with pkg-config, runs it, looks at the manual, uninstalls.
+# Installs into a fresh folder, builds a program against it with pkg-config, runs it, looks at the manual, uninstalls. From a
+# build of its own: the prefix is compiled in, and other tests use build/ at the same time.
 set -eu
 cd "$(dirname "$0")/../.."
 passed=0 failed=0
@@ -27,7 +28,7 @@ compile_static() { gcc -Wall -Wextra -Werror -o "$root/static" "$root/use.c" $(p
 compile_cxx() { ! command -v g++ > /dev/null || echo '#include <spool.h>
 int main() { return spool_version()[0] == 0; }' | g++ -x c++ -Wall -Wextra -Werror -fsyntax-only $(pkg-config --cflags libspool) -; }
 nothing_left() { test -z "$(find "$root/stage" ! -type d)"; }
-check "make install" make -s install DESTDIR="$root/stage" PREFIX=/opt > "$root/log" 2>&1 || cat "$root/log"
+check "make install" make -s install VARIANT=install DESTDIR="$root/stage" PREFIX=/opt > "$root/log" 2>&1 || cat "$root/log"
 check "a program builds with pkg-config" compile_shared
 check "a program links statically" compile_static
 check "the header is C++ too" compile_cxx
@@ -38,7 +39,7 @@ if command -v man > /dev/null; then
     check "man libspool works" sh -c "MANPATH=$root/stage/opt/share/man man libspool 2>/dev/null | grep -q libspool"
     check "man finds a function by its name" sh -c "MANPATH=$root/stage/opt/share/man man spool_close 2>/dev/null | grep -q spool_close"
 fi
-check "make uninstall" make -s uninstall DESTDIR="$root/stage" PREFIX=/opt
+check "make uninstall" make -s uninstall VARIANT=install DESTDIR="$root/stage" PREFIX=/opt
 check "uninstall leaves nothing" nothing_left
 echo "RESULT $passed $failed"
 [ "$failed" = 0 ]

@@ -420,7 +420,9 @@ static inline int fake_store_sink_config(struct store *s, const char *name, char
     struct fake_sink *f = fake_find(s, name);
     *ret = f ? strdup(f->config) : NULL;
     pthread_mutex_unlock(&s->lock);
-    return f ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+    if (!f)
+        return err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+    return *ret ? SPOOL_OK : err_errno(ENOMEM, "sink %s", name);
 }
 
 static inline void fake_store_sink_publish(struct store *s, const char *name, const void *bytes, size_t size)

@@ -252,7 +252,7 @@ static int more_critical(struct fake *fake, struct spool_delivery *batch, size_t
 START_TEST(low_ones_progress_under_an_endless_critical_stream)
 {
     struct rig *rig = endless = rig_new();
-    critical = 100;
+    critical = 1000; /* so many that the dispatcher never finds none, however late it looks */
     rig->fake->answer = more_critical;
     fake_commit(rig->store, SPOOL_CRITICAL, NULL, BACKLOG, critical, 0, real_ns());
     fake_commit(rig->store, SPOOL_LOW, NULL, 0, 1000, 0, real_ns());
