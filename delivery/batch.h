@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "../spool/store.h"
+#include "op_core.h"
 #include "retry.h"
 
 enum batch_kind {
@@ -30,6 +31,8 @@ struct batch_row {
 
 struct batch {
     struct batch *next;
+    struct op_task task; /* while it is at the head of its sink's queue, and while it runs */
+    struct sink *sink;   /* likewise */
     enum batch_kind kind;
     int lane;
     uint32_t slot;      /* BATCH_CLOSE: which state */

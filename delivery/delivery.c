@@ -43,6 +43,7 @@ int delivery_new(struct store *store, const struct delivery_options *options, st
     d->workers = options->workers;
     d->on_delivery = options->on_delivery;
     d->delivery_user = options->delivery_user;
+    op_core_init(&d->core, UINT32_MAX, BATCH_BYPASSES_MAX); /* the threads themselves are the limit */
     jitter_init(&d->jitter, options->seed);
     *ret = d;
     return SPOOL_OK;
@@ -66,6 +67,7 @@ void delivery_unref(struct delivery *d)
         next = batch->next;
         batch_free(batch);
     }
+    op_core_free(&d->core);
     pthread_mutex_destroy(&d->lock);
     pthread_mutex_destroy(&d->wake_lock);
     pthread_cond_destroy(&d->work);
@@ -95,6 +97,7 @@ void delivery_abandon(struct delivery *d)
         return;
     free_sinks(d);
     block_cache_clear(&d->cache);
+    op_core_free(&d->core);
     for (struct runner *runner = d->runners, *next; runner; runner = next) {
         next = runner->next;
         free(runner);
@@ -127,20 +130,28 @@ static int register_sink(struct delivery *d, struct sink *sink)
     return code;
 }
 
-/* Puts it into the list unless the name is taken. */
+/* Puts it into the list unless the name is taken; with the lock held. */
+static int link_locked(struct delivery *d, struct sink *sink)
+{
+    if (sink_find(d, sink->name))
+        return err_set(SPOOL_EEXISTS, "sink %s is already added here", sink->name);
+    int code = sink_enter_core(d, sink);
+    if (code != SPOOL_OK)
+        return code;
+    struct sink **end = &d->sinks; /* at the end, so that whoever walks the list does not miss one */
+    while (*end)
+        end = &(*end)->next;
+    *end = sink;
+    d->sink_count++;
+    return SPOOL_OK;
+}
+
 static int link_sink(struct delivery *d, struct sink *sink)
 {
     pthread_mutex_lock(&d->lock);
-    const struct sink *other = sink_find(d, sink->name);
-    if (!other) {
-        struct sink **end = &d->sinks; /* at the end, so that whoever walks the list does not miss one */
-        while (*end)
-            end = &(*end)->next;
-        *end = sink;
-        d->sink_count++;
-    }
+    int code = link_locked(d, sink);
     pthread_mutex_unlock(&d->lock);
-    return other ? err_set(SPOOL_EEXISTS, "sink %s is already added here", sink->name) : SPOOL_OK;
+    return code;
 }
 
 static int check_free(struct delivery *d, const char *name)

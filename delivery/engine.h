@@ -9,6 +9,10 @@
  * never per event, and never held over a call into the store or a sink. Sinks and the delivery itself are counted: a
  * thread that hangs in a sink keeps what it needs, also after delivery_free().
  *
+ * Whose batch is next is up to the scheduler (op_core.h): the first batch in each sink's queue is an operation whose
+ * priority is its lane, and which needs one of the sink's slots. So a worker that gets free takes the most important
+ * one, and none is overtaken by more than BATCH_BYPASSES_MAX later ones.
+ *
  * The life of a sink:   added -> elected -> loaded -> (batches) -> states closed -> answers stored -> released
  * A step forward or back is always the dispatcher's, so that there is one place to look for it (dispatcher.c, serve).
  */
@@ -38,6 +42,7 @@ enum {
     EXTRA_WORKERS_MAX = 64,
     ACK_INTERVAL_MS = 20,
     CHECKPOINT_INTERVAL_MS = 50,
+    BATCH_BYPASSES_MAX = 16, /* batches of other sinks that overtake one for want of a worker, by their lanes */
     LANE_TURN = 12, /* a lane passed over that many times is next: with four lanes within 16 */
 };
 
@@ -98,6 +103,8 @@ struct sink {
     uint8_t checkpoint[SPOOL_CHECKPOINT_MAX]; /* as stored last: for open */
     size_t checkpoint_size;
 
+    struct op_need need; /* of a batch: one of options.workers slots */
+    bool offered;        /* the head of the queue is with the scheduler */
     struct batch *ready_head, *ready_tail;
     uint32_t ready_count, running; /* batches */
     size_t inflight_bytes;         /* ready and running */
@@ -152,7 +159,8 @@ struct delivery {
     bool stopping; /* a delivery_stop() is under way */
     struct runner *runners;
     struct sink *sinks;
-    uint32_t sink_count, turn; /* turn: where the next worker looks first */
+    uint32_t sink_count;
+    struct op_core core;       /* whose batch is next */
     struct batch *spare;       /* batches to use again */
     size_t inflight_bytes;
 
@@ -187,6 +195,10 @@ void sink_promote(struct delivery *d, struct sink *sink);
 void sink_take_back(struct delivery *d, struct sink *sink, struct batch *batch);
 void sink_take_back_ready(struct delivery *d, struct sink *sink);
 void sink_push(struct delivery *d, struct sink *sink, struct batch *batch);
+struct batch *sink_pop(struct delivery *d, struct sink *sink); /* the head, which was granted */
+/* Its slots, as a resource of the scheduler: ENOMEM. Left only when none of its batches runs. */
+int sink_enter_core(struct delivery *d, struct sink *sink);
+void sink_leave_core(struct delivery *d, struct sink *sink);
 /* Counts the batch as in flight, and no longer. */
 void sink_count_on(struct delivery *d, struct sink *sink, const struct batch *batch);
 void sink_count_off(struct delivery *d, struct sink *sink, const struct batch *batch);

@@ -194,10 +194,16 @@ static int check_amounts(const struct op_task *task)
     return SPOOL_OK;
 }
 
+static bool has_timer(const struct op_task *task)
+{
+    return task->deadline_ns != DEADLINE_NEVER || task->timeout_ns != DEADLINE_NEVER ||
+           task->overdue_ns != DEADLINE_NEVER;
+}
+
 int op_core_submit(struct op_core *core, struct op_task *task, uint64_t now_ns)
 {
     int code = check_amounts(task);
-    if (code == SPOOL_OK)
+    if (code == SPOOL_OK && has_timer(task))
         code = op_timers_reserve(&core->timers, (size_t)core->waiting_count + core->running_count + 1);
     if (code != SPOOL_OK)
         return code;
@@ -232,15 +238,26 @@ static struct op_task *find_grantable(struct op_core *core, uint64_t now_ns)
     return NULL;
 }
 
-struct op_task *op_core_grant(struct op_core *core, uint64_t now_ns)
+/* Whom to grant next, or NULL. */
+static struct op_task *next_one(struct op_core *core, uint64_t now_ns)
 {
     if (core->settled || core->running_count >= core->workers)
         return NULL;
     struct op_task *task = find_grantable(core, now_ns);
-    if (!task) {
-        core->settled = true;
+    core->settled = !task;
+    return task;
+}
+
+bool op_core_has_next(struct op_core *core, uint64_t now_ns)
+{
+    return next_one(core, now_ns) != NULL;
+}
+
+struct op_task *op_core_grant(struct op_core *core, uint64_t now_ns)
+{
+    struct op_task *task = next_one(core, now_ns);
+    if (!task)
         return NULL;
-    }
     count_bypass(core, task);
     unqueue(core, task);
     age(core);

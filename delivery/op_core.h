@@ -101,10 +101,11 @@ void op_core_let_go(struct op_core *core, struct op_resource *resource);
  * waiting one wants more than that, ENOMEM. */
 int op_core_set_capacity(struct op_core *core, const char *name, uint32_t capacity);
 
-/* SPOOL_EINVAL if it wants more of something than there is, ENOMEM. */
+/* SPOOL_EINVAL if it wants more of something than there is; ENOMEM, but not for one without any deadline. */
 int op_core_submit(struct op_core *core, struct op_task *task, uint64_t now_ns);
 /* The next one that may run, which has its resources now; NULL if there is none. */
 struct op_task *op_core_grant(struct op_core *core, uint64_t now_ns);
+bool op_core_has_next(struct op_core *core, uint64_t now_ns); /* would it grant one? */
 /* A granted one begins to run: its timeout counts from here. */
 void op_core_begin(struct op_core *core, struct op_task *task, uint64_t now_ns);
 void op_core_complete(struct op_core *core, struct op_task *task);

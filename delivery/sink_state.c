@@ -125,6 +125,60 @@ void batch_put(struct delivery *d, struct batch *batch)
     d->spare = batch;
 }
 
+int sink_enter_core(struct delivery *d, struct sink *sink)
+{
+    int code = op_core_hold(&d->core, sink->name, &sink->need.resource);
+    if (code != SPOOL_OK)
+        return code;
+    sink->need.resource->capacity = sink->options.workers;
+    sink->need.amount = 1;
+    return SPOOL_OK;
+}
+
+void sink_leave_core(struct delivery *d, struct sink *sink)
+{
+    sink->need.resource->capacity = UINT32_MAX; /* nobody needs the name any more */
+    op_core_let_go(&d->core, sink->need.resource);
+    sink->need.resource = NULL;
+}
+
+/* Closing and checkpoints go first: they come alone, and the rest of their sink waits for them. */
+static uint32_t rank_of_batch(const struct batch *batch)
+{
+    return batch->kind == BATCH_LOG || batch->kind == BATCH_RETRY ? (uint32_t)batch->lane : 0;
+}
+
+/* Only the head: within a sink the order in which batches were cut stands. It asks for one slot and has no deadline, so
+ * that it is not refused. */
+static void offer(struct delivery *d, struct sink *sink)
+{
+    struct batch *batch = sink->ready_head;
+    if (!batch || sink->offered)
+        return;
+    batch->sink = sink;
+    batch->task = (struct op_task){
+        .needs = &sink->need,
+        .need_count = 1,
+        .rank = rank_of_batch(batch),
+        .deadline_ns = DEADLINE_NEVER,
+        .timeout_ns = DEADLINE_NEVER,
+        .overdue_ns = DEADLINE_NEVER,
+    };
+    sink->offered = op_core_submit(&d->core, &batch->task, 0) == SPOOL_OK;
+}
+
+struct batch *sink_pop(struct delivery *d, struct sink *sink)
+{
+    struct batch *batch = sink->ready_head;
+    sink->ready_head = batch->next;
+    if (!sink->ready_head)
+        sink->ready_tail = NULL;
+    sink->ready_count--;
+    sink->offered = false;
+    offer(d, sink);
+    return batch;
+}
+
 void sink_push(struct delivery *d, struct sink *sink, struct batch *batch)
 {
     batch->next = NULL;
@@ -135,7 +189,9 @@ void sink_push(struct delivery *d, struct sink *sink, struct batch *batch)
     sink->ready_tail = batch;
     sink->ready_count++;
     sink_count_on(d, sink, batch);
-    pthread_cond_signal(&d->work);
+    offer(d, sink);
+    if (op_core_has_next(&d->core, 0))
+        pthread_cond_signal(&d->work);
 }
 
 void sink_count_on(struct delivery *d, struct sink *sink, const struct batch *batch)
@@ -175,6 +231,9 @@ void sink_take_back_ready(struct delivery *d, struct sink *sink)
 {
     sink->epoch++;
     struct batch *batch;
+    if (sink->offered)
+        op_core_withdraw(&d->core, &sink->ready_head->task);
+    sink->offered = false;
     while ((batch = sink->ready_head) != NULL) {
         sink->ready_head = batch->next;
         sink_take_back(d, sink, batch);
@@ -191,6 +250,7 @@ bool sink_unlink_dropped(struct delivery *d, struct sink **link)
         return false;
     *link = sink->next;
     sink->unlinked = true;
+    sink_leave_core(d, sink);
     d->sink_count--;
     pthread_cond_broadcast(&d->idle);
     sink_unref(sink);

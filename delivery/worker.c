@@ -21,13 +21,11 @@ struct job {
 
 /* --------------------------------------------------------------------------------------------------- taking a batch */
 
-/* A free state, best one that is open already. */
-static struct slot *free_slot(struct sink *sink)
+/* A free state, best one that is open already; closing has no choice. There is one, since a slot was granted. */
+static struct slot *free_slot(struct sink *sink, const struct batch *batch)
 {
-    if (sink->ready_head->kind == BATCH_CLOSE) {
-        struct slot *slot = &sink->slots[sink->ready_head->slot];
-        return slot->busy ? NULL : slot;
-    }
+    if (batch->kind == BATCH_CLOSE)
+        return &sink->slots[batch->slot];
     struct slot *best = NULL;
     for (uint32_t i = 0; i < sink->options.workers; i++) {
         struct slot *slot = &sink->slots[i];
@@ -37,39 +35,23 @@ static struct slot *free_slot(struct sink *sink)
     return best;
 }
 
-static void take(struct job *job, struct sink *sink, struct slot *slot)
-{
-    struct batch *batch = sink->ready_head;
-    sink->ready_head = batch->next;
-    if (!sink->ready_head)
-        sink->ready_tail = NULL;
-    sink->ready_count--;
-    sink->running++;
-    slot->busy = true;
-    atomic_fetch_add(&sink->refs, 1);
-    job->sink = job->self->at = sink;
-    job->slot = slot;
-    job->batch = batch;
-}
-
-/* The sinks in turn, so that a busy one does not keep the pool. */
+/* The batch that the scheduler grants next. When there is another one, another worker is called for it. */
 static bool pick(struct job *job)
 {
     struct delivery *d = job->d;
-    struct sink *sink = d->sinks;
-    for (uint32_t i = 0; sink && i < d->turn % (d->sink_count ? d->sink_count : 1); i++)
-        sink = sink->next;
-    for (uint32_t i = 0; i < d->sink_count; i++, sink = sink->next) {
-        if (!sink)
-            sink = d->sinks;
-        d->turn++;
-        struct slot *slot = sink->ready_head && !sink->hung ? free_slot(sink) : NULL;
-        if (slot) {
-            take(job, sink, slot);
-            return true;
-        }
-    }
-    return false;
+    struct op_task *task = op_core_grant(&d->core, 0);
+    if (!task)
+        return false;
+    struct sink *sink = ((struct batch *)((char *)task - offsetof(struct batch, task)))->sink;
+    job->batch = sink_pop(d, sink);
+    job->slot = free_slot(sink, job->batch);
+    job->slot->busy = true;
+    job->sink = job->self->at = sink;
+    sink->running++;
+    atomic_fetch_add(&sink->refs, 1);
+    if (op_core_has_next(&d->core, 0))
+        pthread_cond_signal(&d->work);
+    return true;
 }
 
 /* ------------------------------------------------------------------------------------------------------ around hooks
@@ -370,6 +352,9 @@ static void come_back_late(struct job *job)
     struct sink *sink = job->sink;
     close_state(job);
     job->slot->busy = false;
+    op_core_complete(&d->core, &job->batch->task);
+    if (op_core_has_next(&d->core, 0))
+        pthread_cond_signal(&d->work); /* this thread ends */
     sink_count_off(d, sink, job->batch);
     if (--sink->running > 0)
         return;
@@ -388,10 +373,9 @@ static void put_down(struct job *job)
     struct sink *sink = job->sink;
     sink_count_off(d, sink, job->batch);
     job->slot->busy = false;
+    op_core_complete(&d->core, &job->batch->task); /* and this thread looks for the next one */
     sink->running--;
     pthread_cond_broadcast(&d->idle);
-    if (sink->ready_head)
-        pthread_cond_signal(&d->work);
 }
 
 static void run(struct job *job)

@@ -127,8 +127,9 @@ safety
 if [ -n "${LONG:-}" ]; then
     deadlock
     holds scheduler -DRESOURCES=3
-    holds scheduler -DOPS=4 -DWORKERS=3
+    holds scheduler -DOPS=4 -DRESOURCES=1
     liveness
+    holds scheduler -DLIVE -DOPS=4 -DRESOURCES=1
     holds scheduler -DLIVE -DBYPASSES=2
     holds scheduler -DLIVE -DRESOURCES=3
     safety

@@ -26,7 +26,7 @@ note $? "a seed is a run, step for step: 60 seeds twice"
 
 for control in $($sim --help 2>&1 | sed -n 's/^  \([a-z-]*\) .*/\1/p'); do
     out=$($sim --seed "$seed" --runs 600 --control "$control")
-    [ $? = 1 ] && ! echo "$out" | grep -q '^VIOLATION of crash'
+    [ $? = 1 ] && ! echo "$out" | grep -q '^VIOLATION of crash,'
     note $? "control $control is caught: $(echo "$out" | sed -n 's/^VIOLATION of //p' | cut -c1-90)"
 done
 

@@ -273,12 +273,15 @@ void oracle_resumed(struct sink_world *sink)
 /* A process reads where the sink stood: what was heard before and is not on disk may come again. */
 void oracle_load(struct sink_world *sink)
 {
+    uint64_t wall_ns = world_wall_ns();
     sink->loads++;
     sink->failed_tries = 0;
     for (uint32_t i = 0; i < world.event_count; i++) {
         struct tally *t = &sink->tallies[i];
         t->failures = t->row ? (uint16_t)t->row->attempts : 0;
         t->known_row = t->row && !t->finished;
+        uint64_t due_ns = t->row ? t->row->due_ns : 0; /* what an acknowledgement that failed told is forgotten */
+        t->due_ns = due_ns > wall_ns ? sched_now() + (due_ns - wall_ns) : 0;
         if (world.jumps > 0)
             t->due_ns = 0; /* a clock that was set back since makes it due at once */
     }
