@@ -1,7 +1,8 @@
-"""What is run: items, each one case with its arguments. `quick` holds all that the targets need; the rest is for `make bench`.
+"""What is run: items, each one case with its arguments. `quick` holds all that the targets need; the rest is for
+`make bench`.
 
-An item's key names it in the results: case/bytes/producers, and what else it was given. Items of one group run one after the
-other in each round (A B C A B C …), so that a machine that drifts does so for all of them."""
+An item's key names it in the results: case/bytes/producers, and what else it was given. Items of one group run one
+after the other in each round (A B C A B C …), so that a machine that drifts does so for all of them."""
 import dataclasses
 import os
 
@@ -54,7 +55,8 @@ PEERS = ["lmdb_single", "lmdb_batch", "sqlite_single", "sqlite_batch", "redis_si
 
 def quick(recorded):
     """The core ratios of the targets, and the peers they name."""
-    items = [Item("raw_write"), Item("spool_process"), Item("spool_burst"), Item("spool_unflushed"), Item("spool_many"),
+    items = [Item("raw_write"), Item("spool_process"), Item("spool_burst"), Item("spool_many"),
+             Item("spool_unflushed", seconds=2, rounds=2),
              Item("raw_write", producers=2), Item("spool_process", producers=2),
              Item("raw_sequential"), Item("raw_sync"), Item("spool_power"), Item("spool_power", producers=64),
              Item("spool_null", count=1), Item("raw_lines"), Item("spool_file"),

@@ -3,9 +3,10 @@
 
     bench/guard/guard.py [--update]
 
-Instruction counts repeat on a noisy machine as times do not. A path fails when it takes over 5 % more or less than its figure:
-less, too, so that the figure follows, and the next slip is seen. When a change is meant, `make guard-update` writes the figures
-anew; they are to be committed with it. They belong to a compiler and its flags: beside another one there is nothing to compare."""
+Instruction counts repeat on a noisy machine as times do not. A path fails when it takes over 5 % more or less than
+its figure: less, too, so that the figure follows, and the next slip is seen. When a change is meant, `make
+guard-update` writes the figures anew; they are to be committed with it. They belong to a compiler and its flags:
+beside another one there is nothing to compare."""
 import json
 import os
 import re
