@@ -310,7 +310,7 @@ bench-quick: benches all ## the targets alone, in under two minutes
 	@BUILD=$(BUILD) python3 -B bench/run.py --quick
 guard: $(BUILD)/bench/guard ## instruction counts of the hot paths against bench/guard/figures.json
 	@tests/tools/install-packages valgrind
-	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' tests/run --verbose bench/guard/guard.py
+	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' bench/guard/guard.py
 guard-update: $(BUILD)/bench/guard ## notes the counts of this state as the figures
 	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' bench/guard/guard.py --update
 bench-readme: ## the README's table from build/bench/results.json

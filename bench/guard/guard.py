@@ -21,10 +21,11 @@ TOLERANCE = 0.05
 
 
 def compiler():
-    command = os.environ.get("CC", "gcc").split()
-    done = subprocess.run(command + ["-dumpfullversion", "-dumpmachine"], capture_output=True, text=True, check=True)
-    name = next((word for word in command if word != "ccache"), "gcc")
-    return f"{os.path.basename(name)} {' '.join(done.stdout.split())}, {os.environ.get('OPT', '-O2 -g')}"
+    """Whatever its command is called: "12.2.0" of GCC, "Debian Clang 14.0.6"."""
+    command = os.environ.get("CC", "cc").split() + ["-dM", "-E", "-x", "c", os.devnull]
+    macros = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    version = re.search(r'^#define __VERSION__ "(.*)"', macros, re.M).group(1)
+    return f"{version}, {os.environ.get('OPT', '-O2 -g')}"
 
 
 def count(program, path):
