@@ -306,16 +306,16 @@ crash: programs ## 200 rounds of killing producers and deliverers at random mome
 large: programs ## a backlog of 4 GiB: opening time, memory while draining (needs 6 GiB of disk)
 	@BUILD=$(BUILD) LARGE=1 LIMIT=1800 tests/run tests/system/large.py
 bench: benches all ## ours and its peers side by side: results.json, results.md and plots in build/bench (long; BACKLOG=1e8)
-	@BUILD=$(BUILD) python3 bench/run.py
+	@BUILD=$(BUILD) python3 -B bench/run.py
 bench-quick: benches all ## the targets alone, in under two minutes
-	@BUILD=$(BUILD) python3 bench/run.py --quick
+	@BUILD=$(BUILD) python3 -B bench/run.py --quick
 guard: $(BUILD)/bench/guard ## instruction counts of the hot paths against bench/guard/figures.json
 	@tests/tools/install-packages valgrind
-	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' tests/run --verbose bench/guard/guard.py
+	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' bench/guard/guard.py
 guard-update: $(BUILD)/bench/guard ## notes the counts of this state as the figures
 	@BUILD=$(BUILD) OPT='$(OPT)' CC='$(CC)' bench/guard/guard.py --update
 bench-readme: ## the README's table from build/bench/results.json
-	@BUILD=$(BUILD) python3 bench/readme.py
+	@BUILD=$(BUILD) python3 -B bench/readme.py
 .PHONY: bench-sinks
 bench-sinks: $(BENCH_SINKS) all ## each sink beside its library's best example, in one run (KINDS, EVENTS, BYTES, ROUNDS)
 	@BUILD=$(BUILD) bench/sinks/run.sh

@@ -35,15 +35,25 @@ static void *begin_null(const struct context *context)
     return e;
 }
 
-static void *begin_file(const struct context *context)
+static void *open_file(const struct context *context, const char *flush)
 {
     struct end_to_end *e = open_end_to_end(context);
-    char path[PATH_SIZE], config[PATH_SIZE + 32];
+    char path[PATH_SIZE], config[PATH_SIZE + 64];
     path_in(context, "events.jsonl", path);
-    snprintf(config, sizeof config, "{\"path\":\"%s\"}", path);
+    snprintf(config, sizeof config, "{\"path\":\"%s\",\"flush\":\"%s\"}", path, flush);
     add_sink(e, 0, "file", config, SPOOL_ORDER_NONE);
     ok(spool_start(e->spool), "spool_start");
     return e;
+}
+
+static void *begin_file(const struct context *context)
+{
+    return open_file(context, "checkpoint");
+}
+
+static void *begin_file_unflushed(const struct context *context)
+{
+    return open_file(context, "none");
 }
 
 static void *begin_agents(const struct context *context)
@@ -102,6 +112,11 @@ static void spool_file(const struct context *context, struct outcome *outcome)
     drive(&(struct driver){.begin = begin_file, .step = step, .finish = drain, .end = end}, context, outcome);
 }
 
+static void spool_file_unflushed(const struct context *context, struct outcome *outcome)
+{
+    drive(&(struct driver){.begin = begin_file_unflushed, .step = step, .finish = drain, .end = end}, context, outcome);
+}
+
 static void spool_agents(const struct context *context, struct outcome *outcome)
 {
     drive(&(struct driver){.begin = begin_agents, .step = step_agents, .finish = drain, .end = end}, context, outcome);
@@ -148,6 +163,8 @@ static void spool_ages(const struct context *context, struct outcome *outcome)
 const struct bench_case delivery_cases[] = {
     {"spool_null", "libspool, to acknowledged null sinks", SPOOL_SETTINGS, spool_null},
     {"spool_file", "libspool, to an acknowledged file sink", SPOOL_SETTINGS, spool_file},
+    {"spool_file_unflushed", "libspool, to an acknowledged file sink that does not flush",
+     SPOOL_SETTINGS ", flush none", spool_file_unflushed},
     {"spool_ages", "libspool, age of an event at its sink", SPOOL_SETTINGS, spool_ages},
     {"spool_agents", "libspool, to a null sink in order of agents", SPOOL_SETTINGS, spool_agents},
     {0},

@@ -1,9 +1,9 @@
 """The servers that the library is measured beside: found or unpacked, started on loopback, stopped by their pids.
 
-A peer that is not installed is fetched with `apt-get download` and unpacked below build/bench/peers, so that nothing of the
-machine changes (rsyslog and syslog-ng could not both be installed); one that cannot be had is skipped with its reason. Every
-server listens on 127.0.0.1 only, on a port that was free, in a directory of its own. The configuration that is used is what
-`settings` says, and is shown beside the figures."""
+A peer that is not installed is fetched with `apt-get download` and unpacked below build/bench/peers, so that nothing
+of the machine changes (rsyslog and syslog-ng could not both be installed); one that cannot be had is skipped with its
+reason. Every server listens on 127.0.0.1 only, on a port that was free, in a directory of its own. The configuration
+that is used is what `settings` says, and is shown beside the figures."""
 import glob
 import os
 import pwd

@@ -1,7 +1,8 @@
-"""What is run: items, each one case with its arguments. `quick` holds all that the targets need; the rest is for `make bench`.
+"""What is run: items, each one case with its arguments. `quick` holds all that the targets need; the rest is for
+`make bench`.
 
-An item's key names it in the results: case/bytes/producers, and what else it was given. Items of one group run one after the
-other in each round (A B C A B C …), so that a machine that drifts does so for all of them."""
+An item's key names it in the results: case/bytes/producers, and what else it was given. Items of one group run one
+after the other in each round (A B C A B C …), so that a machine that drifts does so for all of them."""
 import dataclasses
 import os
 
@@ -53,16 +54,19 @@ PEERS = ["lmdb_single", "lmdb_batch", "sqlite_single", "sqlite_batch", "redis_si
 
 
 def quick(recorded):
-    """The core ratios of the targets, and the peers they name."""
-    items = [Item("raw_write"), Item("spool_process"), Item("spool_burst"), Item("spool_unflushed"), Item("spool_many"),
+    """The core ratios of the targets, the peers they name, and the others once for 256 bytes and one producer."""
+    items = [Item("raw_write"), Item("spool_process"), Item("spool_burst"), Item("spool_many"),
+             Item("spool_unflushed", seconds=2, rounds=2),
              Item("raw_write", producers=2), Item("spool_process", producers=2),
              Item("raw_sequential"), Item("raw_sync"), Item("spool_power"), Item("spool_power", producers=64),
              Item("spool_null", count=1), Item("raw_lines"), Item("spool_file"),
              Item("sqlite_batch"), Item("redis_pipeline", server="redis"), Item("lmdb_batch"),
-             Item("spool_null", count=1, share=0.5, share_of=NULL), Item("host", rate=10000, seconds=3, rounds=1),
+             Item("spool_null", count=1, share=0.5, share_of=NULL), Item("host", rate=10000, seconds=6, rounds=1),
              Item("raw_read", rounds=2), Item("spool_backlog", count=10 ** 4, rounds=2),
              Item("spool_backlog", count=10 ** 6, rounds=2)]
-    items += [Item("spool_zstd")]
+    items += [Item("spool_zstd"), Item("spool_many_power"), Item("spool_file_unflushed")]
+    named = {item.case for item in items}
+    items += peers([case for case in PEERS if case not in named], rounds=2)
     if recorded:
         items += [Item("spool_zstd", input=recorded), Item("spool_process", input=recorded)]
     return items
@@ -100,4 +104,7 @@ def plan(is_quick, recorded):
     items = quick(recorded)
     if not is_quick:
         items += matrix() + studies()
-    return list({item.key: item for item in items}.values())
+    kept = {}
+    for item in items:  # what quick asks for comes first, and stays as it is
+        kept.setdefault(item.key, item)
+    return list(kept.values())

@@ -59,10 +59,34 @@ def other_rows(results):
         yield f"| a single `spool put`, whole process | {put['single_ms']:.1f} ms | {put['true_ms']:.1f} ms `/bin/true` | |"
 
 
+# Who, one at a time, batches of 1,000, what its answer means.
+SIDES = [
+    ("**libspool**, power level", "spool_power", "spool_many_power", "flushed"),
+    ("SQLite, WAL, `synchronous=FULL`", "sqlite_single", "sqlite_batch", "flushed"),
+    ("LMDB, an event a key", "lmdb_single", "lmdb_batch", "flushed"),
+    ("Redis stream, `appendfsync always`", "redis_single", "redis_pipeline", "flushed"),
+    ("PostgreSQL, `INSERT`, `COPY`", "postgres_single", "postgres_copy", "flushed"),
+    ("beanstalkd, `-f0`", "beanstalkd", "", "flushed"),
+    ("rsyslog, disk queue, synchronous", "", "rsyslog", "flushed; end to end"),
+    ("**libspool**, process level", "spool_process", "spool_many", "survives the process; flushed within 100 ms"),
+    ("NATS JetStream, by default", "nats_single", "nats_batch", "written; flushed within 2 minutes"),
+    ("syslog-ng, disk buffer, reliable", "", "syslog_ng", "written; end to end"),
+]
+
+
+def side_rows(results):
+    for who, single, batch, meaning in SIDES:
+        rates = [median(results, f"{case}/256B/1p", "per_second") if case else None for case in (single, batch)]
+        if any(rates):
+            yield f"| {who} | {' | '.join(rounded(rate) if rate else '–' for rate in rates)} | {meaning} |"
+
+
 def table(results):
     head = [f"| 256-byte events, medians of {results['rounds']} interleaved rounds of {results['seconds']} s | libspool | "
             "the other, in the same run | median ratio of the rounds |", "|---|---:|---:|---:|"]
-    return "\n".join(head + list(rate_rows(results)) + list(other_rows(results)))
+    sides = ["", "| events a second, 256 bytes, one producer | one at a time | 1,000 at once, or streamed | an answer means |",
+             "|---|---:|---:|---|"]
+    return "\n".join(head + list(rate_rows(results)) + list(other_rows(results)) + sides + list(side_rows(results)))
 
 
 def main():

@@ -45,7 +45,8 @@ def target_table(results):
 
 
 def rate_table(results):
-    yield "| case | bytes | producers | events a second | spread | p50 us | p99 us | p99.9 us | p99.99 us | max us | CPU ns an event |"
+    yield ("| case | bytes | producers | events a second | spread | p50 us | p99 us | p99.9 us | p99.99 us | max us | "
+           "CPU ns an event |")
     yield "|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|"
     for key, figures in results["runs"].items():
         if "per_second" not in figures:
@@ -70,7 +71,8 @@ def other_table(results):
             if name in known:
                 continue
             low, middle, high = spread(values)
-            yield f"| {title_of(results, key)} ({key}) | {name} | {thousands(middle)} | {thousands(low)} to {thousands(high)} |"
+            yield (f"| {title_of(results, key)} ({key}) | {name} | {thousands(middle)} | {thousands(low)} to "
+                   f"{thousands(high)} |")
 
 
 def setting_list(results):
@@ -87,8 +89,9 @@ def setting_list(results):
 def markdown(results):
     machine = results["machine"]
     lines = [f"# Figures of {machine['date']}", "",
-             f"{machine['cpus']} CPUs ({machine['model']}), Linux {machine['kernel']}; {results['rounds']} interleaved rounds "
-             f"of {results['seconds']} s a case; medians, and the least and greatest. Took {results['took_seconds']:.0f} s.", ""]
+             f"{machine['cpus']} CPUs ({machine['model']}), Linux {machine['kernel']}; {results['rounds']} interleaved "
+             f"rounds of {results['seconds']} s a case; medians, and the least and greatest. "
+             f"Took {results['took_seconds']:.0f} s.", ""]
     lines += ["## Targets", "", *target_table(results), "", "## Rates and latencies of a step", "", *rate_table(results), "",
               "## Other figures", "", *other_table(results), ""]
     put = results["command"]

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""run.py - all benchmarks, ours and the peers', and what is made of them: results.json, results.md and plots in BUILD/bench.
+"""run.py - all benchmarks, ours and the peers', and what is made of them: results.json, results.md and plots in
+BUILD/bench.
 
     bench/run.py [--quick] [--only WORD] [--rounds N] [--seconds S]
 
-BUILD (build): where the programs are. BENCH_DIR (BUILD/bench): the disk to measure. BENCH_DOWNLOAD=0: peers that are not
-installed are skipped instead of unpacked. BENCH_INPUT: a recorded session as JSON Lines (../shared/data/agent-trajectories.jsonl
-where there is one, else examples/). BACKLOG (1e7): the largest backlog."""
+BUILD (build): where the programs are. BENCH_DIR (BUILD/bench): the disk to measure. BENCH_DOWNLOAD=0: peers that are
+not installed are skipped instead of unpacked. BENCH_INPUT: a recorded session as JSON Lines
+(../shared/data/agent-trajectories.jsonl where there is one, else examples/). BACKLOG (1e7): the largest backlog."""
 import argparse
 import json
 import os

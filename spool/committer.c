@@ -103,8 +103,8 @@ static int commit_gathered(struct cycle *cycle, struct journal *journal)
     return log_commit(cycle->store->log, runs, n, &position, 1, lock_slice());
 }
 
-/* In its first lap every page of the ring costs its first writer a fault, unless it was opened before: twice as far as the last
- * cycle has brought us, so that it is enough for a fast producer, and the flush of a lone event does not write much. */
+/* In its first lap every page of the ring costs its first writer a fault, unless it was opened before: twice as far as the
+ * last cycle has brought us, so that it is enough for a fast producer, and the flush of a lone event does not write much. */
 static void open_pages_ahead(struct journal *journal)
 {
     uint64_t gathered = journal_head(journal) - journal_applied(journal);
@@ -210,8 +210,8 @@ static void replace_journal(struct store *store)
 
 /* ------------------------------------------------------------------------------------------------- when to work */
 
-/* When what was first seen at `since` is to be committed although it is little. For sinks soon, but in a steady trickle not each
- * time, or a host program feels it: a commit is two flushes and wakes half a dozen threads. */
+/* When what was first seen at `since` is to be committed although it is little. For sinks soon, but in a steady trickle
+ * not each time, or a host program feels it: a commit is two flushes and wakes half a dozen threads. */
 static uint64_t due_ns(const struct store *store, uint64_t since)
 {
     uint32_t flush_ms = store->options.flush_interval_ms;

@@ -11,8 +11,8 @@
  * after they have changed. A waiter that was woken looks whether to lead before it looks at its deadline: the wake-up
  * may have been the only one.
  *
- * Who was woken and finds his record flushed leaves without the mutex: of dozens woken at once, each would else find it taken by
- * another, and sleep a second time.
+ * Who was woken and finds his record flushed leaves without the mutex: of dozens woken at once, each would else find it
+ * taken by another, and sleep a second time.
  *
  * A flush that fails is never repeated: the kernel may have dropped the dirty pages and marked them clean, so that a
  * second fdatasync() would return 0 for data that is not on the disk (the "fsyncgate" of 2018). */
@@ -108,7 +108,8 @@ static int flush_once(struct journal *journal, uint64_t position, uint64_t deadl
         return SPOOL_OK;
     }
     if (!done && !failed)
-        return follow(journal, position, deadline_ns) && journal_flushed(journal) < position ? timed_out(journal) : SPOOL_OK;
+        return follow(journal, position, deadline_ns) && journal_flushed(journal) < position ? timed_out(journal)
+                                                                                             : SPOOL_OK;
     pthread_mutex_unlock(&journal->flush_mutex);
     return failed ? flush_failed(journal) : SPOOL_OK;
 }

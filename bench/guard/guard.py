@@ -3,9 +3,10 @@
 
     bench/guard/guard.py [--update]
 
-Instruction counts repeat on a noisy machine as times do not. A path fails when it takes over 5 % more or less than its figure:
-less, too, so that the figure follows, and the next slip is seen. When a change is meant, `make guard-update` writes the figures
-anew; they are to be committed with it. They belong to a compiler and its flags: beside another one there is nothing to compare."""
+Instruction counts repeat on a noisy machine as times do not. A path fails when it takes over 5 % more or less than
+its figure: less, too, so that the figure follows, and the next slip is seen. When a change is meant, `make
+guard-update` writes the figures anew; they are to be committed with it. They belong to a compiler and its flags:
+beside another one there is nothing to compare."""
 import json
 import os
 import re
@@ -20,10 +21,11 @@ TOLERANCE = 0.05
 
 
 def compiler():
-    command = os.environ.get("CC", "gcc").split()
-    done = subprocess.run(command + ["-dumpfullversion", "-dumpmachine"], capture_output=True, text=True, check=True)
-    name = next((word for word in command if word != "ccache"), "gcc")
-    return f"{os.path.basename(name)} {' '.join(done.stdout.split())}, {os.environ.get('OPT', '-O2 -g')}"
+    """Whatever its command is called: "12.2.0" of GCC, "Debian Clang 14.0.6"."""
+    command = os.environ.get("CC", "cc").split() + ["-dM", "-E", "-x", "c", os.devnull]
+    macros = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    version = re.search(r'^#define __VERSION__ "(.*)"', macros, re.M).group(1)
+    return f"{version}, {os.environ.get('OPT', '-O2 -g')}"
 
 
 def count(program, path):
