@@ -58,6 +58,7 @@ struct delivery_sink_status {
     uint64_t next_try_ms;
     char last_error[REASON_MAX + 1];
     char paused_reason[REASON_MAX + 1]; /* what the sink said when it was paused for its own failure */
+    uint64_t over_limit;                /* events dropped by its limits of what may wait, since added here */
     uint64_t suspects;                  /* events that were in its hands when a process died */
     enum spool_breaker breaker;
     uint64_t breaker_since_ms,
