@@ -321,7 +321,7 @@ bench-sinks: $(BENCH_SINKS) all ## each sink beside its library's best example, 
 	@BUILD=$(BUILD) bench/sinks/run.sh
 
 # ------------------------------------------------------------------------------------------- the laboratory, at length
-.PHONY: crashlab sweep sim clockworld models wreck history
+.PHONY: crashlab sweep sim clockworld models wreck history soak
 crashlab: labs ## crash images for SECONDS (600): every state in which a disk may be after losing power
 	@BUILD=$(BUILD) SECONDS=$(or $(SECONDS),600) LIMIT=86400 tests/run --verbose tests/lab/crashlab/check.sh
 sweep: labs ## each call fails once, and from then on, in each of the scenarios
@@ -332,6 +332,8 @@ clockworld: labs ## machines with wrong clocks: RUNS worlds (20000), SEED
 	@BUILD=$(BUILD) RUNS=$(or $(RUNS),20000) LIMIT=86400 tests/run --verbose tests/lab/clockworld/check.sh
 wreck: labs ## damaged directories for SECONDS (600)
 	@BUILD=$(BUILD) SECONDS=$(or $(SECONDS),600) LIMIT=86400 tests/run --verbose tests/lab/wreck/check.sh
+soak: programs ## sinks that fail, hang, forbid and kill the process for SECONDS (600), and then the exact account (SEED)
+	@BUILD=$(BUILD) SECONDS=$(or $(SECONDS),600) LIMIT=86400 tests/run --verbose tests/system/soak.py
 models: ## the protocols, searched to the end by spin
 	@LONG=1 LIMIT=7200 tests/run --verbose tests/models/check.sh
 fuzz: ## every fuzz target for FUZZ_SECONDS (default 300) by libFuzzer, then by AFL++

@@ -13,6 +13,15 @@
 
 /* The bench whose deliver runs on this thread, for spool_delivery_fail(). */
 static _Thread_local struct bench *at_work;
+/* Takes the reasons meanwhile, for a sink that is made of others. */
+static _Thread_local const struct delivery_capture *capturing;
+
+const struct delivery_capture *delivery_capture_reasons(const struct delivery_capture *capture)
+{
+    const struct delivery_capture *before = capturing;
+    capturing = capture;
+    return before;
+}
 
 /* ------------------------------------------------------------------------------------------------------- unpacking */
 
@@ -130,11 +139,16 @@ void bench_set_reason(struct bench *bench, struct bench_item *item, const char *
 void delivery_failv(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args)
 {
     delivery->outcome = outcome;
+    char text[REASON_MAX + 1];
+    vsnprintf(text, sizeof text, format, args);
+    const struct delivery_capture *c = capturing;
+    if (c && delivery >= c->deliveries && delivery < c->deliveries + c->n) {
+        c->told(c->user, (size_t)(delivery - c->deliveries), text);
+        return;
+    }
     struct bench *bench = at_work;
     if (!bench || delivery < bench->deliveries || delivery >= bench->deliveries + bench->open)
         return;
-    char text[REASON_MAX + 1];
-    vsnprintf(text, sizeof text, format, args);
     bench_set_reason(bench, &bench->items[bench->item_of[delivery - bench->deliveries]], text);
 }
 
@@ -179,6 +193,8 @@ static size_t collect(struct bench *bench, size_t from, size_t to)
     for (size_t i = from; i < to; i++) {
         struct spool_delivery *delivery = &bench->deliveries[i];
         struct bench_item *item = &bench->items[bench->item_of[i]];
+        if (delivery->outcome == DELIVERY_UNTRIED)
+            continue; /* its verdict stays open */
         if (was_answered(delivery, item)) {
             set_verdict(bench, item, verdict_of(delivery->outcome));
             item->retry_after_ms = delivery->retry_after_ms;

@@ -122,6 +122,11 @@ static int register_sink(struct delivery *d, struct sink *sink)
         code = store_sink_register(d->store, sink->name, sink->kind, sink->options.order, text,
                                    sink->options.flags & SPOOL_SINK_FROM_NOW, stored);
     free(text);
+    const struct spool_sink_options *o = &sink->options;
+    bool limited = code == SPOOL_OK && (stored->max_pending_bytes != o->max_pending_bytes ||
+                                        stored->max_pending_age_ms != o->max_pending_age_ms);
+    if (limited)
+        code = store_sink_limit(d->store, sink->name, o->max_pending_bytes, o->max_pending_age_ms);
     if (code == SPOOL_OK) {
         sink->id = stored->id;
         sink->paused = stored->paused;
@@ -350,6 +355,7 @@ static void fill_status(const struct delivery *d, const struct sink *sink, struc
         .attempt = sink->breaker.failures,
         .breaker = sink->breaker.state,
         .breaker_opened = sink->breaker.opened,
+        .over_limit = sink->over_limit,
     };
     uint64_t now = mono_ns();
     if (sink->breaker.until_ns > now)

@@ -58,6 +58,7 @@ struct delivery_sink_status {
     uint64_t next_try_ms;
     char last_error[REASON_MAX + 1];
     char paused_reason[REASON_MAX + 1]; /* what the sink said when it was paused for its own failure */
+    uint64_t over_limit;                /* events dropped by its limits of what may wait, since added here */
     uint64_t suspects;                  /* events that were in its hands when a process died */
     enum spool_breaker breaker;
     uint64_t breaker_since_ms,
@@ -148,6 +149,19 @@ int delivery_registration_change(const char *text, const struct spool_sink_optio
 void delivery_failv(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
 int delivery_sink_errorv(int code, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+
+/* For sinks in this folder that are made of others. An outcome: the event was not tried, and goes back without an attempt,
+ * also when deliver returns 0. */
+#define DELIVERY_UNTRIED ((enum spool_outcome)0x554e)
+/* While a capture is set, spool_delivery_fail() on this thread tells it the reason for deliveries[0..n). Returns the one set
+ * before, which is to be set again. */
+struct delivery_capture {
+    struct spool_delivery *deliveries;
+    size_t n;
+    void (*told)(void *user, size_t index, const char *text);
+    void *user;
+};
+const struct delivery_capture *delivery_capture_reasons(const struct delivery_capture *capture);
 
 /* For sinks in this folder: something that the operator should hear of, although nothing failed
  * (SPOOL_NOTICE_SINK_FILE). Told when the hook has returned; the last one counts. */

@@ -160,6 +160,8 @@ static void serve(struct delivery *d, struct sink *sink, struct pass *pass)
     if (sink->elected && sink->reload)
         reload(d, sink);
     if (sink->elected && sink->loaded && !sink->reload)
+        overflow_check(d, sink);
+    if (sink->elected && sink->loaded && !sink->reload)
         feed(d, sink, pass);
     if (sink->elected && sink->loaded && !sink->reload)
         trim_dead(d, sink);

@@ -72,9 +72,9 @@ struct sink {
     struct spool_sink hooks;           /* constant, as are the next two */
     struct spool_sink_options options; /* with the defaults filled in */
     char *config;
-    struct filter *filter;           /* constant; NULL: all pass */
+    struct filter *filter;              /* constant; NULL: all pass */
     struct spool_sink_options as_added; /* for the store */
-    struct slot *slots; /* options.workers of them */
+    struct slot *slots;                 /* options.workers of them */
 
     bool dropping; /* delivery_sink_drop() is on it */
     bool elected, loaded;
@@ -106,12 +106,12 @@ struct sink {
     struct op_need need; /* of a batch: one of options.workers slots */
     bool offered;        /* the head of the queue is with the scheduler */
     struct batch *ready_head, *ready_tail;
-    uint32_t ready_count, running; /* batches */
-    size_t inflight_bytes;         /* ready and running */
-    uint32_t inflight_events;      /* likewise */
-    uint32_t passed_over[LANES];   /* batches given to other lanes while this one waited */
+    uint32_t ready_count, running;                        /* batches */
+    size_t inflight_bytes;                                /* ready and running */
+    uint32_t inflight_events;                             /* likewise */
+    uint32_t passed_over[LANES];                          /* batches given to other lanes while this one waited */
     uint64_t linger_first[LANES], linger_since_ns[LANES]; /* a batch that begins there waits for more since then */
-    bool retried_last[LANES];      /* the lane's last batch was of retries: the log is next */
+    bool retried_last[LANES];                             /* the lane's last batch was of retries: the log is next */
 
     struct delivery_metrics *metrics;
     struct publication publication;
@@ -123,9 +123,11 @@ struct sink {
         *hand; /* what is in its hands, for after a crash; while elected. Constant while a worker has it */
     struct store_suspect *suspects; /* as found there, less those that were answered for */
     size_t suspect_count;
-    uint64_t suspects_upto;  /* `given` when they changed; 0: they are written down */
-    struct breaker breaker;  /* of the sink as a whole */
-    uint64_t pause_again_ns; /* not before, monotonic: storing that it is paused */
+    uint64_t suspects_upto;     /* `given` when they changed; 0: they are written down */
+    struct breaker breaker;     /* of the sink as a whole */
+    uint64_t overflow_again_ns; /* not before, monotonic: looking at its limits */
+    uint64_t over_limit;        /* events dropped by them, since added */
+    uint64_t pause_again_ns;    /* not before, monotonic: storing that it is paused */
     char last_error[REASON_MAX + 1];
     char paused_reason[REASON_MAX + 1]; /* what it said when it asked to be paused */
 };
@@ -233,6 +235,9 @@ void suspects_condemn(const struct sink *sink, const struct batch *batch, struct
 void suspects_clear(struct sink *sink, const struct batch *batch, const struct bench *bench);
 /* Writes down what is left of them when that is time; for the dispatcher, leaves the lock. */
 void suspects_keep(struct delivery *d, struct sink *sink);
+
+/* overflow.c, for the dispatcher; leaves the lock. Drops what is too much for the sink. */
+void overflow_check(struct delivery *d, struct sink *sink);
 
 /* takeover.c, for the dispatcher; with the lock held, which they leave while they are at the store. */
 void takeover_elect(struct delivery *d, struct sink *sink);

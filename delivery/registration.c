@@ -27,7 +27,7 @@ static const struct {
     NUMBER(retry_bytes_max, true), NUMBER(linger_ms, false),        NUMBER(breaker_failures, false),
     NUMBER(probe_events, false),   NUMBER(probes, false),           NUMBER(inflight_bytes_max, true),
     NUMBER(dead_events_max, false), NUMBER(dead_bytes_max, true),   NUMBER(dead_age_max_ms, true),
-    NUMBER(max_crashes, false),
+    NUMBER(max_crashes, false),    NUMBER(max_pending_bytes, true), NUMBER(max_pending_age_ms, true),
 #undef NUMBER
 };
 enum { NUMBERS = sizeof numbers / sizeof *numbers };

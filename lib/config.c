@@ -40,6 +40,8 @@ static const struct key sink_keys[] = {
     SINK_KEY("linger", KEY_MS32, linger_ms),
     SINK_KEY("inflight_bytes", KEY_BYTES64, inflight_bytes_max),
     SINK_KEY("max_crashes", KEY_COUNT32, max_crashes),
+    SINK_KEY("max_pending_bytes", KEY_BYTES64, max_pending_bytes),
+    SINK_KEY("max_pending_age", KEY_MS64, max_pending_age_ms),
     {0},
 };
 static const struct key retry_keys[] = {

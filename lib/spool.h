@@ -460,6 +460,9 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
     uint64_t dead_age_max_ms;      /* likewise, since they died */
     uint32_t max_crashes;          /* deaths of the process with an event in the sink's hands, the last one alone, then a dead
                                       letter; default 3; SPOOL_CRASHES_ANY: no limit */
+    uint64_t max_pending_bytes;    /* of segments that its pending events keep; beyond it the oldest of these are dropped for this
+                                      sink, counted and reported, also while nobody serves it; default 0: no limit */
+    uint64_t max_pending_age_ms;   /* likewise, events that wait longer */
 };
 #define SPOOL_CRASHES_ANY UINT32_MAX
 #define SPOOL_SINK_OPTIONS(...) ((struct spool_sink_options){.size = sizeof(struct spool_sink_options), __VA_ARGS__})
@@ -684,6 +687,7 @@ struct spool_sink_info {
     uint64_t breaker_since_ms;     /* how long it has been in that state */
     uint64_t breaker_opened;       /* times that it opened */
     uint64_t dead_dropped;         /* dead letters that went by a limit, since it was registered */
+    uint64_t over_limit_events;    /* of dropped_events, by max_pending_bytes and max_pending_age_ms; likewise */
     uint64_t suspect_events;       /* were in its hands when a process died, and are delivered one by one; likewise */
     /* Of the process that delivers to it, or did last; another one tells them once a second, and they may be of before its
      * death. */

@@ -92,6 +92,7 @@ static int tell_sink(struct listing *listing, const struct store_sink *sink, con
         .breaker_since_ms = o->status.breaker_since_ms,
         .breaker_opened = o->status.breaker_opened,
         .dead_dropped = sink->dead_dropped,
+        .over_limit_events = o->status.over_limit,
         .suspect_events = o->status.suspects,
         .deliverer_state = o->deliverer_state,
         .deliverer_pid = o->here ? (uint32_t)getpid() : o->report.pid,

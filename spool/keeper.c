@@ -36,6 +36,10 @@ static void keep_house(struct store *store)
     store->want_room = false;
     pthread_mutex_unlock(&store->append_mutex);
     recovery_adopt_dead(store);
+    if (mono_ns() >= store->sinks_again_ns) {
+        store->sinks_again_ns = mono_ns() + HOUSEKEEP_MS * NS_PER_MS;
+        limits_of_sinks(store);
+    }
     limits_reclaim(store);
     pthread_mutex_lock(&store->append_mutex);
     pthread_cond_broadcast(&store->room_cond);

@@ -91,6 +91,9 @@ int log_delete(struct log *log, const uint64_t cursor[LANES], const struct spool
 /* What the oldest sealed segment holds: bounds behind its last events; SPOOL_ENOTFOUND if only the current one is left.
  */
 int log_oldest(struct log *log, uint64_t deadline_ns, uint64_t ret_first[LANES], uint64_t ret_next[LANES]);
+/* Whoever stands at `cursor` keeps the segments from there on: while these are more than `max_bytes`, *ret_upto is raised over
+ * the oldest of them, but never over the newest. Without the lock: as known last. */
+int log_overflow(struct log *log, const uint64_t cursor[LANES], uint64_t max_bytes, uint64_t ret_upto[LANES]);
 /* Seals the current segment if it holds at least `min_bytes`, so that it can be deleted. */
 int log_rotate(struct log *log, uint64_t min_bytes, uint64_t deadline_ns);
 

@@ -70,6 +70,42 @@ int log_stats(struct log *log, struct log_stats *ret)
 
 /* ------------------------------------------------------------------------------------------------- behind a cursor */
 
+static bool is_behind(const struct log_entry *entry, const uint64_t cursor[LANES])
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        if (entry->tally.lane[lane].next > cursor[lane])
+            return true;
+    }
+    return false;
+}
+
+/* Mutex held. */
+static uint64_t bytes_behind(struct log *log, const uint64_t cursor[LANES])
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < log->count; i++) {
+        if (i + 1 == log->count || (log_load(log, i, false) == SPOOL_OK && is_behind(&log->entries[i], cursor)))
+            bytes += allocated_bytes(log, log->entries[i].number);
+    }
+    return bytes;
+}
+
+int log_overflow(struct log *log, const uint64_t cursor[LANES], uint64_t max_bytes, uint64_t ret_upto[LANES])
+{
+    pthread_mutex_lock(&log->mutex);
+    uint64_t bytes = bytes_behind(log, cursor);
+    for (size_t i = 0; i + 1 < log->count && bytes > max_bytes; i++) {
+        const struct log_entry *entry = &log->entries[i];
+        if (!entry->known || !is_behind(entry, cursor))
+            continue;
+        bytes -= allocated_bytes(log, entry->number);
+        for (int lane = 0; lane < LANES; lane++)
+            ret_upto[lane] = entry->tally.lane[lane].next > ret_upto[lane] ? entry->tally.lane[lane].next : ret_upto[lane];
+    }
+    pthread_mutex_unlock(&log->mutex);
+    return SPOOL_OK;
+}
+
 static uint64_t events_behind(const struct log_entry *entry, const uint64_t cursor[LANES])
 {
     uint64_t events = 0;

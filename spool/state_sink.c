@@ -402,3 +402,27 @@ int state_drop_below(struct state *state, const uint64_t first[LANES], const uin
         *ret_dropped = dropped;
     return code;
 }
+
+static int drop_for(struct state_txn *txn, const char *name, const uint64_t upto[LANES], uint64_t *ret_dropped)
+{
+    struct sink_row sink;
+    int code = sink_row_find(txn, name, &sink);
+    uint64_t before = code ? 0 : sink.dropped;
+    if (!code)
+        code = drop_of(txn, &sink, upto);
+    *ret_dropped = code ? 0 : sink.dropped - before;
+    return code;
+}
+
+int state_sink_drop_below(struct state *state, const char *name, const uint64_t upto[LANES], uint64_t deadline_ns,
+                          uint64_t *ret_dropped)
+{
+    struct state_txn txn;
+    uint64_t dropped;
+    int code = state_txn_write(state, deadline_ns, &txn);
+    if (!code)
+        code = state_txn_end(&txn, drop_for(&txn, name, upto, &dropped));
+    if (!code)
+        *ret_dropped = dropped;
+    return code;
+}

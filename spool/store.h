@@ -173,6 +173,9 @@ int store_sink_remove(struct store *store, const char *name, uint64_t deadline_n
 int store_sink_pause(struct store *store, const char *name, bool paused);
 /* Pauses it, with a reason that is kept until it is resumed. */
 int store_sink_pause_for(struct store *store, const char *name, const char *reason);
+/* Where a cursor that stands there has to be by these limits (0: none): not below it. See limits_sinks.c. */
+int store_sink_overflow(struct store *store, const uint64_t cursor[LANES], uint64_t max_bytes, uint64_t max_age_ms,
+                        uint64_t ret_upto[LANES]);
 /* Keeps how much may wait for the sink, for whoever has to see to it. */
 int store_sink_limit(struct store *store, const char *name, uint64_t max_pending_bytes, uint64_t max_pending_age_ms);
 /* Calls back with a copy; no lock is held. Non-zero from `each` ends it and is returned. */

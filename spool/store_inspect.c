@@ -57,8 +57,10 @@ int store_wait_change(struct store *store, uint32_t seen, uint64_t deadline_ns)
 
 void store_reclaim(struct store *store)
 {
-    if (!store->dir.read_only)
-        limits_reclaim(store);
+    if (store->dir.read_only)
+        return;
+    limits_of_sinks(store);
+    limits_reclaim(store);
 }
 
 int store_clock_lease(struct store *store, const struct spool_id *stamp)

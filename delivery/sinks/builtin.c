@@ -14,6 +14,8 @@ static const struct {
     {&null_sink, null_check, "takes everything and keeps nothing", no_settings},
     {&stdout_sink, stdout_check, "JSON Lines on standard output", no_settings},
     {&file_sink, file_check, "JSON Lines in files, each event exactly once", file_settings},
+    {&failover_sink, failover_check, "the first of several sinks that works", failover_settings},
+    {&quorum_sink, quorum_check, "several sinks, of which some must have each event", quorum_settings},
 };
 enum { BUILTINS = sizeof builtins / sizeof *builtins };
 

@@ -37,9 +37,10 @@ struct store {
     size_t sink_count;
     uint32_t control;
     _Atomic int pause_error;
-    struct store_hand *hand; /* the real one, if a test gives it */
-    int ack_error;           /* what acknowledgements answer; 0: they work */
-    int late_ack_error;      /* the same, but the first part of them is applied */
+    _Atomic uint64_t overflow[LANES]; /* where cursors have to be by the limits of what may wait */
+    struct store_hand *hand;          /* the real one, if a test gives it */
+    int ack_error;                    /* what acknowledgements answer; 0: they work */
+    int late_ack_error;               /* the same, but the first part of them is applied */
     bool elect_busy;
     /* What these calls answer; 0: they work. */
     _Atomic int read_error, bounds_error, get_error, register_error, elect_error, row_error;
@@ -240,6 +241,27 @@ static inline int fake_store_sink_pause_for(struct store *s, const char *name, c
     }
     pthread_mutex_unlock(&s->lock);
     return f ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+}
+
+static inline int fake_store_sink_limit(struct store *s, const char *name, uint64_t max_bytes, uint64_t max_age_ms)
+{
+    pthread_mutex_lock(&s->lock);
+    struct fake_sink *f = fake_find(s, name);
+    if (f) {
+        f->sink.max_pending_bytes = max_bytes;
+        f->sink.max_pending_age_ms = max_age_ms;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return f ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+}
+
+static inline int fake_store_sink_overflow(struct store *s, const uint64_t cursor[LANES], uint64_t max_bytes,
+                                           uint64_t max_age_ms, uint64_t ret_upto[LANES])
+{
+    (void)max_bytes, (void)max_age_ms;
+    for (int lane = 0; lane < LANES; lane++)
+        ret_upto[lane] = s->overflow[lane] > cursor[lane] ? s->overflow[lane] : cursor[lane];
+    return SPOOL_OK;
 }
 
 static inline struct store_hand *fake_store_sink_hand(struct store *s, const char *name)
@@ -447,6 +469,8 @@ static inline void fake_store_sink_publish(struct store *s, const char *name, co
 #define store_sink_get(...) fake_store_sink_get(__VA_ARGS__)
 #define store_sink_register(...) fake_store_sink_register(__VA_ARGS__)
 #define store_sink_pause_for(...) fake_store_sink_pause_for(__VA_ARGS__)
+#define store_sink_limit(...) fake_store_sink_limit(__VA_ARGS__)
+#define store_sink_overflow(...) fake_store_sink_overflow(__VA_ARGS__)
 #define store_sink_hand(...) fake_store_sink_hand(__VA_ARGS__)
 #define store_sink_elect(...) fake_store_sink_elect(__VA_ARGS__)
 #define store_sink_release(...) fake_store_sink_release(__VA_ARGS__)
@@ -481,6 +505,7 @@ static inline int fake_lane_of(enum spool_priority priority)
 #include "../../delivery/metrics.c"
 #include "../../delivery/options.c"
 #include "../../delivery/outage.c"
+#include "../../delivery/overflow.c"
 #include "../../delivery/publish.c"
 #include "../../delivery/reader.c"
 #include "../../delivery/receipt.c"

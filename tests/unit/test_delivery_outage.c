@@ -289,6 +289,29 @@ START_TEST(resuming_tries_at_once)
 }
 END_TEST
 
+/* ------------------------------------------------------------------------------------------------ what may wait */
+
+/* A sink that is paused for ever: what is too much is dropped for it, counted, told, and the rest delivered in the end. */
+START_TEST(what_is_too_much_for_a_sink_is_dropped)
+{
+    struct rig *rig = start_forbidden(); /* two of ten are delivered, then it is paused */
+    rig_until(rig_status(rig).state == SPOOL_SINK_PAUSED && rig_stored(rig).delivered == 2);
+    ck_ok(delivery_sink_drop(rig->delivery, "s", deadline_in_ms(5000)));
+    rig_add(rig, SPOOL_SINK_OPTIONS(FAST, .max_pending_bytes = 1 << 20));
+    ck_assert_uint_eq(rig_stored(rig).max_pending_bytes, 1 << 20);
+    rig_until(rig_status(rig).state == SPOOL_SINK_PAUSED);
+    rig->store->overflow[LANE_MEDIUM] = 6;
+    rig_until((delivery_wake(rig->delivery), rig_stored(rig).dropped == 4));
+    ck_assert_uint_eq(rig_stored(rig).cursor[LANE_MEDIUM], 6);
+    ck_assert_uint_eq(rig_status(rig).over_limit, 4);
+    ck_assert_uint_eq(rig_noticed(rig, SPOOL_NOTICE_DROPPED), 1);
+    set_arg(rig, 0);
+    resume(rig);
+    rig_until(rig_stored(rig).delivered == 6); /* the first two, and the last four */
+    rig_free(rig);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("delivery_outage");
@@ -304,6 +327,7 @@ static Suite *suite(void)
     tcase_add_test(tc, the_pause_survives_a_restart);
     tcase_add_test(tc, a_pause_that_cannot_be_stored_yet_holds);
     tcase_add_test(tc, resuming_tries_at_once);
+    tcase_add_test(tc, what_is_too_much_for_a_sink_is_dropped);
     suite_add_tcase(s, tc);
     return s;
 }

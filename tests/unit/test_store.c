@@ -430,6 +430,76 @@ START_TEST(dropping_the_oldest_is_counted)
 }
 END_TEST
 
+/* Two sinks; one of them has limits, and nobody serves either. */
+static struct store_sink stored_sink(struct store *store, const char *name)
+{
+    static struct store_sink sink;
+    ck_ok(store_sink_get(store, name, &sink));
+    return sink;
+}
+
+START_TEST(a_sink_that_is_away_does_not_fill_the_disk)
+{
+    struct store_options options = small_options();
+    struct store *store = open_store(&options);
+    struct store_sink sink;
+    static char body[16384];
+    memset(body, 'x', sizeof body);
+    ck_ok(store_sink_register(store, "away", "k", 0, "{}", false, &sink));
+    ck_ok(store_sink_register(store, "other", "k", 0, "{}", false, &sink));
+    ck_ok(store_sink_limit(store, "away", 3 << 20, 0));
+    for (unsigned i = 0; i < 400; i++) /* 6.4 MiB in segments of 1 MiB */
+        ck_ok(append(store, SPOOL_MEDIUM, body, sizeof body, false, NULL));
+    ck_ok(store_commit(store, deadline_in_ms(20000)));
+    store_reclaim(store);
+    struct store_sink away = stored_sink(store, "away");
+    uint64_t left = 400 - away.cursor[LANE_MEDIUM];
+    ck_assert_uint_eq(away.dropped, away.cursor[LANE_MEDIUM]);
+    ck_assert_msg(left * sizeof body <= 3 << 20 && left * sizeof body >= 1 << 20, "%llu are left",
+                  (unsigned long long)left);
+    ck_assert_uint_eq(stored_sink(store, "other").dropped, 0);
+    ck_assert_uint_eq(stored_sink(store, "other").cursor[LANE_MEDIUM], 0);
+    struct store_stats stats;
+    ck_ok(store_stats(store, &stats));
+    ck_assert_uint_eq(stats.stored_events, 400); /* the other one still needs them all */
+    ck_ok(store_sink_remove(store, "other", deadline_in_ms(5000)));
+    store_reclaim(store);
+    ck_ok(store_stats(store, &stats));
+    ck_assert_uint_lt(stats.stored_events, 400);
+    store_reclaim(store); /* nothing more to drop */
+    ck_assert_uint_eq(stored_sink(store, "away").dropped, away.dropped);
+    ck_ok(store_sink_limit(store, "away", 0, 1)); /* and now by age */
+    usleep(20000);
+    ck_ok(append(store, SPOOL_MEDIUM, body, sizeof body, false, NULL));
+    ck_ok(store_commit(store, deadline_in_ms(20000)));
+    usleep(20000);
+    store_reclaim(store);
+    ck_assert_uint_eq(stored_sink(store, "away").cursor[LANE_MEDIUM], 401);
+    ck_assert_uint_eq(stored_sink(store, "away").dropped, 401);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
+START_TEST(a_sink_that_is_served_is_left_to_its_server)
+{
+    struct store_options options = small_options();
+    struct store *store = open_store(&options);
+    struct store_sink sink;
+    ck_ok(store_sink_register(store, "s", "k", 0, "{}", false, &sink));
+    ck_ok(store_sink_limit(store, "s", 0, 1));
+    ck_ok(store_sink_elect(store, "s"));
+    ck_ok(append(store, SPOOL_MEDIUM, "x", 1, false, NULL));
+    ck_ok(store_commit(store, deadline_in_ms(20000)));
+    usleep(20000);
+    store_reclaim(store);
+    ck_assert_uint_eq(stored_sink(store, "s").dropped, 0);
+    store_sink_release(store, "s");
+    store_reclaim(store);
+    ck_assert_uint_eq(stored_sink(store, "s").dropped, 1);
+    ck_ok(store_close(store, deadline_in_ms(5000)));
+}
+END_TEST
+
 START_TEST(other_lanes_are_not_dropped_with_it)
 {
     struct store_options options = small_options();
@@ -650,6 +720,8 @@ static Suite *suite(void)
     tcase_add_test(tcase, the_limit_counts_what_the_disk_gives_not_what_events_have);
     tcase_add_test(tcase, blocking_ends_by_its_deadline);
     tcase_add_test(tcase, dropping_the_oldest_is_counted);
+    tcase_add_test(tcase, a_sink_that_is_away_does_not_fill_the_disk);
+    tcase_add_test(tcase, a_sink_that_is_served_is_left_to_its_server);
     tcase_add_test(tcase, other_lanes_are_not_dropped_with_it);
     tcase_add_test(tcase, nothing_is_dropped_unless_it_is_full);
     tcase_add_test(tcase, the_journal_of_a_dead_process_is_applied_at_open);

@@ -171,6 +171,21 @@ int store_sink_get(struct store *store, const char *name, struct store_sink *ret
     return SPOOL_OK;
 }
 
+/* No sink of the simulation has such limits. */
+int store_sink_limit(struct store *store, const char *name, uint64_t max_pending_bytes, uint64_t max_pending_age_ms)
+{
+    (void)store, (void)name, (void)max_pending_bytes, (void)max_pending_age_ms;
+    return SPOOL_OK;
+}
+
+int store_sink_overflow(struct store *store, const uint64_t cursor[LANES], uint64_t max_bytes, uint64_t max_age_ms,
+                        uint64_t ret_upto[LANES])
+{
+    (void)store, (void)max_bytes, (void)max_age_ms;
+    memcpy(ret_upto, cursor, LANES * sizeof *cursor);
+    return SPOOL_OK;
+}
+
 int store_sink_pause_for(struct store *store, const char *name, const char *reason)
 {
     int code = store_call(store, "sink_pause", MS, in_default());
@@ -477,7 +492,8 @@ int store_sink_config(struct store *store, const char *name, char **ret)
 }
 
 /* Dead letters are counted for ever here: no limit is set. */
-int store_dead_trim(struct store *store, const char *sink, const struct store_dead_limits *limits, uint64_t *ret_dropped)
+int store_dead_trim(struct store *store, const char *sink, const struct store_dead_limits *limits,
+                    uint64_t *ret_dropped)
 {
     (void)store, (void)sink, (void)limits;
     *ret_dropped = 0;

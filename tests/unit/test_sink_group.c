@@ -1,0 +1,468 @@
+/* test_sink_group.c - failover and quorum, with members that fail in every pattern: to each member one of the ways below, in
+ * all combinations, and the outcome of each event counted against what the group promises. Members are a plug of the test:
+ * the kind "null" is replaced by one that does as it is told. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../delivery/delivery.h"
+#include "../../lib/base/error.h"
+#include "../check_main.h"
+
+enum { EVENTS = 60, MEMBERS = 3 };
+
+/* What a member does. */
+enum way {
+    WELL,
+    DOWN,
+    DOWN_HALF,
+    REFUSES_SOME,
+    REFUSES_BATCH,
+    RETRIES_SOME,
+    FORBIDDEN,
+    NO_OPEN,
+    CHECKPOINT_FAILS,
+    WAYS
+};
+
+struct told {
+    enum way way;
+    unsigned got[EVENTS]; /* accepted, by event */
+    unsigned opens, closes, cancels, delivers, checkpoints, biggest;
+    int latest; /* the greatest number accepted */
+};
+static struct told members[MEMBERS];
+
+static unsigned number_of(const struct spool_delivery *d)
+{
+    return (unsigned)strtoul(d->event->body, NULL, 10);
+}
+
+static int plug_open(void **ret_state, void *user, const char *config, const void *checkpoint, size_t size)
+{
+    (void)user, (void)checkpoint, (void)size;
+    const char *at = strstr(config, "\"m\":");
+    struct told *t = &members[at ? atoi(at + 4) : 0];
+    t->opens++;
+    *ret_state = t;
+    return t->way == NO_OPEN ? spool_sink_error(SPOOL_EUNAVAILABLE, "cannot be opened") : SPOOL_OK;
+}
+
+static void take(struct told *t, struct spool_delivery *d)
+{
+    unsigned number = number_of(d);
+    t->got[number]++;
+    t->latest = (int)number > t->latest ? (int)number : t->latest;
+    d->outcome = SPOOL_DELIVERED;
+}
+
+static bool is_bad(const struct spool_delivery *d)
+{
+    return number_of(d) % 7 == 3;
+}
+
+static int plug_deliver(void *state, struct spool_delivery *batch, size_t n)
+{
+    struct told *t = state;
+    bool bad = false;
+    t->delivers++;
+    t->biggest = n > t->biggest ? (unsigned)n : t->biggest;
+    for (size_t i = 0; i < n; i++)
+        bad |= is_bad(&batch[i]);
+    if (t->way == DOWN || (t->way == REFUSES_BATCH && bad))
+        return t->way == DOWN ? spool_sink_error(SPOOL_EUNAVAILABLE, "is down") : SPOOL_EREJECTED;
+    if (t->way == FORBIDDEN)
+        return spool_sink_error(SPOOL_ECONFIG, "403");
+    for (size_t i = 0; i < (t->way == DOWN_HALF ? n / 2 : n); i++) {
+        if (t->way == REFUSES_SOME && is_bad(&batch[i]))
+            spool_delivery_fail(&batch[i], SPOOL_REJECTED, "does not like %u", number_of(&batch[i]));
+        else if (t->way == RETRIES_SOME && is_bad(&batch[i]))
+            spool_delivery_fail(&batch[i], SPOOL_RETRY, "not now");
+        else
+            take(t, &batch[i]);
+    }
+    return t->way == DOWN_HALF ? SPOOL_EUNAVAILABLE : SPOOL_OK;
+}
+
+static void plug_cancel(void *state)
+{
+    struct told *t = state;
+    t->cancels++;
+}
+
+static void plug_close(void *state)
+{
+    struct told *t = state;
+    t->closes++;
+}
+
+static size_t plug_checkpoint(void *state, void *buf, size_t cap)
+{
+    struct told *t = state;
+    (void)cap;
+    if (t->way == CHECKPOINT_FAILS && t->checkpoints > 0) {
+        memset(t->got, 0, sizeof t->got); /* cut back to the last one */
+        return SIZE_MAX;
+    }
+    t->checkpoints++;
+    memcpy(buf, "x", 1);
+    return 1;
+}
+
+static const struct spool_sink plug = {.abi = SPOOL_SINK_ABI,
+                                       .size = sizeof(struct spool_sink),
+                                       .kind = "plug",
+                                       .open = plug_open,
+                                       .deliver = plug_deliver,
+                                       .cancel = plug_cancel,
+                                       .close = plug_close,
+                                       .checkpoint = plug_checkpoint};
+
+/* The kinds that the group finds. */
+#define delivery_kind_find plug_find
+#define delivery_kind_check plug_check
+static int plug_find(const char *kind, const char *plugin, struct delivery_kind *ret)
+{
+    (void)plugin;
+    if (strcmp(kind, "plug") != 0)
+        return err_set(SPOOL_ENOTFOUND, "there is no kind \"%s\"", kind);
+    *ret = (struct delivery_kind){.sink = &plug, .summary = ""};
+    return SPOOL_OK;
+}
+static int plug_check(const struct delivery_kind *kind, const char *config)
+{
+    (void)kind;
+    return strstr(config, "wrong") ? err_set(SPOOL_ECONFIG, "a key that is wrong") : SPOOL_OK;
+}
+#include "../../delivery/sinks/group.c"
+#include "../../delivery/sinks/group_config.c"
+#define through_member failover_through_member
+#include "../../delivery/sinks/group_failover.c"
+#undef through_member
+#include "../../delivery/sinks/group_quorum.c"
+
+/* ------------------------------------------------------------------------------------------- a delivery of the test's */
+
+static struct spool_event events[EVENTS];
+static char bodies[EVENTS][8];
+static struct spool_delivery given[EVENTS];
+static char reasons[EVENTS][REASON_MAX + 1];
+static struct spool_delivery *giving;
+
+static void told(void *user, size_t index, const char *text)
+{
+    (void)user;
+    snprintf(reasons[number_of(&giving[index])], sizeof reasons[0], "%s", text);
+}
+
+static void make_events(void)
+{
+    for (unsigned i = 0; i < EVENTS; i++) {
+        snprintf(bodies[i], sizeof bodies[i], "%u", i);
+        events[i] = SPOOL_EVENT(.type = "t", .body = bodies[i], .body_size = strlen(bodies[i]));
+    }
+}
+
+/* The outcomes of all events so far, as the library would keep them. */
+enum { NONE = -1 };
+static int outcome_of[EVENTS];
+
+static void give(const struct spool_sink *sink, void *state, size_t from, size_t to)
+{
+    size_t n = 0;
+    for (size_t i = from; i < to; i++) {
+        if (outcome_of[i] == SPOOL_DELIVERED || outcome_of[i] == SPOOL_REJECTED)
+            continue;
+        given[n] = (struct spool_delivery){.size = sizeof *given, .event = &events[i], .attempt = 1};
+        memcpy(given[n].id.bytes, &i, sizeof i);
+        reasons[i][0] = '\0';
+        n++;
+    }
+    if (n == 0)
+        return;
+    giving = given;
+    const struct delivery_capture capture = {given, n, told, NULL};
+    delivery_capture_reasons(&capture);
+    int code = sink->deliver(state, given, n);
+    delivery_capture_reasons(NULL);
+    for (size_t i = 0; i < n; i++) {
+        unsigned number = number_of(&given[i]);
+        bool answered = given[i].outcome != SPOOL_RETRY || *reasons[number];
+        if (given[i].outcome != DELIVERY_UNTRIED && answered)
+            outcome_of[number] = (int)given[i].outcome;
+        else if (code == SPOOL_EREJECTED && n == 1)
+            outcome_of[number] = SPOOL_REJECTED;
+        else
+            outcome_of[number] = NONE;
+    }
+    if (code == SPOOL_EREJECTED && n > 1) { /* as the library bisects */
+        give(sink, state, from, from + (to - from) / 2);
+        give(sink, state, from + (to - from) / 2, to);
+    }
+}
+
+static void *open_group(const struct spool_sink *sink, const char *more)
+{
+    char config[512];
+    void *state;
+    snprintf(config, sizeof config,
+             "{\"members\":[{\"kind\":\"plug\",\"m\":0},{\"kind\":\"plug\",\"m\":1},{\"kind\":\"plug\",\"m\":2}],"
+             "\"retry_base\":0,\"retry_cap\":0%s}",
+             more);
+    int code = sink->open(&state, NULL, config, NULL, 0);
+    if (code != SPOOL_OK)
+        return NULL;
+    return state;
+}
+
+static void tell_members(size_t combination)
+{
+    memset(members, 0, sizeof members);
+    for (int i = 0; i < MEMBERS; i++, combination /= WAYS) {
+        members[i].way = (enum way)(combination % WAYS);
+        members[i].latest = -1;
+    }
+    for (int i = 0; i < EVENTS; i++)
+        outcome_of[i] = NONE;
+}
+
+static bool works(enum way way)
+{
+    return way == WELL || way == REFUSES_SOME || way == REFUSES_BATCH || way == RETRIES_SOME;
+}
+
+static bool refuses(enum way way)
+{
+    return way == REFUSES_SOME || way == REFUSES_BATCH;
+}
+
+enum { COMBINATIONS = WAYS * WAYS * WAYS };
+
+static void describe(size_t combination, char text[64])
+{
+    snprintf(text, 64, "ways %zu %zu %zu", combination % WAYS, combination / WAYS % WAYS, combination / WAYS / WAYS);
+}
+
+static void check_closed(void)
+{
+    for (int i = 0; i < MEMBERS; i++)
+        ck_assert_uint_eq(members[i].closes, members[i].way == NO_OPEN ? 0 : members[i].opens);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- failover */
+
+static bool is_held(const char *at, unsigned event)
+{
+    for (int i = 0; i < MEMBERS; i++)
+        if (members[i].got[event] > 0)
+            return true;
+    ck_abort_msg("%s: event %u counts as delivered, but no member has it", at, event);
+    return false;
+}
+
+START_TEST(failover_in_every_pattern)
+{
+    for (size_t combination = 0; combination < COMBINATIONS; combination++) {
+        char at[64];
+        describe(combination, at);
+        tell_members(combination);
+        void *state = open_group(&failover_sink, "");
+        if (!state) {
+            ck_assert(members[0].way == NO_OPEN && members[1].way == NO_OPEN && members[2].way == NO_OPEN);
+            continue;
+        }
+        for (int round = 0; round < 12; round++)
+            give(&failover_sink, state, 0, EVENTS);
+        int first = 0; /* the first one that works: it decides */
+        while (first < MEMBERS && !works(members[first].way))
+            first++;
+        for (unsigned i = 0; i < EVENTS; i++) {
+            bool bad = i % 7 == 3;
+            if (outcome_of[i] == SPOOL_DELIVERED)
+                is_held(at, i);
+            if (first < MEMBERS && !bad)
+                ck_assert_msg(outcome_of[i] == SPOOL_DELIVERED, "%s: event %u has outcome %d", at, i, outcome_of[i]);
+            if (first < MEMBERS && bad &&
+                outcome_of[i] != SPOOL_DELIVERED) /* one that failed half way may have had it */
+                ck_assert_msg(refuses(members[first].way)          ? outcome_of[i] == SPOOL_REJECTED
+                              : members[first].way == RETRIES_SOME ? outcome_of[i] == SPOOL_RETRY
+                                                                   : false,
+                              "%s: bad event %u has outcome %d", at, i, outcome_of[i]);
+            unsigned copies = members[0].got[i] + members[1].got[i] + members[2].got[i];
+            ck_assert_msg(copies <= 1, "%s: event %u was accepted %u times", at, i, copies);
+        }
+        failover_sink.close(state);
+        check_closed();
+    }
+}
+END_TEST
+
+/* The second takes over, and the first is returned to with a few at first. */
+START_TEST(failover_returns_when_it_recovers)
+{
+    tell_members(0);
+    members[0].way = DOWN;
+    void *state = open_group(&failover_sink, "");
+    ck_assert_ptr_nonnull(state);
+    give(&failover_sink, state, 0, 20);
+    for (unsigned i = 0; i < 20; i++)
+        ck_assert_uint_eq(members[1].got[i], 1);
+    members[0].way = WELL;
+    members[0].biggest = 0;
+    give(&failover_sink, state, 20, EVENTS);
+    for (unsigned i = 20; i < EVENTS; i++)
+        ck_assert_uint_eq(members[0].got[i], 1);
+    ck_assert_uint_le(members[0].biggest, 32); /* 16, then as many as have been accepted more */
+    ck_assert_uint_eq(members[2].delivers, 0);
+    failover_sink.close(state);
+}
+END_TEST
+
+START_TEST(what_only_an_operator_mends)
+{
+    for (int all = 0; all < 2; all++) {
+        tell_members(0);
+        members[0].way = members[1].way = FORBIDDEN;
+        members[2].way = all ? FORBIDDEN : DOWN;
+        void *state = open_group(&failover_sink, "");
+        given[0] = (struct spool_delivery){.size = sizeof *given, .event = &events[0], .attempt = 1};
+        int code = failover_sink.deliver(state, given, 1);
+        ck_assert_int_eq(code, all ? SPOOL_ECONFIG : SPOOL_EUNAVAILABLE);
+        ck_assert_ptr_nonnull(strstr(delivery_sink_message(), "plug-0: 403"));
+        failover_sink.close(state);
+    }
+}
+END_TEST
+
+/* ------------------------------------------------------------------------------------------------------------ quorum */
+
+static void check_quorum(const char *at, unsigned accept)
+{
+    unsigned working = 0;
+    for (int m = 0; m < MEMBERS; m++)
+        working += works(members[m].way);
+    for (unsigned i = 0; i < EVENTS; i++) {
+        unsigned have = 0, can = 0, refused = 0;
+        bool bad = i % 7 == 3;
+        for (int m = 0; m < MEMBERS; m++) {
+            have += members[m].got[i] > 0;
+            can += works(members[m].way) && !(bad && (refuses(members[m].way) || members[m].way == RETRIES_SOME));
+            refused += bad && refuses(members[m].way);
+            ck_assert_msg(members[m].got[i] <= 1, "%s: member %d got event %u %u times", at, m, i, members[m].got[i]);
+        }
+        bool delivered = outcome_of[i] == SPOOL_DELIVERED;
+        ck_assert_msg(!delivered || have >= accept, "%s: event %u is delivered, %u members have it", at, i, have);
+        ck_assert_msg(delivered || can < accept, "%s: event %u has outcome %d, although %u members take it", at, i,
+                      outcome_of[i], can);
+        ck_assert_msg(outcome_of[i] != SPOOL_REJECTED || MEMBERS - refused < accept,
+                      "%s: event %u is refused, although %u members do not", at, i, MEMBERS - refused);
+    }
+}
+
+START_TEST(quorum_in_every_pattern)
+{
+    for (size_t combination = 0; combination < COMBINATIONS; combination++) {
+        for (unsigned accept = 1; accept <= MEMBERS; accept++) {
+            char at[80], ways[64], more[32];
+            describe(combination, ways);
+            snprintf(at, sizeof at, "%s, accept %u", ways, accept);
+            snprintf(more, sizeof more, ",\"accept\":%u", accept);
+            tell_members(combination);
+            void *state = open_group(&quorum_sink, more);
+            if (!state)
+                continue; /* none can be opened */
+            for (int round = 0; round < 12; round++)
+                give(&quorum_sink, state, 0, EVENTS);
+            check_quorum(at, accept);
+            quorum_sink.close(state);
+            check_closed();
+        }
+    }
+}
+END_TEST
+
+/* One is down, and comes back: those without a quorum get it, and nobody gets an event twice. */
+START_TEST(quorum_is_completed_later)
+{
+    tell_members(0);
+    members[1].way = members[2].way = DOWN;
+    void *state = open_group(&quorum_sink, "");
+    give(&quorum_sink, state, 0, EVENTS);
+    for (unsigned i = 0; i < EVENTS; i++)
+        ck_assert_int_eq(outcome_of[i], NONE);
+    members[2].way = WELL;
+    give(&quorum_sink, state, 0, EVENTS);
+    for (unsigned i = 0; i < EVENTS; i++) {
+        ck_assert_int_eq(outcome_of[i], SPOOL_DELIVERED);
+        ck_assert_uint_eq(members[0].got[i], 1);
+        ck_assert_uint_eq(members[2].got[i], 1);
+    }
+    quorum_sink.close(state);
+}
+END_TEST
+
+START_TEST(cancel_reaches_all_members)
+{
+    tell_members(0);
+    members[1].way = NO_OPEN;
+    void *state = open_group(&quorum_sink, "");
+    quorum_sink.cancel(state);
+    quorum_sink.cancel(state);
+    ck_assert_uint_eq(members[0].cancels, 2);
+    ck_assert_uint_eq(members[1].cancels, 0);
+    ck_assert_uint_eq(members[2].cancels, 2);
+    quorum_sink.close(state);
+}
+END_TEST
+
+/* ----------------------------------------------------------------------------------------------------- configuration */
+
+static const struct {
+    const char *config, *message;
+} refused[] = {
+    {"{}", "\"members\" must be an array"},
+    {"{\"members\":[]}", "\"members\" must be an array"},
+    {"{\"members\":{}}", "\"members\" must be an array"},
+    {"{\"members\":[7]}", "members[0]: an object"},
+    {"{\"members\":[{\"m\":1}]}", "members[0]: \"kind\""},
+    {"{\"members\":[{\"kind\":7}]}", "members[0]: \"kind\""},
+    {"{\"members\":[{\"kind\":\"plug\"},{\"kind\":\"plough\"}]}", "members[1]: there is no kind \"plough\""},
+    {"{\"members\":[{\"kind\":\"plug\",\"key\":\"wrong\"}]}", "members[0]: a key that is wrong"},
+    {"{\"members\":[{\"kind\":\"plug\",\"name\":\"\"}]}", "members[0]: \"name\""},
+    {"{\"members\":[{\"kind\":\"plug\"}],\"more\":1}", "more"},
+    {"{\"members\":[{\"kind\":\"plug\"}],\"accept\":2}", "accept"},
+    {"{\"members\":[{\"kind\":\"plug\"}],\"retry_base\":\"2s\",\"retry_cap\":\"1s\"}", "retry_cap"},
+    {"{\"members\":[{\"kind\":\"plug\"}],\"retry_cap\":\"900d\"}", "retry_cap"},
+};
+
+START_TEST(bad_configurations_are_named)
+{
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        ck_assert_msg(quorum_check(refused[i].config) == SPOOL_ECONFIG, "%s", refused[i].config);
+        ck_assert_msg(strstr(delivery_sink_message(), refused[i].message) != NULL, "%s: %s", refused[i].config,
+                      delivery_sink_message());
+    }
+    ck_assert_int_eq(failover_check("{\"members\":[{\"kind\":\"plug\"}],\"accept\":1}"), SPOOL_ECONFIG);
+    ck_assert_int_eq(failover_check("{\"members\":[{\"kind\":\"plug\",\"name\":\"primary\"}]}"), SPOOL_OK);
+    ck_assert_int_eq(quorum_check("{\"members\":[{\"kind\":\"plug\"},{\"kind\":\"plug\"}]}"), SPOOL_OK);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("sink_group");
+    TCase *tc = tcase_create("group");
+    tcase_set_timeout(tc, 120);
+    tcase_add_checked_fixture(tc, make_events, NULL);
+    tcase_add_test(tc, failover_in_every_pattern);
+    tcase_add_test(tc, failover_returns_when_it_recovers);
+    tcase_add_test(tc, what_only_an_operator_mends);
+    tcase_add_test(tc, quorum_in_every_pattern);
+    tcase_add_test(tc, quorum_is_completed_later);
+    tcase_add_test(tc, cancel_reaches_all_members);
+    tcase_add_test(tc, bad_configurations_are_named);
+    suite_add_tcase(s, tc);
+    return s;
+}
+
+CHECK_MAIN(suite)
