@@ -313,9 +313,9 @@ struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max
     uint32_t op_workers;           /* operations that run at once; default 4, at most 64 */
     uint32_t op_bypasses_max;      /* later operations that may overtake one; default 16, see spool_op_submit() */
     enum spool_compression compress; /* of what this process enqueues; readers know by each block. Default: none */
-    /* Hears of every event that a sink of this process is finished with: delivered, dead, expired, filtered or damaged, once
-     * that is durable. Of one thread at a time, in the order in which a sink answered; acknowledgements wait meanwhile, so
-     * be quick. After a crash an event may come again, as it may at the sink. Costs memory for each event until then. */
+    /* Hears of every event that a sink of this process is finished with: delivered or dead or expired or filtered or
+     * damaged. Called when that is durable by one thread at a time. Acknowledgements wait for it: be quick. An event may come
+     * again after a crash. Costs memory for each event until then. */
     void (*on_delivery)(void *user, const struct spool_receipt *receipt); void *delivery_user;
 };
 #define SPOOL_OPTIONS(...) ((struct spool_options){.size = sizeof(struct spool_options), __VA_ARGS__})
