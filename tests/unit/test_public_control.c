@@ -1,6 +1,7 @@
 /* test_public_control.c - receipts, the delivery callback, rewinding, options that change, and a configuration that is read
  * again: through the public interface, with a sink of the test's. */
 #include <pthread.h>
+#include <sys/wait.h>
 
 #include "../../lib/base/sync.h"
 #include "../../lib/spool.h"
@@ -472,6 +473,42 @@ START_TEST(a_wrong_configuration_is_refused_as_a_whole)
 }
 END_TEST
 
+/* ----------------------------------------------------------------------------------------------------------- notices */
+
+static void count_notice(void *user, const struct spool_notice *notice)
+{
+    unsigned *counts = user; /* of one thread: nobody delivers */
+    if (notice->kind == SPOOL_NOTICE_RECOVERED)
+        *counts += (unsigned)notice->count;
+}
+
+/* What a process left in its journal is told of when it is taken in. */
+START_TEST(a_recovered_journal_is_told_of)
+{
+    unsigned recovered = 0;
+    begin();
+    pid_t child = fork();
+    if (child == 0) {
+        struct spool_options process = SPOOL_OPTIONS(.flush_interval_ms = SPOOL_FLUSH_NEVER);
+        struct spool *spool = open_spool(&process);
+        struct spool_event events[EVENTS];
+        for (int i = 0; i < EVENTS; i++)
+            events[i] = SPOOL_EVENT(.type = "t", .durability = SPOOL_DURABLE_PROCESS);
+        _exit(spool_enqueue_many(spool, events, EVENTS, NULL) == SPOOL_OK ? 0 : 1);
+    }
+    int ended;
+    ck_assert(waitpid(child, &ended, 0) == child && ended == 0);
+    const struct spool_options options = {.on_notice = count_notice, .notice_user = &recovered};
+    struct spool *spool = open_spool(&options);
+    struct spool_stats stats = SPOOL_STATS();
+    ck_ok(spool_stats(spool, &stats));
+    ck_assert_uint_eq(stats.stored_events, EVENTS);
+    ck_assert_uint_eq(recovered, stats.recovered_events); /* 0 if the committer was faster than the exit */
+    ck_ok(spool_close(spool));
+    scratch_end();
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("public_control");
@@ -484,6 +521,7 @@ static Suite *suite(void)
     tcase_add_test(t, options_change_while_it_is_served);
     tcase_add_test(t, a_dead_letter_there_and_back);
     tcase_add_test(t, a_configuration_is_read_again);
+    tcase_add_forking_test(t, a_recovered_journal_is_told_of);
     tcase_add_loop_test(t, a_wrong_configuration_is_refused_as_a_whole, 0, 6);
     suite_add_tcase(s, t);
     return s;
