@@ -27,9 +27,9 @@ static int read_options(struct delivery *d, const struct sink *sink, struct spoo
         free(text);
         return code;
     }
-    code = strcmp(registration.config, sink->config) == 0 ? options_take(&registration.options, &sink->hooks, ret)
-                                                          : err_set(SPOOL_ESTALE, "sink %s has another configuration",
-                                                                    sink->name);
+    code = strcmp(registration.config, sink->config) == 0
+               ? options_take(&registration.options, &sink->hooks, ret)
+               : err_set(SPOOL_ESTALE, "sink %s has another configuration", sink->name);
     delivery_registration_free(&registration);
     return code;
 }
@@ -88,8 +88,9 @@ int delivery_registration_change(const char *text, const struct spool_sink_optio
     struct spool_sink_options given;
     options_given(change, &given);
     if (is_fixed(&given))
-        return err_set(SPOOL_EOPTION, "user, order, workers, flags, filter and plugin stay as they are until the sink is "
-                                      "added anew");
+        return err_set(SPOOL_EOPTION,
+                       "user, order, workers, flags, filter and plugin stay as they are until the sink is "
+                       "added anew");
     char *copy = strdup(text);
     int code = copy ? delivery_registration_read(copy, &old) : err_errno(ENOMEM, "options of a sink");
     if (code != SPOOL_OK) {

@@ -8,7 +8,7 @@
 #include "base/json_tree.h"
 #include "base/units.h"
 #include "clock_config.h"
-#include "handle.h"
+#include "config.h"
 
 enum key_type { KEY_BYTES64, KEY_BYTES32, KEY_MS64, KEY_MS32, KEY_COUNT32, KEY_MODE };
 struct key {
@@ -51,6 +51,13 @@ static const struct key retry_keys[] = {
     SINK_KEY("max_age", KEY_MS64, max_age_ms),
     SINK_KEY("rows_max", KEY_COUNT32, retry_rows_max),
     SINK_KEY("bytes_max", KEY_BYTES64, retry_bytes_max),
+    {0},
+};
+
+static const struct key dead_keys[] = {
+    SINK_KEY("events_max", KEY_COUNT32, dead_events_max),
+    SINK_KEY("bytes_max", KEY_BYTES64, dead_bytes_max),
+    SINK_KEY("age_max", KEY_MS64, dead_age_max_ms),
     {0},
 };
 
@@ -202,14 +209,6 @@ static int read_spool(json_t *object, struct spool_options *options, const char 
 
 /* ------------------------------------------------------------------------------------------------------ the sinks */
 
-struct sink_config {
-    char where[SINK_NAME_MAX + 16];
-    const char *name, *kind;
-    struct spool_sink_options options;
-    json_t *own;               /* the kind's own keys */
-    char *filter;              /* as text */
-};
-
 /* An object of numbers that is one key of a sink. */
 static int read_group(json_t *object, const char *group, const struct key *keys, struct sink_config *sink)
 {
@@ -242,6 +241,8 @@ static int read_sink_key(const char *name, json_t *value, struct sink_config *si
         return read_text(value, sink->where, name, &sink->kind);
     if (strcmp(name, "retry") == 0)
         return read_group(value, name, retry_keys, sink);
+    if (strcmp(name, "dead") == 0)
+        return read_group(value, "dead", dead_keys, sink);
     if (strcmp(name, "breaker") == 0)
         return read_group(value, name, breaker_keys, sink);
     if (strcmp(name, "order") == 0) {
@@ -281,39 +282,52 @@ static int read_sink(json_t *object, struct sink_config *sink)
     return sink->kind ? SPOOL_OK : err_set(SPOOL_ECONFIG, "%s.kind: missing", sink->where);
 }
 
+int config_read_sink(json_t *object, size_t index, struct sink_config *ret)
+{
+    *ret = (struct sink_config){.options = SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_NONE)};
+    snprintf(ret->where, sizeof ret->where, "sinks[%zu]", index);
+    ret->own = json_object();
+    if (!ret->own)
+        return err_errno(ENOMEM, "%s", ret->where);
+    int code = read_sink(object, ret);
+    if (!code && !(ret->text = json_dumps(ret->own, JSON_COMPACT)))
+        code = err_errno(ENOMEM, "%s", ret->where);
+    return code;
+}
+
+void config_free_sink(struct sink_config *sink)
+{
+    free(sink->text);
+    free(sink->filter);
+    json_decref(sink->own);
+}
+
 static int add_sink(struct spool *spool, json_t *object, size_t index)
 {
-    struct sink_config sink = {.options = SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_NONE)};
-    snprintf(sink.where, sizeof sink.where, "sinks[%zu]", index);
-    sink.own = json_object();
-    if (!sink.own)
-        return err_errno(ENOMEM, "%s", sink.where);
-    int code = read_sink(object, &sink);
-    char *own = code ? NULL : json_dumps(sink.own, JSON_COMPACT);
-    if (!code && !own)
-        code = err_errno(ENOMEM, "%s", sink.where);
+    struct sink_config sink;
+    int code = config_read_sink(object, index, &sink);
     if (!code)
-        code = spool_sink_load(spool, sink.name, sink.kind, own, &sink.options);
+        code = spool_sink_load(spool, sink.name, sink.kind, sink.text, &sink.options);
     if (code)
         err_prefix(code, "%s", sink.where);
-    free(own);
-    free(sink.filter);
-    json_decref(sink.own);
+    config_free_sink(&sink);
     return code;
+}
+
+static int check_array(json_t *array)
+{
+    return array && !json_is_array(array) ? err_set(SPOOL_ECONFIG, "\"sinks\": an array is expected") : SPOOL_OK;
 }
 
 static int add_sinks(struct spool *spool, json_t *array)
 {
     size_t index;
     json_t *object;
-    if (array && !json_is_array(array))
-        return err_set(SPOOL_ECONFIG, "\"sinks\": an array is expected");
+    int code = check_array(array);
     json_array_foreach(array, index, object) {
-        int code = add_sink(spool, object, index);
-        if (code)
-            return code;
+        code = code ? code : add_sink(spool, object, index);
     }
-    return SPOOL_OK;
+    return code;
 }
 
 /* ------------------------------------------------------------------------------------------------------- the file */
@@ -331,14 +345,35 @@ static int check_sections(json_t *root)
     return SPOOL_OK;
 }
 
-static int open_from(json_t *root, struct spool **ret_spool)
+int config_read_spool(json_t *root, struct spool_options *ret, const char **ret_dir)
 {
-    struct spool_options options = SPOOL_OPTIONS(.max_bytes = 0);
-    const char *dir = NULL;
-    struct spool *spool = NULL;
+    *ret = SPOOL_OPTIONS(.max_bytes = 0);
+    *ret_dir = NULL;
     int code = check_sections(root);
     if (!code)
-        code = read_spool(json_object_get(root, "spool"), &options, &dir);
+        code = read_spool(json_object_get(root, "spool"), ret, ret_dir);
+    return code ? code : check_array(json_object_get(root, "sinks"));
+}
+
+/* The name of the first setting in which the two differ; NULL if none. */
+const char *config_difference(const struct spool_options *a, const struct spool_options *b)
+{
+    for (const struct key *key = spool_keys; key->name; key++) {
+        bool wide = key->type == KEY_BYTES64 || key->type == KEY_MS64;
+        if (memcmp((const char *)a + key->offset, (const char *)b + key->offset, wide ? 8 : 4) != 0)
+            return key->name;
+    }
+    if (a->durability != b->durability)
+        return "durability";
+    return memcmp(a->full_policy, b->full_policy, sizeof a->full_policy) != 0 ? "full" : NULL;
+}
+
+static int open_from(json_t *root, struct spool **ret_spool)
+{
+    struct spool_options options;
+    const char *dir;
+    struct spool *spool = NULL;
+    int code = config_read_spool(root, &options, &dir);
     if (!code)
         code = spool_open(dir, &options, &spool);
     if (!code)
@@ -375,7 +410,7 @@ static int read_file(const char *path, struct buffer *out)
     return code;
 }
 
-static int load(const char *path, json_t **ret)
+int config_load(const char *path, json_t **ret)
 {
     json_error_t error;
     struct buffer text = {0};
@@ -395,7 +430,7 @@ int spool_open_config(const char *json_file, struct spool **ret_spool)
     json_t *root;
     if (!json_file || !ret_spool)
         return err_set(SPOOL_EINVAL, "spool_open_config: NULL is given");
-    int code = load(json_file, &root);
+    int code = config_load(json_file, &root);
     if (code)
         return code;
     code = open_from(root, ret_spool);

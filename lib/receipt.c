@@ -5,11 +5,11 @@
 const char *spool_receipt_state_name(enum spool_receipt_state state)
 {
     static const char *const names[] = {
-        [SPOOL_RECEIPT_QUEUED] = "queued",       [SPOOL_RECEIPT_IN_FLIGHT] = "in flight",
-        [SPOOL_RECEIPT_RETRYING] = "retrying",   [SPOOL_RECEIPT_DELIVERED] = "delivered",
-        [SPOOL_RECEIPT_DEAD] = "dead",           [SPOOL_RECEIPT_EXPIRED] = "expired",
-        [SPOOL_RECEIPT_FILTERED] = "filtered",   [SPOOL_RECEIPT_DAMAGED] = "damaged",
-        [SPOOL_RECEIPT_SKIPPED] = "skipped",     [SPOOL_RECEIPT_OVER] = "over",
+        [SPOOL_RECEIPT_QUEUED] = "queued",     [SPOOL_RECEIPT_IN_FLIGHT] = "in flight",
+        [SPOOL_RECEIPT_RETRYING] = "retrying", [SPOOL_RECEIPT_DELIVERED] = "delivered",
+        [SPOOL_RECEIPT_DEAD] = "dead",         [SPOOL_RECEIPT_EXPIRED] = "expired",
+        [SPOOL_RECEIPT_FILTERED] = "filtered", [SPOOL_RECEIPT_DAMAGED] = "damaged",
+        [SPOOL_RECEIPT_SKIPPED] = "skipped",   [SPOOL_RECEIPT_OVER] = "over",
         [SPOOL_RECEIPT_GONE] = "gone",
     };
     return (unsigned)state < sizeof names / sizeof *names ? names[state] : "unknown";
@@ -215,7 +215,8 @@ static int ask(struct asking *a)
         code = store_sink_each(a->spool->store, tell_sink, a);
     if (code || a->told || a->place.event || a->gone)
         return code;
-    return err_set(SPOOL_ENOTFOUND, "%s: no such event: it was never stored here, or is not committed yet", a->spool->dir);
+    return err_set(SPOOL_ENOTFOUND, "%s: no such event: it was never stored here, or is not committed yet",
+                   a->spool->dir);
 }
 
 int spool_receipt(struct spool *spool, const struct spool_id *id,

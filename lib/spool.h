@@ -313,9 +313,9 @@ struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max
     uint32_t op_workers;           /* operations that run at once; default 4, at most 64 */
     uint32_t op_bypasses_max;      /* later operations that may overtake one; default 16, see spool_op_submit() */
     enum spool_compression compress; /* of what this process enqueues; readers know by each block. Default: none */
-    /* Hears of every event that a sink of this process is finished with: delivered, dead, expired, filtered or damaged, once
-     * that is durable. Of one thread at a time, in the order in which a sink answered; acknowledgements wait meanwhile, so
-     * be quick. After a crash an event may come again, as it may at the sink. Costs memory for each event until then. */
+    /* Hears of every event that a sink of this process is finished with: delivered or dead or expired or filtered or
+     * damaged. Called when that is durable by one thread at a time. Acknowledgements wait for it: be quick. An event may come
+     * again after a crash. Costs memory for each event until then. */
     void (*on_delivery)(void *user, const struct spool_receipt *receipt); void *delivery_user;
 };
 #define SPOOL_OPTIONS(...) ((struct spool_options){.size = sizeof(struct spool_options), __VA_ARGS__})
@@ -512,6 +512,21 @@ int spool_sink_set_options(struct spool *spool, const char *name, const struct s
  * sink, or the event is not stored any more. */
 int spool_sink_rewind(struct spool *spool, const char *name, uint64_t to_ns, const struct spool_id *to_id,
                       uint64_t *ret_again);
+
+enum spool_reload_change {
+    SPOOL_RELOAD_SAME = 0,
+    SPOOL_RELOAD_ADDED,            /* it is served from now on */
+    SPOOL_RELOAD_CHANGED,          /* it goes on with other options */
+    SPOOL_RELOAD_REPLACED,         /* it was let go of and added anew, and goes on at its cursor */
+    SPOOL_RELOAD_RELEASED,         /* the file does not name it any more: not served here, its events wait */
+};
+/* Reads a configuration file again, for a spool that was opened with it, and makes the sinks what it says, also while they are
+ * served. A file with anything wrong in it is refused as a whole, with a message that says what, and nothing has changed:
+ * SPOOL_EJSON, SPOOL_ECONFIG (also for a change of the "spool" section, which takes a restart), errno. Then `each` (may be
+ * NULL) hears of every sink that changed. SPOOL_ETIMEOUT: a sink did not let go within stop_timeout_ms; the others are
+ * done. SPOOL_EDEADLK from a library thread. */
+int spool_reload_config(struct spool *spool, const char *json_file,
+                        void (*each)(void *user, const char *sink, enum spool_reload_change change), void *user);
 
 /* Begins to deliver in this process, to the sinks added before and after. Idempotent. One process at a time delivers to
  * a sink: the first one that asks; another takes over when it dies or stops. */

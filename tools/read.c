@@ -233,33 +233,6 @@ static int tail_run(const struct tool *tool, void *args, const struct words *wor
 
 /* --------------------------------------------------------------------------------------------------------- show */
 
-static int show_run(const struct tool *tool, void *args, const struct words *words)
-{
-    struct read_args none = {0};
-    struct view view;
-    struct spool_id id;
-    struct spool_event *event;
-    (void)args;
-    int code = spool_id_parse(words->items[0], &id);
-    if (code) {
-        say_error(tool, code, words->items[0]);
-        return TOOL_USAGE;
-    }
-    int status = view_open(&view, tool, &none);
-    if (status)
-        return status;
-    code = spool_find(view.spool, &id, &event);
-    if (!code && tool_wants_json(tool, false))
-        code = event_print_json(stdout, event);
-    else if (!code)
-        event_print_full(stdout, event);
-    if (!code)
-        spool_event_free(event);
-    return view_close(&view, code);
-}
-
-/* -------------------------------------------------------------------------------------------------------- verbs */
-
 const struct tool_verb cat_verb = {
     .name = "cat",
     .usage = "[options] [DIR ...]",
@@ -276,12 +249,4 @@ const struct tool_verb tail_verb = {
     .summary = "Print the last events, and with -f those that follow",
     .options = tail_options,
     .run = tail_run,
-};
-const struct tool_verb show_verb = {
-    .name = "show",
-    .usage = "ID",
-    .summary = "Print one event, whole",
-    .words_min = 1,
-    .words_max = 1,
-    .run = show_run,
 };

@@ -33,6 +33,33 @@ static void signals_prepare(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
+static void say_reload(void *user, const char *sink, enum spool_reload_change change)
+{
+    static const char *const texts[] = {
+        [SPOOL_RELOAD_SAME] = "is as it was",
+        [SPOOL_RELOAD_ADDED] = "is added",
+        [SPOOL_RELOAD_CHANGED] = "goes on with other options",
+        [SPOOL_RELOAD_REPLACED] = "was changed, and goes on where it was",
+        [SPOOL_RELOAD_RELEASED] = "is not in the file any more: not served, its events wait (spool sink remove)",
+    };
+    say(((const struct server *)user)->tool, "%s %s", sink, texts[change]);
+}
+
+static void reload(struct server *server)
+{
+    if (!server->configured) {
+        say(server->tool, "SIGHUP: there is no file to read again; sinks that are added or changed are taken over anyway");
+        return;
+    }
+    int code = spool_reload_config(server->spool, server->config, say_reload, server);
+    if (!code)
+        say(server->tool, "SIGHUP: %s is in force", server->config);
+    else
+        say(server->tool, "SIGHUP: %s", spool_last_error());
+    if (code == SPOOL_ECONFIG || code == SPOOL_EJSON)
+        say(server->tool, "nothing of it is taken, delivery goes on as before");
+}
+
 int server_signal(struct server *server, uint32_t timeout_ms)
 {
     sigset_t set = signals_awaited();
@@ -41,7 +68,7 @@ int server_signal(struct server *server, uint32_t timeout_ms)
     if (number != SIGHUP)
         return number > 0 ? number : 0;
     progress_clear(&server->progress);
-    say(server->tool, "SIGHUP: the configuration is read at the start; restart to read it again");
+    reload(server);
     return 0;
 }
 
@@ -86,6 +113,7 @@ static int open_configured(struct server *server, const char *config)
     if (code)
         return say_error(server->tool, code, NULL);
     server->configured = true;
+    server->config = config;
     server->stop_timeout_ms = configured_stop_timeout(config);
     return TOOL_DONE;
 }

@@ -10,6 +10,7 @@ struct server {
     const struct tool *tool;
     struct spool *spool;
     bool configured; /* by a file: its sinks are all there will be */
+    const char *config;
     bool verbose;    /* also says which sinks work */
     uint32_t stop_timeout_ms;
     struct survey last;        /* as reported last, to tell what has changed */

@@ -119,6 +119,7 @@ extern const struct tool_verb put_verb, run_verb, drain_verb;
 extern const struct tool_verb cat_verb, tail_verb, show_verb, verify_verb, torture_verb;
 extern const struct tool_verb torture_work_verb; /* not listed */
 extern const struct tool_verb status_verb, sinks_verb, metrics_verb;
+extern const struct tool_verb sink_rewind_verb, sink_set_verb;
 extern const struct tool_verb sink_add_verb, sink_remove_verb, sink_pause_verb, sink_resume_verb;
 extern const struct tool_verb sink_kinds_verb, sink_test_verb;
 extern const struct tool_verb clock_verb, clock_reset_verb;

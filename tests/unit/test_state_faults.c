@@ -4,6 +4,7 @@
  *
  * A call that fails must leave all rows as they were; one that gets over the fault must leave the rows that it leaves
  * without one, and give the same answer. What is known of the rows is a checksum over all of them, stamps apart. */
+#include "../../lib/base/event.h"
 #include "fail_nth.h"
 
 #include "state_fixture.h"
@@ -203,6 +204,72 @@ static int call_purge(struct fixture *f, struct seen *seen)
     return code;
 }
 
+static int call_requeue_to(struct fixture *f, struct seen *seen)
+{
+    uint64_t n = 0;
+    int code = state_dead_requeue_to(f->state, NULL, NULL, NULL, soon(), &n);
+    see(seen, &n, sizeof n);
+    return code;
+}
+
+/* A packed event of that id, as whoever edits or imports has it. */
+static uint8_t *packed_of(const struct spool_id *id, size_t *ret_size)
+{
+    static uint8_t packed[4096] __attribute__((aligned(8)));
+    static const char body[3000] = "edited";
+    struct spool_event event = SPOOL_EVENT(.type = "t", .body = body, .body_size = sizeof body);
+    struct event_measure measure;
+    if (event_measure(&event, sizeof packed, &measure) == SPOOL_OK) /* Check would take memory to say so */
+        event_pack(&event, &measure, id, packed);
+    *ret_size = measure.packed_size;
+    return packed;
+}
+
+static int call_edit(struct fixture *f, struct seen *seen)
+{
+    struct store_retry row = make_row(1, 81, SMALL);
+    size_t size;
+    uint64_t n = 0;
+    const uint8_t *packed = packed_of(&row.id, &size);
+    int code = state_dead_edit(f->state, NULL, &row.id, packed, size, soon(), &n);
+    see(seen, &n, sizeof n);
+    return code;
+}
+
+static int call_import(struct fixture *f, struct seen *seen)
+{
+    static const struct store_attempt attempts[] = {
+        {.kind = SPOOL_ATTEMPT_FAILED, .count = 1, .at_ns = 5, .until_ns = 5, .reason = "why", .reason_size = 3}};
+    struct store_dead dead = {
+        .sink = "a", .row = make_row(2, 7777, SMALL), .died_ns = 5, .attempts = attempts, .attempt_count = 1};
+    (void)seen;
+    dead.packed = packed_of(&dead.row.id, &dead.packed_size);
+    return state_dead_import(f->state, &dead, soon());
+}
+
+static int call_trim(struct fixture *f, struct seen *seen)
+{
+    const struct store_dead_limits limits = {.rows_max = 1};
+    uint64_t dropped = 0;
+    int code = state_dead_trim(f->state, "a", &limits, soon(), &dropped);
+    see(seen, &dropped, code ? 0 : sizeof dropped);
+    return code;
+}
+
+static int call_rewind(struct fixture *f, struct seen *seen)
+{
+    uint64_t again = 0;
+    int code = state_sink_rewind(f->state, "a", (const uint64_t[LANES]){0}, soon(), &again);
+    see(seen, &again, sizeof again);
+    return code;
+}
+
+static int call_set_config(struct fixture *f, struct seen *seen)
+{
+    (void)seen;
+    return state_sink_set_config(f->state, "a", "{\"other\":1}", soon());
+}
+
 static int call_count(struct fixture *f, struct seen *seen)
 {
     (void)seen;
@@ -380,6 +447,12 @@ static const struct call {
     {"drop", call_drop, false},
     {"requeue", call_requeue, false},
     {"purge", call_purge, false},
+    {"requeue to all", call_requeue_to, false},
+    {"edit", call_edit, false},
+    {"import", call_import, false},
+    {"trim", call_trim, false},
+    {"rewind", call_rewind, false},
+    {"set config", call_set_config, false},
     {"count", call_count, false},
     {"raise the clock", call_clock_raise, false},
     {"restore", call_restore, false},

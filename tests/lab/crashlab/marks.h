@@ -39,6 +39,8 @@ enum mark_kind {
     MARK_ACCEPT, /* struct mark_answer: a sink is about to answer DELIVERED */
     MARK_REJECT, /* … or to make the event a dead letter */
     MARK_SAFE,   /* all so far is on the disk: the recorded part begins */
+    MARK_REWIND, /* of the sink, to the oldest there is */
+    MARK_REWOUND,
     MARK_DAMAGE, /* struct mark_answer without a sink: the event's bytes were destroyed on purpose */
 };
 

@@ -225,6 +225,19 @@ static void read_taken_dead(struct promise *promise, const struct mark_sink *mar
     }
 }
 
+/* What the sink had accepted waits for it again, answers that are on their way are void. (Scenarios rewind without dead
+ * letters, and before a segment goes.) */
+static void read_rewind(struct promise *promise, const struct mark_sink *mark, bool done)
+{
+    for (size_t i = 0; i < promise->n; i++) {
+        struct promise_hold *hold = &promise->events[i].hold[mark->sink];
+        if (!(hold->may & PLACE_GONE))
+            continue;
+        hold->may = done ? PLACE_WAITS : hold->may | PLACE_WAITS;
+        hold->answer = 0;
+    }
+}
+
 static void read_answer(struct reading *reading, const struct mark_answer *mark, uint8_t place)
 {
     struct promise_event *event = promise_find(reading->promise, mark->producer, mark->number);
@@ -275,6 +288,10 @@ static void read_sink_mark(struct promise *promise, uint32_t kind, const struct 
         break;
     case MARK_PURGED:
         read_taken_dead(promise, mark, PLACE_GONE);
+        break;
+    case MARK_REWIND:
+    case MARK_REWOUND:
+        read_rewind(promise, mark, kind == MARK_REWOUND);
         break;
     default:
         break;

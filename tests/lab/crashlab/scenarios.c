@@ -12,5 +12,6 @@ const struct lab_scenario *const lab_scenarios[] = {
     &scenario_two_writers,  &scenario_surplus,     &scenario_killed_delivery, &scenario_journal_damage,
     &scenario_block_damage, &scenario_salvage,     &scenario_random,          &scenario_random_sinks,
     &scenario_cow_mixed,    &scenario_cow_laps,    &scenario_cow_adopt,       &scenario_compressed,
+    &scenario_rewind,       &scenario_edit,
     NULL,
 };

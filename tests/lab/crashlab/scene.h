@@ -99,6 +99,10 @@ int scene_drain(struct spool *spool);
 int scene_stop(struct spool *spool);
 int scene_requeue(struct spool *spool, const struct scene_sink *sink);
 int scene_purge(struct spool *spool, const struct scene_sink *sink);
+/* To the oldest event there is. */
+int scene_rewind(struct spool *spool, const struct scene_sink *sink);
+/* Puts each dead letter's event in its own place: nothing but its rows change. */
+int scene_edit(struct spool *spool, const struct scene_sink *sink);
 /* The file of a sink that keeps one: a producer and a number, eight bytes each event. */
 void scene_sink_path(const char *dir, const char *name, char *ret, size_t size);
 

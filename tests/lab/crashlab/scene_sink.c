@@ -242,3 +242,42 @@ int scene_purge(struct spool *spool, const struct scene_sink *sink)
     mark_sink(sink, MARK_PURGED, true);
     return 0;
 }
+
+int scene_rewind(struct spool *spool, const struct scene_sink *sink)
+{
+    mark_sink(sink, MARK_REWIND, true);
+    int code = spool_sink_rewind(spool, sink->name, 1, NULL, NULL);
+    if (code)
+        return scene_fail(code, "rewinding a sink");
+    mark_sink(sink, MARK_REWOUND, true);
+    return 0;
+}
+
+/* Their ids, to edit them when no callback runs. */
+struct letter_ids {
+    struct spool_id ids[64];
+    size_t n;
+};
+
+static int keep_id(void *user, const struct spool_dead_letter *letter)
+{
+    struct letter_ids *kept = user;
+    if (kept->n < sizeof kept->ids / sizeof *kept->ids)
+        kept->ids[kept->n++] = *letter->event->id;
+    return 0;
+}
+
+int scene_edit(struct spool *spool, const struct scene_sink *sink)
+{
+    struct letter_ids kept = {.n = 0};
+    int code = spool_dead_each(spool, sink->name, keep_id, &kept);
+    for (size_t i = 0; i < kept.n && !code; i++) {
+        struct spool_dead_letter *letter;
+        code = spool_dead_get(spool, sink->name, &kept.ids[i], &letter);
+        if (code)
+            break;
+        code = spool_dead_edit(spool, sink->name, &kept.ids[i], letter->event, NULL);
+        spool_dead_letter_free(letter);
+    }
+    return code ? scene_fail(code, "editing dead letters") : 0;
+}
