@@ -79,7 +79,7 @@ class Rsyslog(sink_harness.Server):
 
     def lines(self):
         path = self.work / "out"
-        return path.read_text().splitlines() if path.exists() else []
+        return path.read_text(errors="replace").splitlines() if path.exists() else []
 
     def ids(self):
         return [found.group(1) for found in (re.search(r'\[spool@32473 id="([^"]*)"', line) for line in self.lines()) if found]
