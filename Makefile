@@ -245,6 +245,8 @@ TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%, \
                      public_ops \
                      public_peers \
                      sink_file \
+                     sink_partition \
+                     sink_tend \
                      state \
                      state_ack \
                      store \

@@ -2,7 +2,8 @@
  *
  * Keys: path (required; strftime, UTC), rotate_bytes, rotate_interval, flush ("checkpoint", "batch", "none"), mode
  * ("0640"), keep (numbered files of one name; 0: all), compress ("none", "zstd"), compress_level, max_age and max_bytes (of
- * files that are complete). Names: file_path.h. What is done to complete files: file_tend.h.
+ * files that are complete). Names: file_path.h. What is done to complete files: file_tend.h. A path with {agent} and the like
+ * has many files at once: file_parts.c.
  *
  * Exactly once: a checkpoint says how far the file is acknowledged; what stands behind that after a crash was not, will
  * be delivered again, and is cut off at open. Files begun after the checkpoint are found by the trail (file_trail.h).
@@ -28,6 +29,7 @@
 #include "../../lib/base/sync.h"
 #include "config.h"
 #include "file_names.h"
+#include "file_parts.h"
 #include "file_path.h"
 #include "file_tend.h"
 #include "file_trail.h"
@@ -45,7 +47,9 @@ struct file {
     mode_t mode;
     struct file_trail trail;
     struct tend_options tending;
-    struct tend *tend; /* NULL: nothing is to be done with complete files */
+    bool has_parts;
+    struct parts *parts; /* NULL: there is one file at a time */
+    struct tend *tend;   /* NULL: nothing is to be done with complete files */
     int fd;                   /* -1: none open */
     bool torn;                /* a failed write left bytes behind `size` that could not be cut off yet */
     bool doubtful;            /* a flush failed: what it was for may be lost, although the next one succeeds */
@@ -283,6 +287,8 @@ static void exchange_with_tend(struct file *f)
 static int file_deliver(void *state, struct spool_delivery *batch, size_t n)
 {
     struct file *f = state;
+    if (f->parts)
+        return parts_deliver(f->parts, batch, n);
     exchange_with_tend(f);
     for (size_t i = 0; i < n;) {
         size_t first = i;
@@ -303,6 +309,8 @@ static int file_deliver(void *state, struct spool_delivery *batch, size_t n)
 static size_t file_checkpoint(void *state, void *buf, size_t cap)
 {
     struct file *f = state;
+    if (f->parts)
+        return parts_checkpoint(f->parts, buf, cap);
     exchange_with_tend(f);
     tend_checkpoint(f->tend, delivery_sink_given());
     int err = f->flush == FLUSH_CHECKPOINT ? sync_file(f) : SPOOL_OK;
@@ -418,10 +426,16 @@ static int parse_mode(const char *text, mode_t *ret)
 }
 
 /* What files are complete can only be told where every name can. */
-static int check_tending(const struct file *f)
+static int check_tending(struct file *f)
 {
     char conversion;
+    int code = parts_check(f->pattern, &f->has_parts);
+    if (code != SPOOL_OK)
+        return code;
     bool any = f->tending.compress || f->tending.max_age_ms > 0 || f->tending.max_bytes > 0;
+    if (f->has_parts && (any || f->rotate_bytes > 0 || f->rotate_ms > 0 || f->keep > 0))
+        return spool_sink_error(SPOOL_ECONFIG, "configuration of the file sink: \"path\": one with placeholders goes without "
+                                               "rotate_bytes, rotate_interval, keep, compress, max_age and max_bytes");
     if (any && !file_names_can(f->pattern, &conversion))
         return spool_sink_error(SPOOL_ECONFIG,
                                 "configuration of the file sink: \"path\": compress, max_age and max_bytes need a path whose "
@@ -486,6 +500,7 @@ static void file_close(void *state)
     struct file *f = state;
     if (!f)
         return;
+    parts_close(f->parts);
     tend_free(f->tend);
     close_file(f);
     buffer_free(&f->lines);
@@ -499,17 +514,17 @@ static int make_directory_of_trail(struct file *f)
     return err == SPOOL_OK ? SPOOL_OK : unavailable(f, err);
 }
 
-static int file_open(void **ret_state, void *user, const char *json_config, const void *checkpoint, size_t size)
+static int open_parts(struct file *f, const void *checkpoint, size_t size)
 {
-    (void)user;
-    struct file *f = calloc(1, sizeof *f);
-    if (!f)
-        return spool_sink_error(ENOMEM, "out of memory");
-    f->fd = -1;
+    const struct parts_options options = {f->pattern, f->mode, f->flush == FLUSH_BATCH, f->flush != FLUSH_NONE};
+    return parts_open(&options, checkpoint, size, &f->parts);
+}
+
+/* One file at a time. */
+static int open_single(struct file *f, const void *checkpoint, size_t size)
+{
     char path[FILE_PATH_MAX];
-    int err, code = configure(f, json_config);
-    if (code == SPOOL_OK)
-        code = file_path_expand(f->pattern, (int64_t)(real_ns() / 1000000000u), path);
+    int err, code = file_path_expand(f->pattern, (int64_t)(real_ns() / 1000000000u), path);
     if (code == SPOOL_OK)
         code = file_trail_init(&f->trail, f->pattern);
     if (code == SPOOL_OK)
@@ -520,6 +535,19 @@ static int file_open(void **ret_state, void *user, const char *json_config, cons
         code = recover(f, checkpoint, size);
     if (code == SPOOL_OK && (err = tend_run(f->tend)) != SPOOL_OK)
         code = unavailable(f, err);
+    return code;
+}
+
+static int file_open(void **ret_state, void *user, const char *json_config, const void *checkpoint, size_t size)
+{
+    (void)user;
+    struct file *f = calloc(1, sizeof *f);
+    if (!f)
+        return spool_sink_error(ENOMEM, "out of memory");
+    f->fd = -1;
+    int code = configure(f, json_config);
+    if (code == SPOOL_OK)
+        code = f->has_parts ? open_parts(f, checkpoint, size) : open_single(f, checkpoint, size);
     if (code != SPOOL_OK) {
         file_close(f);
         return code;
@@ -529,7 +557,7 @@ static int file_open(void **ret_state, void *user, const char *json_config, cons
 }
 
 const struct spool_sink_setting file_settings[] = {
-    {"path", "text (required)", "the file; a strftime template in UTC"},
+    {"path", "text (required)", "the file; strftime in UTC, and {agent}, {type}, {session}, {priority}"},
     {"rotate_bytes", "size, 0", "begin the next file when one would grow beyond that; 0: never"},
     {"rotate_interval", "duration, 0", "begin the next file when one is as old as that; 0: never"},
     {"flush", "checkpoint | batch | none, checkpoint", "when a file is flushed to the disk"},
