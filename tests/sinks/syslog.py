@@ -213,7 +213,6 @@ def read_a_little(connection):
 
 
 def close_at_once(connection):
-    connection.shutdown(socket.SHUT_WR)
     connection.close()
 
 
