@@ -90,6 +90,7 @@ PACKAGES := gcc make pkg-config liblmdb-dev libjansson-dev libzstd-dev
 # Servers and clients that the tests of sinks talk to.
 SERVER_PACKAGES := nginx-light openssl zstd
 SERVER_PACKAGES += sqlite3 postgresql
+SERVER_PACKAGES += rsyslog rsyslog-gnutls
 SERVER_PACKAGES += protobuf-compiler python3-protobuf
 CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin chrony \
                   $(sort $(foreach kind,$(PLUGIN_ALL),$(PLUGIN_DEB_$(kind)))) $(SERVER_PACKAGES)
@@ -245,6 +246,8 @@ TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%, \
                      public_ops \
                      public_peers \
                      sink_file \
+                     sink_partition \
+                     sink_tend \
                      state \
                      state_ack \
                      store \

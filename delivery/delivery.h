@@ -197,6 +197,12 @@ bool op_is_cancelled(const struct spool_op *op);
 uint64_t op_id(const struct spool_op *op);
 void op_free(struct spool_op *op);
 
+/* For sinks in this folder, from within a hook: the number under which the answers given so far, with a checkpoint taken now,
+ * go to the store; and up to which number the store has them. Outside of a delivery both are 0. */
+uint64_t delivery_sink_given(void);
+uint64_t delivery_sink_stored(void);
+void delivery_sink_set_progress(uint64_t given, uint64_t stored); /* by the worker, before each hook */
+
 /* For sinks in this folder: the message of a failed hook, for the operator (spool_sink_error keeps it, per thread). */
 const char *delivery_sink_message(void);
 

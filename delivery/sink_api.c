@@ -41,3 +41,21 @@ void delivery_sink_take_note(char ret[REASON_MAX + 1])
     memcpy(ret, sink_note, sizeof sink_note);
     sink_note[0] = '\0';
 }
+
+static _Thread_local uint64_t answers_given, answers_stored;
+
+void delivery_sink_set_progress(uint64_t given, uint64_t stored)
+{
+    answers_given = given;
+    answers_stored = stored;
+}
+
+uint64_t delivery_sink_given(void)
+{
+    return answers_given;
+}
+
+uint64_t delivery_sink_stored(void)
+{
+    return answers_stored;
+}

@@ -63,6 +63,7 @@ static void hook_begins(struct job *job)
     struct delivery *d = job->d;
     job->slot->since_ns = mono_ns();
     job->slot->cancel_sent = false;
+    delivery_sink_set_progress(job->sink->given, job->sink->acked);
     if (job->slot->since_ns + job->sink->options.timeout_ms * NS_PER_MS < d->cancel_until_ns ||
         job->sink->cancel_at_ns > 0)
         pthread_cond_signal(&d->cancel);

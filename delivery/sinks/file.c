@@ -1,7 +1,9 @@
 /* file.c - JSON Lines in files, each event exactly once.
  *
  * Keys: path (required; strftime, UTC), rotate_bytes, rotate_interval, flush ("checkpoint", "batch", "none"), mode
- * ("0640"), keep (numbered files of one name; 0: all). Names: file_path.h.
+ * ("0640"), keep (numbered files of one name; 0: all), compress ("none", "zstd"), compress_level, max_age and max_bytes (of
+ * files that are complete). Names: file_path.h. What is done to complete files: file_tend.h. A path with {agent} and the like
+ * has many files at once: file_parts.c.
  *
  * Exactly once: a checkpoint says how far the file is acknowledged; what stands behind that after a crash was not, will
  * be delivered again, and is cut off at open. Files begun after the checkpoint are found by the trail (file_trail.h).
@@ -26,12 +28,16 @@
 #include "../../lib/base/buffer.h"
 #include "../../lib/base/sync.h"
 #include "config.h"
+#include "file_names.h"
+#include "file_parts.h"
 #include "file_path.h"
+#include "file_tend.h"
 #include "file_trail.h"
 #include "lines.h"
 #include "sinks.h"
 
 enum flush { FLUSH_CHECKPOINT, FLUSH_BATCH, FLUSH_NONE };
+static const char *const compress_names[] = {"none", "zstd", NULL};
 static const char *const flush_names[] = {"checkpoint", "batch", "none", NULL};
 
 struct file {
@@ -40,6 +46,10 @@ struct file {
     int flush;
     mode_t mode;
     struct file_trail trail;
+    struct tend_options tending;
+    bool has_parts;
+    struct parts *parts; /* NULL: there is one file at a time */
+    struct tend *tend;   /* NULL: nothing is to be done with complete files */
     int fd;                   /* -1: none open */
     bool torn;                /* a failed write left bytes behind `size` that could not be cut off yet */
     bool doubtful;            /* a flush failed: what it was for may be lost, although the next one succeeds */
@@ -76,6 +86,9 @@ static void close_file(struct file *f)
 /* Opens f->path, which must be a plain file, for appending. errno. */
 static int open_path(struct file *f, int flags)
 {
+    int protected = tend_protect(f->tend, f->path);
+    if (protected != SPOOL_OK)
+        return protected;
     int fd = open(f->path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, f->mode);
     if (fd < 0)
         return errno;
@@ -92,15 +105,27 @@ static int open_path(struct file *f, int flags)
     return SPOOL_OK;
 }
 
-/* The number to go on with when a name is first used: that of the last file there is of it. */
+/* A file that was compressed has used its name up. */
+static bool is_compressed(const char *path)
+{
+    struct stat st;
+    char zst[FILE_PATH_MAX + sizeof FILE_ZST_SUFFIX];
+    snprintf(zst, sizeof zst, "%s%s", path, FILE_ZST_SUFFIX);
+    return lstat(zst, &st) == 0;
+}
+
+/* The number to go on with when a name is first used: that of the last file there is of it, or behind one that is
+ * compressed. */
 static void find_last(struct file *f)
 {
     struct stat st;
     f->number = 0;
     do
         file_path_number(f->base, ++f->number, f->path);
-    while (lstat(f->path, &st) == 0);
+    while (lstat(f->path, &st) == 0 || is_compressed(f->path));
     file_path_number(f->base, --f->number, f->path);
+    if (is_compressed(f->path))
+        file_path_number(f->base, ++f->number, f->path);
 }
 
 /* A new file with the next number that is free; never one that is there. errno. */
@@ -109,7 +134,7 @@ static int create_next(struct file *f)
     int err = EEXIST;
     while (err == EEXIST) {
         file_path_number(f->base, ++f->number, f->path);
-        err = open_path(f, O_CREAT | O_EXCL);
+        err = is_compressed(f->path) ? EEXIST : open_path(f, O_CREAT | O_EXCL);
     }
     return err;
 }
@@ -120,7 +145,10 @@ static void remove_old(const struct file *f)
     if (f->keep == 0 || f->number <= f->keep)
         return;
     file_path_number(f->base, f->number - (unsigned)f->keep - 1, old);
+    char zst[FILE_PATH_MAX + sizeof FILE_ZST_SUFFIX];
+    snprintf(zst, sizeof zst, "%s%s", old, FILE_ZST_SUFFIX);
     unlink(old); /* best effort: what cannot be removed is only old */
+    unlink(zst);
 }
 
 /* Makes it known and lasting that the open file is ours from here on. errno. */
@@ -145,6 +173,8 @@ static int begin(struct file *f, const char *base, bool rotate)
         f->doubtful = true;
         return unavailable(f, err);
     }
+    if (f->fd >= 0)
+        tend_finished(f->tend, f->path);
     close_file(f);
     if (base != f->base)
         memcpy(f->base, base, strlen(base) + 1);
@@ -245,9 +275,21 @@ static int append(struct file *f)
     return SPOOL_OK;
 }
 
+/* What the thread that tends to complete files has to say, and what it must know. */
+static void exchange_with_tend(struct file *f)
+{
+    char problem[REASON_MAX + 1];
+    tend_stored(f->tend, delivery_sink_stored());
+    if (tend_take_problem(f->tend, problem, sizeof problem))
+        delivery_sink_note("%s", problem);
+}
+
 static int file_deliver(void *state, struct spool_delivery *batch, size_t n)
 {
     struct file *f = state;
+    if (f->parts)
+        return parts_deliver(f->parts, batch, n);
+    exchange_with_tend(f);
     for (size_t i = 0; i < n;) {
         size_t first = i;
         f->lines.size = 0;
@@ -267,6 +309,10 @@ static int file_deliver(void *state, struct spool_delivery *batch, size_t n)
 static size_t file_checkpoint(void *state, void *buf, size_t cap)
 {
     struct file *f = state;
+    if (f->parts)
+        return parts_checkpoint(f->parts, buf, cap);
+    exchange_with_tend(f);
+    tend_checkpoint(f->tend, delivery_sink_given());
     int err = f->flush == FLUSH_CHECKPOINT ? sync_file(f) : SPOOL_OK;
     if (err != SPOOL_OK || f->torn || f->doubtful) { /* it is opened anew then, and cut back to the last checkpoint */
         unavailable(f, err ? err : EIO);
@@ -379,6 +425,43 @@ static int parse_mode(const char *text, mode_t *ret)
     return SPOOL_OK;
 }
 
+/* What files are complete can only be told where every name can. */
+static int check_tending(struct file *f)
+{
+    char conversion;
+    int code = parts_check(f->pattern, &f->has_parts);
+    if (code != SPOOL_OK)
+        return code;
+    bool any = f->tending.compress || f->tending.max_age_ms > 0 || f->tending.max_bytes > 0;
+    if (f->has_parts && (any || f->rotate_bytes > 0 || f->rotate_ms > 0 || f->keep > 0))
+        return spool_sink_error(SPOOL_ECONFIG, "configuration of the file sink: \"path\": one with placeholders goes without "
+                                               "rotate_bytes, rotate_interval, keep, compress, max_age and max_bytes");
+    if (any && !file_names_can(f->pattern, &conversion))
+        return spool_sink_error(SPOOL_ECONFIG,
+                                "configuration of the file sink: \"path\": compress, max_age and max_bytes need a path whose "
+                                "names can be told: not with %%%c", conversion);
+    if (f->tending.level < 1 || f->tending.level > 19)
+        return spool_sink_error(SPOOL_ECONFIG, "configuration of the file sink: \"compress_level\" must be 1 to 19");
+    return SPOOL_OK;
+}
+
+static int configure_tending(struct file *f, struct config *c)
+{
+    uint64_t level = 3;
+    int compress = 0;
+    int code = config_choice(c, "compress", compress_names, 0, &compress);
+    if (code == SPOOL_OK)
+        code = config_number(c, "compress_level", 3, &level);
+    if (code == SPOOL_OK)
+        code = config_duration_ms(c, "max_age", 0, &f->tending.max_age_ms);
+    if (code == SPOOL_OK)
+        code = config_bytes(c, "max_bytes", 0, &f->tending.max_bytes);
+    f->tending.compress = compress == 1;
+    f->tending.level = level <= 19 ? (int)level : 0;
+    f->tending.pattern = f->pattern;
+    return code == SPOOL_OK ? check_tending(f) : code;
+}
+
 static int configure(struct file *f, const char *json)
 {
     struct config c;
@@ -394,6 +477,8 @@ static int configure(struct file *f, const char *json)
         code = config_choice(&c, "flush", flush_names, FLUSH_CHECKPOINT, &f->flush);
     if (code == SPOOL_OK)
         code = config_number(&c, "keep", 0, &f->keep);
+    if (code == SPOOL_OK)
+        code = configure_tending(f, &c);
     if (code == SPOOL_OK)
         code = config_text(&c, "mode", "0640", &mode);
     if (code == SPOOL_OK)
@@ -415,6 +500,8 @@ static void file_close(void *state)
     struct file *f = state;
     if (!f)
         return;
+    parts_close(f->parts);
+    tend_free(f->tend);
     close_file(f);
     buffer_free(&f->lines);
     free(f->pattern);
@@ -427,6 +514,30 @@ static int make_directory_of_trail(struct file *f)
     return err == SPOOL_OK ? SPOOL_OK : unavailable(f, err);
 }
 
+static int open_parts(struct file *f, const void *checkpoint, size_t size)
+{
+    const struct parts_options options = {f->pattern, f->mode, f->flush == FLUSH_BATCH, f->flush != FLUSH_NONE};
+    return parts_open(&options, checkpoint, size, &f->parts);
+}
+
+/* One file at a time. */
+static int open_single(struct file *f, const void *checkpoint, size_t size)
+{
+    char path[FILE_PATH_MAX];
+    int err, code = file_path_expand(f->pattern, (int64_t)(real_ns() / 1000000000u), path);
+    if (code == SPOOL_OK)
+        code = file_trail_init(&f->trail, f->pattern);
+    if (code == SPOOL_OK)
+        code = make_directory_of_trail(f);
+    if (code == SPOOL_OK && (err = tend_new(&f->tending, &f->tend)) != SPOOL_OK)
+        code = unavailable(f, err);
+    if (code == SPOOL_OK)
+        code = recover(f, checkpoint, size);
+    if (code == SPOOL_OK && (err = tend_run(f->tend)) != SPOOL_OK)
+        code = unavailable(f, err);
+    return code;
+}
+
 static int file_open(void **ret_state, void *user, const char *json_config, const void *checkpoint, size_t size)
 {
     (void)user;
@@ -434,16 +545,9 @@ static int file_open(void **ret_state, void *user, const char *json_config, cons
     if (!f)
         return spool_sink_error(ENOMEM, "out of memory");
     f->fd = -1;
-    char path[FILE_PATH_MAX];
     int code = configure(f, json_config);
     if (code == SPOOL_OK)
-        code = file_path_expand(f->pattern, (int64_t)(real_ns() / 1000000000u), path);
-    if (code == SPOOL_OK)
-        code = file_trail_init(&f->trail, f->pattern);
-    if (code == SPOOL_OK)
-        code = make_directory_of_trail(f);
-    if (code == SPOOL_OK)
-        code = recover(f, checkpoint, size);
+        code = f->has_parts ? open_parts(f, checkpoint, size) : open_single(f, checkpoint, size);
     if (code != SPOOL_OK) {
         file_close(f);
         return code;
@@ -453,12 +557,16 @@ static int file_open(void **ret_state, void *user, const char *json_config, cons
 }
 
 const struct spool_sink_setting file_settings[] = {
-    {"path", "text (required)", "the file; a strftime template in UTC"},
+    {"path", "text (required)", "the file; strftime in UTC, and {agent}, {type}, {session}, {priority}"},
     {"rotate_bytes", "size, 0", "begin the next file when one would grow beyond that; 0: never"},
     {"rotate_interval", "duration, 0", "begin the next file when one is as old as that; 0: never"},
     {"flush", "checkpoint | batch | none, checkpoint", "when a file is flushed to the disk"},
     {"mode", "octal text, \"0640\"", "permission bits of new files"},
     {"keep", "number, 0", "files of one name that are kept; 0: all"},
+    {"compress", "none | zstd, none", "what becomes of complete files"},
+    {"compress_level", "1 to 19, 3", "of zstd"},
+    {"max_age", "duration, 0", "complete files older than that are deleted; 0: never"},
+    {"max_bytes", "size, 0", "the oldest complete files are deleted when all take more; 0: never"},
     {NULL, NULL, NULL},
 };
 

@@ -8,8 +8,7 @@
 #include "../../lib/base/error.h"
 #include "../../lib/base/json.h"
 
-/* Renders one event; what a failure left half done is taken back. */
-static int render_one(struct buffer *out, struct spool_delivery *delivery)
+int lines_render_one(struct buffer *out, struct spool_delivery *delivery)
 {
     size_t before = out->size;
     int code = json_put_event(out, delivery->event, &delivery->id);
@@ -28,7 +27,7 @@ int lines_render(struct buffer *out, struct spool_delivery *batch, size_t n, siz
 {
     size_t i = *at;
     for (; i < n && out->size < LINES_TARGET_BYTES; i++) {
-        int code = render_one(out, SPOOL_DELIVERY_AT(batch, i));
+        int code = lines_render_one(out, SPOOL_DELIVERY_AT(batch, i));
         if (code != SPOOL_OK)
             return code;
     }

@@ -7,6 +7,9 @@
 
 enum { LINES_TARGET_BYTES = 256 << 10 };
 
+/* Appends one event; what a failure left half done is taken back. As below. */
+int lines_render_one(struct buffer *out, struct spool_delivery *delivery);
+
 /* Appends events from *at on until the buffer has LINES_TARGET_BYTES, and moves *at behind them. An event that cannot
  * be rendered is rejected and leaves no line. SPOOL_EUNAVAILABLE without memory. */
 int lines_render(struct buffer *out, struct spool_delivery *batch, size_t n, size_t *at);

@@ -95,4 +95,31 @@ says "colour"
 printf '{"spool":\n {]' >"$work/bad.json"
 status 1 "$spool" run -c "$work/bad.json"
 says "line 2"
+
+# A filter, a linger time, and what is told of them; kinds; a probe.
+rm -rf "$work/filtered"
+dir=$SPOOL_DIR; SPOOL_DIR=$work/filtered
+status 1 "$spool" sink add --filter '{"include":{"colour":"red"}}' far null
+says "filter.include.colour"
+status 0 "$spool" sink add --filter '{"exclude":{"tag":"debug"}}' --linger 5ms far null
+status 0 "$spool" put --tag debug first
+status 0 "$spool" put --tag prod second
+status 0 "$spool" drain --timeout 60
+is "delivered" 1 "$("$spool" sinks -o json | json '["delivered_events"]')"
+is "filtered" 1 "$("$spool" sinks -o json | json '["filtered_events"]')"
+is "options" 5 "$("$spool" sinks -o json | json '["options"]["linger_ms"]')"
+status 0 "$spool" sink kinds
+prints "rotate_bytes"
+status 3 "$spool" sink kinds nosuchkind
+is "kinds -o json" 3 "$(SPOOL_SINK_PATH=/nonexistent "$spool" sink kinds -o json | grep -c '"file":null')"
+status 1 env SPOOL_SINK_PATH=here "$spool" sink kinds
+says "not an absolute folder"
+status 0 "$spool" sink test far
+prints "far accepted an event of type spool.probe"
+status 3 "$spool" sink test nobody
+status 0 "$spool" sink add log file "path=$work/probed.jsonl"
+status 1 "$spool" sink test log
+says "keeps a checkpoint"
+SPOOL_DIR=$dir
+
 finish

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""The file sink with complete files compressed and deleted, in a process that is killed at random moments: each event once,
+whatever is plain and whatever is compressed by then. On a full disk: nothing is lost. EVENTS: 100000; SEED."""
+import collections
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import harness
+import sink_harness
+
+EVENTS = int(os.environ.get("EVENTS", 100000))
+
+
+class Site(sink_harness.Site):
+    def __init__(self, checks, name, options=None, path="events.jsonl", **keys):
+        self.folder = checks.dir(name + ".files")
+        self.folder.mkdir()
+        super().__init__(checks, name, "file", {"path": str(self.folder / path), **keys}, options)
+
+    def files(self):
+        return sorted(path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+    def lines(self):
+        """All lines, of plain files and of compressed ones; a file that is there in both forms counts once."""
+        lines = []
+        for path in self.files():
+            if path.suffix == ".zst":
+                done = subprocess.run(["zstd", "-dcq", str(path)], stdout=subprocess.PIPE, check=True)
+                lines += done.stdout.splitlines()
+            elif path.suffix == ".jsonl" and not path.with_name(path.name + ".zst").exists():
+                lines += path.read_bytes().splitlines()
+        return lines
+
+    def ids(self):
+        return [json.loads(line)["id"] for line in self.lines()]
+
+
+def is_exactly_once_however_it_is_killed(checks):
+    for name, keys in {"sizes": {}, "times": {"path": "%Y/%m-%d/%H%M%S.jsonl"}}.items():
+        site = Site(checks, name, compress="zstd", compress_level=1, rotate_bytes="200kB", **keys)
+        producer = site.producer(EVENTS // 2)
+        site.killed_while_delivering(25, 0.4)
+        status, _, errors = harness.wait(producer)
+        checks.check(status == 0, f"{name}: {EVENTS // 2} events are enqueued", errors)
+        site.drains(name, 120)
+        forms = collections.Counter(path.suffix for path in site.files())
+        checks.check(forms[".zst"] > 5, f"{name}: files were compressed", str(forms))
+        checks.check(forms[".tmp"] <= 1, f"{name}: nothing half done is left", str(forms))
+        sink_harness.account(checks, name, site.acknowledged(), site.ids())
+
+
+HOSTILE = ["..", "../../../tmp/x", "/etc/passwd", ".hidden", "a/b", "a b", "%41", "{type}", "ä" * 100, "~", "-", "con", ""]
+
+
+def parts_are_exactly_once_however_it_is_killed(checks):
+    site = Site(checks, "parts", path="agent={agent}/type={type}/%Y-%m-%d.jsonl")
+    producer = site.producer(EVENTS // 2)
+    extra = set(site.put_events([{"type": f"t{i % 7}", **({"agent": HOSTILE[i % 13]} if HOSTILE[i % 13] else {})}
+                                 for i in range(1300)]))
+    site.killed_while_delivering(15, 0.4)
+    status, _, errors = harness.wait(producer)
+    checks.check(status == 0, f"parts: {EVENTS // 2} events are enqueued", errors)
+    site.drains("parts", 120)
+    sink_harness.account(checks, "parts", site.acknowledged() | extra, site.ids())
+    depths = {len(path.relative_to(site.folder).parts) for path in site.files()}
+    checks.check(depths == {3} and not list(checks.scratch.glob("x*")), "each file is where the path says", str(depths))
+    agents = {path: {json.loads(line).get("agent", "") for line in path.read_bytes().splitlines()} for path in site.files()}
+    checks.check(all(len(names) == 1 for names in agents.values()), "each file is of one agent",
+                 str([item for item in agents.items() if len(item[1]) != 1][:2]))
+    checks.check(len([path for path in site.folder.iterdir() if path.is_dir()]) >= 13, "every agent has a folder of its own")
+
+
+def completes_what_a_crash_left(checks):
+    site = Site(checks, "left", compress="zstd", rotate_bytes="50kB")
+    site.produce(2000)
+    site.drains("left")
+    runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    more = site.put("{}")  # a sink is opened for its first event
+    plain = lambda: [path for path in site.files() if path.suffix == ".jsonl"]
+    checks.check(harness.wait_until(lambda: len(plain()) <= 2), "at the next start all but the last two are compressed",
+                 str(plain()))
+    runner.send_signal(signal.SIGTERM)
+    runner.wait(60)
+    sink_harness.account(checks, "left", site.acknowledged() | {more}, site.ids())
+
+
+def keeps_to_its_limits(checks):
+    site = Site(checks, "limits", compress="zstd", rotate_bytes="50kB", max_bytes="100kB")
+    site.produce(8000)
+    site.drains("limits")
+    runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    more = site.put("{}")
+    total = lambda: sum(path.stat().st_size for path in site.files() if path.exists())
+    checks.check(harness.wait_until(lambda: total() <= 700000), "no more than max_bytes and the last two files", str(total()))
+    runner.send_signal(signal.SIGTERM)
+    runner.wait(60)
+    ids = site.ids()
+    wanted = site.acknowledged() | {more}
+    checks.check(set(ids) < wanted and len(ids) == len(set(ids)), "what is left is whole, and nothing twice")
+
+
+def refuses_what_is_wrong(checks):
+    def refused(words, **keys):
+        done = harness.run(harness.SPOOL, "-C", checks.dir("refused"), "sink", "add", "x", "file",
+                           *(f"{key}={json.dumps(value)}" for key, value in keys.items()))
+        checks.check(done.returncode == 1 and words in done.stderr, f"refused: {keys}", done.stderr)
+
+    refused('"compress"', path="/tmp/x", compress="gzip")
+    refused('"compress_level"', path="/tmp/x", compress="zstd", compress_level=30)
+    refused("not with %B", path="/tmp/x-%B", compress="zstd")
+    refused("not with %c", path="/tmp/x-%c", max_age="1d")
+
+
+def survives_a_full_disk(checks):
+    site = Site(checks, "full", compress="zstd", compress_level=1, rotate_bytes="100kB")
+    done = harness.run("mount", "-t", "tmpfs", "-o", "size=1m", "none", site.folder)
+    if done.returncode != 0:
+        checks.skip("a full disk", "this needs to mount a tmpfs")
+        return
+    try:
+        site.produce(5000)
+        runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        free = lambda: os.statvfs(site.folder).f_bavail
+        checks.check(harness.wait_until(lambda: free() < 80), "the disk is filled", str(free()))
+        runner.send_signal(signal.SIGKILL)
+        runner.wait()
+        harness.run("mount", "-o", "remount,size=64m", site.folder)
+        site.drains("full", 60)
+        sink_harness.account(checks, "full", site.acknowledged(), site.ids())
+    finally:
+        harness.run("umount", "-l", site.folder)
+
+
+if __name__ == "__main__":
+    harness.main("file", [is_exactly_once_however_it_is_killed, parts_are_exactly_once_however_it_is_killed, completes_what_a_crash_left, keeps_to_its_limits,
+                          refuses_what_is_wrong, survives_a_full_disk])
