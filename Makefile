@@ -50,7 +50,7 @@ PLUGIN_CAN    := $(foreach kind,$(PLUGIN_ALL),$(if $(PLUGIN_PC_$(kind)),$(if $(s
 PLUGIN_HELPER := $(sort $(wildcard delivery/sinks/plugin_*.c))
 PLUGIN_OWN    := $(sort $(foreach kind,$(PLUGIN_ALL),$(call plugin_src,$(kind))) $(PLUGIN_HELPER))
 # Of the library, what plugins may be linked with too: nothing that defines a spool_*.
-PLUGIN_BASE   := $(patsubst %,lib/base/%.c,base64 buffer json_media json_scan json_tree json_write sync time units utf8) delivery/sinks/config.c
+PLUGIN_BASE   := $(patsubst %,lib/base/%.c,base64 buffer event_json json_media json_scan json_tree json_write sync time units utf8) delivery/sinks/config.c
 
 LIB_SRC   := $(filter-out $(PLUGIN_OWN),$(sort $(wildcard lib/*.c lib/base/*.c clock/*.c spool/*.c delivery/*.c delivery/sinks/*.c)))
 TOOL_SRC  := $(sort $(wildcard tools/*.c))

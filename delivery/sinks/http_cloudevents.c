@@ -10,7 +10,7 @@
 #include "../../lib/base/json_scan.h"
 #include "../../lib/base/utf8.h"
 
-enum { SEQUENCE_SIZE = 21, ATTRIBUTES_MAX = 14 };
+enum { ATTRIBUTES_MAX = 14 };
 
 /* The attributes of one event as texts; `text` holds those that are made, as offsets, since it may move. */
 struct attributes {
@@ -58,24 +58,13 @@ static void add_id(struct attributes *a, const char *name, const struct spool_id
     add_made(a, name, offset);
 }
 
-/* The clock in the id: 48 bits of milliseconds, 12 of 1/4096 ms, 14 of counter (spool.h has the layout). */
 static void add_sequence(struct attributes *a, const struct spool_id *id)
 {
-    static const char digits[] = "0123456789abcdef";
-    const uint8_t *b = id->bytes;
-    char text[SEQUENCE_SIZE];
-    unsigned counter = (b[8] & 0x3fu) << 8 | b[9];
-    for (int i = 0; i < 12; i++)
-        text[i] = digits[i % 2 ? b[i / 2] & 15 : b[i / 2] >> 4];
-    text[12] = digits[b[6] & 15];
-    text[13] = digits[b[7] >> 4];
-    text[14] = digits[b[7] & 15];
-    text[15] = '.';
-    for (int i = 19; i > 15; i--, counter >>= 4)
-        text[i] = digits[counter & 15];
+    char text[JSON_HLC_SIZE];
     size_t offset = a->text->size;
+    json_format_hlc(id, text);
     if (a->code == SPOOL_OK)
-        a->code = buffer_put(a->text, text, SEQUENCE_SIZE - 1);
+        a->code = buffer_put(a->text, text, JSON_HLC_SIZE - 1);
     add_made(a, "sequence", offset);
 }
 
@@ -137,14 +126,6 @@ static const char *content_type_of(const struct spool_event *event)
     return event->content_type && *event->content_type ? event->content_type : "application/json";
 }
 
-/* "application/json", "…+json", with or without parameters. */
-static bool is_json_type(const char *type)
-{
-    size_t size = strcspn(type, "; ");
-    return (size == 16 && strncasecmp(type, "application/json", size) == 0) ||
-           (size > 5 && strncasecmp(type + size - 5, "+json", 5) == 0);
-}
-
 static bool is_utf8(const char *text, size_t size)
 {
     const uint8_t *p = (const uint8_t *)text;
@@ -176,7 +157,7 @@ static int put_data(struct buffer *out, const struct spool_event *event)
         int code = buffer_put_text(out, ",\"data\":");
         return code == SPOOL_OK ? json_put_string(out, event->body, event->body_size) : code;
     }
-    if (is_json_type(type)) {
+    if (json_is_media_type(type)) {
         int code = buffer_put_text(out, ",\"data\":");
         if (code == SPOOL_OK)
             code = json_put_compact(out, event->body, event->body_size);

@@ -1,9 +1,9 @@
 /* http_request.c - the requests of the http sink: which events go into the next one, and how they look in there. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "../../lib/base/json.h"
 #include "http_cloudevents.h"
 #include "http_sink.h"
 
@@ -44,19 +44,9 @@ static int render_binary(struct http *h, struct http_exchange *ex, struct spool_
     return code;
 }
 
-static int render_line(struct http_exchange *ex, struct spool_delivery *delivery)
+static int render_line(struct http_exchange *ex, const struct spool_delivery *delivery)
 {
-    char *json;
-    size_t size;
-    int code = spool_event_to_json(delivery->event, &delivery->id, &json, &size);
-    if (code == ENOMEM)
-        return code;
-    if (code != SPOOL_OK) {
-        spool_delivery_fail(delivery, SPOOL_REJECTED, "cannot be written as JSON: %s", spool_last_error());
-        return SPOOL_OK;
-    }
-    code = buffer_put(&ex->body, json, size);
-    spool_free(json);
+    int code = json_put_event(&ex->body, delivery->event, &delivery->id);
     return code == SPOOL_OK ? buffer_put(&ex->body, "\n", 1) : code;
 }
 

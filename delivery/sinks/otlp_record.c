@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
+#include "../../lib/base/json.h"
 #include "../../lib/base/json_tree.h"
 #include "../../lib/base/utf8.h"
 #include "otlp_genai.h"
@@ -40,9 +40,7 @@ struct record {
 
 static bool is_json_type(const char *type)
 {
-    size_t size = type ? strcspn(type, "; ") : 0;
-    return size == 0 || (size == 16 && strncasecmp(type, "application/json", size) == 0) ||
-           (size > 5 && strncasecmp(type + size - 5, "+json", 5) == 0);
+    return !type || !*type || json_is_media_type(type);
 }
 
 static bool is_utf8(const uint8_t *p, size_t size)

@@ -27,12 +27,6 @@ void id_make(struct hlc_stamp stamp, uint64_t node, struct spool_id *ret_id)
     put_be64(ret_id->bytes + 8, VARIANT_BITS | (uint64_t)(stamp.counter & COUNTER_MASK) << 48 | (node & NODE_MASK));
 }
 
-struct hlc_stamp id_stamp(const struct spool_id *id)
-{
-    uint64_t high = get_be64(id->bytes), low = get_be64(id->bytes + 8);
-    return (struct hlc_stamp){high >> 16 << 12 | (high & 0xfff), (uint16_t)(low >> 48 & COUNTER_MASK)};
-}
-
 uint64_t id_node(const struct spool_id *id)
 {
     return get_be64(id->bytes + 8) & NODE_MASK;

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include "../spool.h"
+#include "bytes.h"
 
 struct hlc_stamp {
     uint64_t ticks;   /* of 1/4096 ms since 1970; 60 bits */
@@ -16,7 +17,12 @@ struct hlc_stamp {
 };
 
 void id_make(struct hlc_stamp stamp, uint64_t node, struct spool_id *ret_id); /* node: its low 48 bits */
-struct hlc_stamp id_stamp(const struct spool_id *id);
+/* Inline, because plugins render it too. */
+static inline struct hlc_stamp id_stamp(const struct spool_id *id)
+{
+    uint64_t high = get_be64(id->bytes), low = get_be64(id->bytes + 8);
+    return (struct hlc_stamp){high >> 16 << 12 | (high & 0xfff), (uint16_t)(low >> 48 & 0x3fff)};
+}
 uint64_t id_node(const struct spool_id *id);
 bool id_is_valid(const struct spool_id *id);     /* version and variant are right */
 int id_stamp_compare(struct hlc_stamp a, struct hlc_stamp b);

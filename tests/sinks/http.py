@@ -10,6 +10,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import harness
+import sink_harness
 from http_server import Server, data_of
 from sink_site import SinkSite
 
@@ -238,19 +239,25 @@ def order(checks):
 
 
 def paused(checks):
-    """401, 403 and 404 need the operator: nothing is rejected, and the token is in no message."""
+    """401, 403 and 404 need the operator: the sink is paused, nothing is rejected, the token is in no message; when he has
+    seen to it, all arrives."""
     for status in (401, 403, 404):
-        server = server_of(checks, [status] * 1000)
-        site = SinkSite(checks, f"paused-{status}", "http", {"url": server.url, "bearer": {"env": "FAR_TOKEN"}})
+        token = checks.dir(f"token-{status}")
+        token.write_text("tok-wrong\n")
+        token.chmod(0o600)
+        server = Server(lambda request: 200 if request.headers["authorization"] == "Bearer tok-right" else status)
+        site = SinkSite(checks, f"paused-{status}", "http", {"url": server.url, "bearer": {"file": str(token)}})
         site.put_numbers(5)
-        site.run(FAR_TOKEN="tok-3141592")
-        checks.check(site.says(f"answers {status}"), f"{status}: the operator hears of it", site.said())
+        site.run()
+        checks.check(site.says("is paused"), f"{status}: the operator hears of it", site.said())
         far = site.far()
-        site.stop()
         checks.check(far.get("pending_events") == 5 and not site.dead(), f"{status}: nothing is lost or dead", far)
+        token.write_text("tok-right\n")
+        harness.run(harness.SPOOL, "-C", site.spool, "sink", "resume", "far")
+        checks.check(site.drained(), f"{status}: delivered once resumed with another token", site.said())
         told = site.said() + harness.run(harness.SPOOL, "-C", site.spool, "-o", "json", "status").stdout
-        checks.check("tok-3141592" not in told, f"{status}: the token is in no message")
-        checks.check(server.requests[0].headers.get("authorization") == "Bearer tok-3141592", f"{status}: but was sent")
+        site.stop()
+        checks.check("tok-" not in told + site.said(), f"{status}: the tokens are in no message")
 
 
 def classes(checks):
@@ -382,9 +389,19 @@ def bad_settings(checks):
     checks.check(not harness.status(directory).get("sinks"), "refused settings leave no sink")
 
 
+def manual(checks):
+    """The example of the manual page runs."""
+    server = server_of(checks, [])
+    sink_harness.manual_example(checks, "http", **{"127.0.0.1:8080": f"127.0.0.1:{server.port}"})
+    checks.check(len(server.requests) == 1 and server.requests[0].events()[0]["data"] == {"model": "m-large"},
+                 "manual: what the example sends")
+
+
 TESTS = [formats, sequences, lines, sizes, compression, keep_alive, accepted, refused, down, retry_after, poison, order,
-         paused, classes, partly, redirects, secrets, proxy, bad_settings]
+         paused, classes, partly, redirects, secrets, proxy,
+         bad_settings, manual]
 
 if __name__ == "__main__":
     only = sys.argv[1:]
+    sink_harness.need("http")
     harness.main("http", [test for test in TESTS if not only or test.__name__ in only])

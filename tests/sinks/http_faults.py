@@ -14,6 +14,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import harness
+import sink_harness
 from http_server import OK, Server, Unsteady, reset, send
 from sink_site import SinkSite
 
@@ -243,4 +244,5 @@ TESTS = [faults, same_key, hangs, nobody, cancel, stop_while_hung, restarted, va
 
 if __name__ == "__main__":
     only = sys.argv[1:]
+    sink_harness.need("http")
     harness.main("http_faults", [test for test in TESTS if not only or test.__name__ in only])

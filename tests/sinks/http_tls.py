@@ -12,6 +12,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import harness
+import sink_harness
 from http_server import Server
 from sink_site import SinkSite
 
@@ -170,4 +171,5 @@ def restarts(checks, nginx, server):
 
 
 if __name__ == "__main__":
+    sink_harness.need("http")
     harness.main("http_tls", [tls])

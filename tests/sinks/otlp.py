@@ -14,6 +14,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import harness
+import sink_harness
 from http_server import OK, Server, Unsteady, send
 from sink_site import QUICK, SinkSite
 
@@ -363,7 +364,7 @@ def paused(checks):
     site = SinkSite(checks, "paused", "otlp", settings(server, headers={"x-api-key": {"env": "FAR_TOKEN"}}))
     site.put_numbers(3)
     site.run(FAR_TOKEN="tok-2718")
-    checks.check(site.says("answers 401"), "401: the operator hears of it", site.said())
+    checks.check(site.says("is paused"), "401: the operator hears of it", site.said())
     far = site.far()
     site.stop()
     checks.check(far.get("pending_events") == 3 and not site.dead() and "tok-2718" not in site.said(), "401: nothing is lost", far)
@@ -488,9 +489,26 @@ def valgrind(checks):
         checks.check(good and status == 0, f"valgrind, {encoding}: nothing to say", f"{status}: {log.read_text()[:3000]} {site.said()[-500:]}")
 
 
+def manual(checks):
+    """The examples of the manual page and of examples/otel-collector run; the collector's configuration is where they point."""
+    server = collector()
+    sink_harness.manual_example(checks, "otlp", **{"127.0.0.1:4318": f"127.0.0.1:{server.port}"})
+    checks.check(sorted(request.path for request in server.requests) == ["/v1/logs", "/v1/traces"], "manual: what the example sends")
+    folder = harness.ROOT / "examples" / "otel-collector"
+    site = SinkSite(checks, "walk", "otlp", {})
+    example = json.loads((folder / "spool.json").read_text())
+    checks.check(example["sinks"][0]["endpoint"].removeprefix("http://") in (folder / "collector.yaml").read_text(),
+                 "examples/otel-collector: both ends agree")
+    example["spool"]["dir"], example["sinks"][0]["endpoint"] = str(site.spool), f"http://127.0.0.1:{server.port}"
+    site.config.write_text(json.dumps(example))
+    site.put([CALL, LEARNING])
+    checks.check(site.deliver(), "examples/otel-collector: delivers", site.said())
+
+
 TESTS = [logs, content, traces, official, partial, nonsense, again, never, bisected, paused, sizes, environment, timeout, bad_settings,
-         restarted, cancel, valgrind]
+         restarted, cancel, valgrind, manual]
 
 if __name__ == "__main__":
     only = sys.argv[1:]
+    sink_harness.need("otlp")
     harness.main("otlp", [test for test in TESTS if not only or test.__name__ in only])
