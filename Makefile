@@ -35,8 +35,8 @@ PLUGIN_PC_otlp     := libcurl libprotobuf-c
 PLUGIN_DEB_otlp    := libcurl4-openssl-dev libprotobuf-c-dev protobuf-c-compiler
 PLUGIN_PC_postgres := libpq
 PLUGIN_DEB_postgres := libpq-dev
-PLUGIN_PC_redis    := hiredis
-PLUGIN_DEB_redis   := libhiredis-dev
+PLUGIN_PC_redis    := hiredis openssl
+PLUGIN_DEB_redis   := libhiredis-dev libssl-dev
 PLUGIN_PC_sqlite   := sqlite3
 PLUGIN_DEB_sqlite  := libsqlite3-dev
 PLUGIN_PC_syslog   := openssl
@@ -87,7 +87,7 @@ help: ## this list
 # ---------------------------------------------------------------------------------------------------- what it needs
 PACKAGES := gcc make pkg-config liblmdb-dev libjansson-dev libzstd-dev
 # Servers and clients that the tests of sinks talk to.
-SERVER_PACKAGES := sqlite3 postgresql openssl
+SERVER_PACKAGES := sqlite3 postgresql openssl redis-server redis-tools
 CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin \
                   $(sort $(foreach kind,$(PLUGIN_ALL),$(PLUGIN_DEB_$(kind)))) $(SERVER_PACKAGES)
 .PHONY: deps deps-quick
