@@ -87,7 +87,7 @@ help: ## this list
 # ---------------------------------------------------------------------------------------------------- what it needs
 PACKAGES := gcc make pkg-config liblmdb-dev libjansson-dev libzstd-dev
 # Servers and clients that the tests of sinks talk to.
-SERVER_PACKAGES := sqlite3 postgresql openssl redis-server redis-tools
+SERVER_PACKAGES := sqlite3 postgresql openssl redis-server redis-tools nats-server
 CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin \
                   $(sort $(foreach kind,$(PLUGIN_ALL),$(PLUGIN_DEB_$(kind)))) $(SERVER_PACKAGES)
 .PHONY: deps deps-quick
@@ -266,6 +266,9 @@ crash: programs ## 200 rounds of killing producers and deliverers at random mome
 	@BUILD=$(BUILD) ROUNDS=200 LIMIT=3600 tests/run tests/crash/kill.py
 large: programs ## a backlog of 4 GiB: opening time, memory while draining (needs 6 GiB of disk)
 	@BUILD=$(BUILD) LARGE=1 LIMIT=1800 tests/run tests/system/large.py
+.PHONY: sinks-long
+sinks-long: programs ## a million events into a NATS cluster whose leader is killed again and again
+	@BUILD=$(BUILD) LONG=1 LIMIT=3600 tests/run tests/sinks/nats.py
 bench: benches all ## figures of this machine, ours beside the raw disk's
 	@BUILD=$(BUILD) bench/run.sh
 .PHONY: bench-sinks
