@@ -35,8 +35,8 @@ PLUGIN_PC_otlp     := libcurl libzstd zlib
 PLUGIN_DEB_otlp    := libcurl4-openssl-dev zlib1g-dev
 PLUGIN_PC_postgres := libpq
 PLUGIN_DEB_postgres := libpq-dev
-PLUGIN_PC_redis    := hiredis
-PLUGIN_DEB_redis   := libhiredis-dev
+PLUGIN_PC_redis    := hiredis openssl
+PLUGIN_DEB_redis   := libhiredis-dev libssl-dev
 PLUGIN_PC_sqlite   := sqlite3
 PLUGIN_DEB_sqlite  := libsqlite3-dev
 PLUGIN_PC_syslog   := openssl
@@ -91,6 +91,7 @@ PACKAGES := gcc make pkg-config liblmdb-dev libjansson-dev libzstd-dev
 SERVER_PACKAGES := nginx-light openssl zstd
 SERVER_PACKAGES += sqlite3 postgresql
 SERVER_PACKAGES += rsyslog rsyslog-gnutls
+SERVER_PACKAGES += redis-server redis-tools nats-server
 SERVER_PACKAGES += protobuf-compiler python3-protobuf
 CHECK_PACKAGES := $(PACKAGES) check valgrind mandoc python3 binutils clang libclang-rt-14-dev spin chrony \
                   $(sort $(foreach kind,$(PLUGIN_ALL),$(PLUGIN_DEB_$(kind)))) $(SERVER_PACKAGES)
@@ -308,6 +309,9 @@ crash: programs ## 200 rounds of killing producers and deliverers at random mome
 	@BUILD=$(BUILD) ROUNDS=200 LIMIT=3600 tests/run tests/crash/kill.py
 large: programs ## a backlog of 4 GiB: opening time, memory while draining (needs 6 GiB of disk)
 	@BUILD=$(BUILD) LARGE=1 LIMIT=1800 tests/run tests/system/large.py
+.PHONY: sinks-long
+sinks-long: programs ## a million events into a NATS cluster whose leader is killed again and again
+	@BUILD=$(BUILD) LONG=1 LIMIT=3600 tests/run tests/sinks/nats.py
 bench: benches all ## ours and its peers side by side: results.json, results.md and plots in build/bench (long; BACKLOG=1e8)
 	@BUILD=$(BUILD) python3 -B bench/run.py
 bench-quick: benches all ## the targets alone, in under two minutes

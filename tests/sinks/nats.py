@@ -1,0 +1,343 @@
+#!/usr/bin/env python3
+"""NATS JetStream: what stands in the stream, each event once while a server is killed and while the leader of a cluster of
+three is, and what it does without a stream, with a wrong password or certificate, and with servers that hang.
+
+EVENTS: 100000, of which the cluster gets as many again; LONG=1: a million for the cluster; SEED."""
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import harness
+import sink_harness
+
+EVENTS = int(os.environ.get("EVENTS", 100000))
+CLUSTER_EVENTS = 1000000 if os.environ.get("LONG") else EVENTS
+PASSWORD = "open-sesame-7193"
+
+
+class Client:
+    """As much of the protocol as it takes to ask JetStream, and to read a stream."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        self.file = self.socket.makefile("rb")
+        self.file.readline()
+        self.send('CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\nSUB inbox.answer 1\r\nSUB inbox.all 2\r\nPING\r\n')
+        while not self.file.readline().startswith(b"PONG"):
+            pass
+
+    def send(self, text):
+        self.socket.sendall(text.encode())
+
+    def message(self):
+        """The next one as (subject, headers, payload)."""
+        while True:
+            words = self.file.readline().split()
+            if not words:
+                raise EOFError("the server is gone")
+            if words[0] == b"PING":
+                self.send("PONG\r\n")
+            if words[0] in (b"MSG", b"HMSG"):
+                size = int(words[-1])
+                body = self.file.read(size + 2)[:size]
+                head = int(words[-2]) if words[0] == b"HMSG" else 0
+                return words[1].decode(), body[:head].decode(), body[head:]
+
+    def ask(self, subject, request=None):
+        body = json.dumps(request) if request else ""
+        self.send(f"PUB $JS.API.{subject} inbox.answer {len(body.encode())}\r\n{body}\r\n")
+        answer = self.message()
+        return json.loads(answer[2]) if answer[2] else {"error": answer[1]}
+
+    def info(self, stream):
+        return self.ask(f"STREAM.INFO.{stream}")
+
+    def read(self, stream):
+        """All messages as (subject, id, payload)."""
+        count, found = self.info(stream)["state"]["messages"], []
+        config = {"deliver_subject": "inbox.all", "ack_policy": "none", "deliver_policy": "all", "replay_policy": "instant"}
+        body = json.dumps({"stream_name": stream, "config": config})
+        self.send(f"PUB $JS.API.CONSUMER.CREATE.{stream} inbox.answer {len(body)}\r\n{body}\r\n")
+        while len(found) < count:
+            subject, headers, payload = self.message()
+            if subject == "inbox.answer":
+                continue
+            id_ = re.search(r"Nats-Msg-Id: *(\S+)", headers)
+            found.append((subject, id_.group(1) if id_ else None, payload))
+        return found
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class Nats:
+    """A server of its own; `words` are further lines of its configuration."""
+
+    def __init__(self, checks, name, words="", cluster="", start=True, api=True):
+        self.checks, self.name, self.port, self.monitor = checks, name, sink_harness.free_port(), sink_harness.free_port()
+        config = checks.dir(name + ".conf")
+        config.write_text(f"server_name: {name}\nlisten: 127.0.0.1:{self.port}\nhttp: 127.0.0.1:{self.monitor}\n"
+                          f"jetstream {{ store_dir: \"{checks.dir(name)}\", max_memory_store: 64MB, max_file_store: 4GB }}\n"
+                          f"{cluster}\n{words}\n")
+        self.server = sink_harness.Server(checks, ["nats-server", "-c", config], self.healthy, checks.dir(name + ".log"))
+        if start:
+            self.server.start()
+
+    def healthy(self, path="healthz"):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.monitor}/{path}", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def client(self):
+        return Client(self.port)
+
+    def with_client(self, call):
+        client = self.client()
+        try:
+            return call(client)
+        finally:
+            client.close()
+
+    def read(self, stream):
+        return self.with_client(lambda client: client.read(stream))
+
+    def ids(self, stream):
+        return [row[1] for row in self.read(stream)]
+
+    def count(self, stream):
+        try:
+            return self.with_client(lambda client: client.info(stream)).get("state", {}).get("messages", 0)
+        except (OSError, EOFError):
+            return -1
+
+    def url(self):
+        return f"nats://127.0.0.1:{self.port}"
+
+    def end(self):
+        self.server.stop()
+
+
+def site(checks, name, options=None, **keys):
+    keys = {"servers": server.url(), "stream": name, "subject": name + ".{agent}.{type}", "create": True, **keys}
+    return sink_harness.Site(checks, name, "nats", keys, options)
+
+
+def keeps_everything(checks):
+    one = site(checks, "everything")
+    events = [{"type": "log.llm_call", "agent": "planner", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+               "data": {"nul": "\0", "big": "x" * 300000}}, {"type": "a..b.", "agent": "a.b *>%c\u00e9"},
+              {"type": ".", "content_type": "text/plain", "data_base64": "AP8="}]
+    given = one.put_events(events)
+    one.drains("events with strange names")
+    got = server.read("everything")
+    checks.check([row[1] for row in got] == given, "in order, with their ids", str([row[1] for row in got]))
+    subjects = [row[0] for row in got]
+    checks.check(subjects == ["everything.planner.log.llm_call", "everything.a%2Eb%20%2A%3E%25c\u00e9.a%2E%2Eb%2E", "everything.-.%2E"],
+                 "what a subject must not hold is escaped", str(subjects))
+    bodies = [json.loads(row[2]) for row in got]
+    checks.check(bodies[0]["data"] == events[0]["data"] and bodies[2]["data_base64"] == "AP8=", "the payload is native JSON")
+    info = server.with_client(lambda client: client.info("everything"))["config"]
+    checks.check(info["subjects"] == ["everything.>"] and info["duplicate_window"] == 600 * 10**9 and info["num_replicas"] == 1,
+                 "the stream is made as documented", str(info))
+
+
+def each_once_after_kills(checks):
+    one = site(checks, "kills", {"batch_events": 512}, ack_timeout="1s")
+    producer = one.producer(EVENTS, "--rate", 20000)
+    runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    kills, counts = 0, []
+    while (producer.poll() is None or kills < 5) and kills < 12:
+        time.sleep(0.3 + 0.5 * checks.random.random())
+        server.server.stop((signal.SIGKILL, signal.SIGTERM)[kills % 4 == 3])
+        if kills % 3 == 1:
+            runner.kill()
+            runner.wait()
+            runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        server.server.start()
+        counts.append(server.count("kills"))
+        kills += 1
+    status, _, errors = harness.wait(producer, 120)
+    checks.check(status == 0, "the producer ends well", errors)
+    runner.send_signal(signal.SIGTERM)
+    checks.check(runner.wait(60) == 0, "the deliverer ends well")
+    checks.check(sum(a < b for a, b in zip(counts, counts[1:])) >= 2, f"events flow between the {kills} kills", str(counts))
+    one.drains("after the kills")
+    wanted = one.acknowledged()
+    checks.check(len(wanted) == EVENTS, f"{EVENTS} events are acknowledged", str(len(wanted)))
+    got = server.read("kills")
+    sink_harness.account(checks, "after the kills", wanted, [row[1] for row in got])
+    bad = sum(not harness.body_is_good(json.loads(row[2])["data"]) for row in got)
+    checks.check(bad == 0, "every body is as it was enqueued", f"{bad} are not")
+
+
+def leader_of_a_cluster_dies(checks):
+    """Three servers, three replicas; again and again the leader of the stream is killed and comes back."""
+    routes = [sink_harness.free_port() for _ in range(3)]
+    nodes = [Nats(checks, f"n{i}", start=False, cluster=f"cluster {{ name: c, listen: 127.0.0.1:{routes[i]}, routes: ["
+                  + ", ".join(f"nats://127.0.0.1:{port}" for port in routes) + "] }}".replace("}}", "}"))
+             for i in range(3)]
+    for node in nodes:
+        with open(node.server.log, "ab") as log:
+            node.server.process = checks.start(*node.server.command, stdout=log, stderr=log)
+    ready = harness.wait_until(lambda: all(node.healthy() for node in nodes), 60)
+    checks.check(ready, "the cluster is up")
+    one = site(checks, "cluster", {"batch_events": 512}, servers=[node.url() for node in nodes], replicas=3, ack_timeout="1s")
+    one.put("{}")
+    one.drains("the first event", 60)
+    producer = one.producer(CLUSTER_EVENTS, "--rate", 20000)
+    runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def leader():
+        for node in nodes:
+            if node.server.process.poll() is None:
+                try:
+                    name = node.with_client(lambda client: client.info("cluster")).get("cluster", {}).get("leader")
+                except (OSError, EOFError):
+                    continue
+                if name:
+                    return next(other for other in nodes if other.name == name)
+        return None
+
+    kills, counts = 0, []
+    while kills < (3 if CLUSTER_EVENTS <= 100000 else 12):
+        time.sleep(0.3 + 0.5 * checks.random.random())
+        found = []
+        if not harness.wait_until(lambda: found.append(leader()) or found[-1], 30):
+            break
+        counts.append(found[-1].count("cluster"))
+        found[-1].server.stop()
+        time.sleep(0.5 * checks.random.random())
+        with open(found[-1].server.log, "ab") as log:
+            found[-1].server.process = checks.start(*found[-1].server.command, stdout=log, stderr=log)
+        harness.wait_until(found[-1].healthy, 60)
+        kills += 1
+    status, _, errors = harness.wait(producer, 600)
+    checks.check(status == 0 and kills >= 3, f"the leader was killed {kills} times", f"{errors} {counts}")
+    runner.send_signal(signal.SIGTERM)
+    checks.check(runner.wait(60) == 0, "the deliverer ends well")
+    one.drains("after the kills", 300)
+    found = []
+    harness.wait_until(lambda: found.append(leader()) or found[-1], 30)
+    wanted = one.acknowledged()
+    ids = found[-1].ids("cluster")
+    checks.check(len(wanted) == CLUSTER_EVENTS, f"{CLUSTER_EVENTS} events are acknowledged", str(len(wanted)))
+    sink_harness.account(checks, "after leaders died", wanted, ids[1:])
+    for node in nodes:
+        node.end()
+
+
+def tells_events_apart(checks):
+    one, two = site(checks, "apart"), site(checks, "apart-two", stream="apart", subject="apart.{agent}.{type}")
+    first = one.put_events([{"type": "t", "data": i} for i in range(500)])
+    one.drains("the first time")
+    more = two.put_events([{"type": "t", "data": i, "id": id_} for i, id_ in enumerate(first)] + [{"type": "t"}] * 100)
+    two.drains("again, among new ones")
+    sink_harness.account(checks, "delivered twice", set(first) | set(more), server.ids("apart"))
+
+
+def streams_that_are_not_right(checks):
+    one = site(checks, "missing", create=False)
+    one.put("{}")
+    one.is_down("no stream", "there is no stream missing: make it")
+    server.with_client(lambda client: client.ask("STREAM.CREATE.missing", {"name": "missing", "subjects": ["missing.>"],
+                                                                           "max_msg_size": 1000}))
+    one.put_events([{"type": "t", "data": "x" * (2000 if i % 10 == 5 else 20)} for i in range(100)])
+    one.resume()
+    one.drains("once the stream is there")
+    letters = one.dead_letters()
+    checks.check(server.count("missing") == 91 and len(letters) == 10, "what is too big for it are dead letters",
+                 f"{server.count('missing')} {len(letters)}")
+    checks.check(letters and "message size" in json.dumps(letters[0]), "with the reason", str(letters[:1]))
+    wrong = site(checks, "wrong", subject="missing.{type}", create=False, stream="apart")
+    wrong.put("{}")
+    wrong.is_down("a subject of another stream", "another stream takes the subject")
+    huge = site(checks, "huge")
+    huge.put_events([{"type": "t", "data": "x" * 1100000}, {"type": "t"}])
+    huge.drains("beside what no server takes")
+    checks.check(server.count("huge") == 1 and len(huge.dead_letters()) == 1, "the other is there")
+
+
+def secrets_and_certificates(checks):
+    key, cert = checks.dir("server.key"), checks.dir("server.crt")
+    harness.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
+                "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    safe = Nats(checks, "safe", f"authorization {{ user: agent, password: \"{PASSWORD}\" }}\n"
+                                f"tls {{ cert_file: \"{cert}\", key_file: \"{key}\" }}")
+    file = checks.dir("password")
+    file.write_text("wrong-secret-55\n")
+    file.chmod(0o600)
+    keys = {"user": "agent", "password": {"file": str(file)}, "ca": str(cert)}
+    url = f"tls://localhost:{safe.port}"
+    one = site(checks, "careful", servers=url, **keys)
+    one.put("{}")
+    one.is_down("with a wrong password", "(?i)authorization")
+    sink_harness.says_nothing_secret(one, "a wrong password", "wrong-secret-55", one.said)
+    file.write_text(PASSWORD + "\n")
+    one.resume()
+    one.drains("with the right password, by TLS")
+    sink_harness.says_nothing_secret(one, "a password", PASSWORD)
+    for name, more in (("unknown", {"ca": "/etc/ssl/certs/ca-certificates.crt"}), ("address", {"servers": f"tls://127.0.0.1:{safe.port}"})):
+        tls = site(checks, "tls-" + name, **{"servers": url, **keys, **more})
+        tls.put("{}")
+        tls.is_down(f"TLS, {name}", "(?i)ssl|certificate")
+    safe.end()
+
+
+def cancelled_at_any_moment(checks):
+    keys = {"servers": server.url(), "stream": "apart", "subject": "apart.{type}"}
+    server.server.process.send_signal(signal.SIGSTOP)
+    sink_harness.cancelled_soon(checks, "a server that stands still", "nats", keys)
+    server.server.process.send_signal(signal.SIGCONT)
+    names = {"servers": "nats://no.such.host.example:4222"}
+    sink_harness.cancelled_soon(checks, "while the name is looked up", "nats", names, env=sink_harness.slow_names(checks))
+
+
+def needs_no_more_than_it_should(checks):
+    one = site(checks, "valgrind")
+    one.produce(300)
+    sink_harness.leaks(one, "a delivery")
+    checks.check(server.count("valgrind") == 300, "and all is delivered")
+    large = site(checks, "memory", {"batch_events": 4096, "batch_bytes": "4MiB"})
+    large.produce(20000)
+    runner = large.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = sink_harness.peak_memory(runner, lambda: server.count("memory") == 20000)
+    checks.check(0 < peak < 96 << 20, "memory is bounded", f"{peak >> 20} MiB")
+
+
+def as_documented(checks):
+    sink_harness.manual_example(checks, "nats", **{"nats://127.0.0.1:4222": server.url()})
+    said = sink_harness.example(checks, "to_nats.sh", server.url())
+    checks.check("2385 events acknowledged" in said and re.search("delivered 2385", said), "the walk-through delivers all", said)
+    checks.check(server.count("AGENTS") >= 2385, "into the stream", str(server.count("AGENTS")))
+    one = site(checks, "words")
+    for words, problem in (([], "servers"), (["servers=http://x"], "nats://"), (["servers=nats://u:secretword@x"], "no user or password"),
+                           (["servers=nats://x", "subject={agent}"], "constant"), (["servers=nats://x", "subject=a..b"], "empty"),
+                           (["servers=nats://x", "subject=a.*"], "wildcards"), (["servers=nats://x", "stream=a.b"], "stream"),
+                           (["servers=nats://x", "token=abc"], "token")):
+        done = harness.run(harness.SPOOL, "-C", one.spool, "sink", "add", "bad", "nats", *words)
+        checks.check(done.returncode != 0 and problem in done.stderr and "secretword" not in done.stderr,
+                     f"{' '.join(words)} is refused", done.stderr)
+
+
+def with_a_server(checks):
+    global server
+    server = Nats(checks, "single")
+    sink_harness.with_server(checks, server, [
+        keeps_everything, tells_events_apart, streams_that_are_not_right, each_once_after_kills, leader_of_a_cluster_dies,
+        secrets_and_certificates, cancelled_at_any_moment, needs_no_more_than_it_should, as_documented])
+
+
+if __name__ == "__main__":
+    sink_harness.main("nats", [with_a_server])
