@@ -20,7 +20,6 @@ static void survey_add(struct survey *survey, const struct spool_sink_info *info
     copy->json_config = tool_format("%s", info->json_config ? info->json_config : "{}");
     copy->options_json = tool_format("%s", info->options_json ? info->options_json : "{}");
     copy->last_error = tool_format("%s", info->last_error ? info->last_error : "");
-    copy->options_json = tool_format("%s", info->options_json ? info->options_json : "{}");
     copy->paused_reason = tool_format("%s", info->paused_reason ? info->paused_reason : "");
 }
 
@@ -57,7 +56,6 @@ void survey_free(struct survey *survey)
         free((char *)survey->sinks[i].json_config);
         free((char *)survey->sinks[i].options_json);
         free((char *)survey->sinks[i].last_error);
-        free((char *)survey->sinks[i].options_json);
         free((char *)survey->sinks[i].paused_reason);
     }
     free(survey->sinks);

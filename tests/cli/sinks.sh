@@ -111,7 +111,7 @@ is "options" 5 "$("$spool" sinks -o json | json '["options"]["linger_ms"]')"
 status 0 "$spool" sink kinds
 prints "rotate_bytes"
 status 3 "$spool" sink kinds nosuchkind
-is "kinds -o json" 3 "$(SPOOL_SINK_PATH=/nonexistent "$spool" sink kinds -o json | grep -c '"file":null')"
+is "kinds -o json" 5 "$(SPOOL_SINK_PATH=/nonexistent "$spool" sink kinds -o json | grep -c '"file":null')"
 status 1 env SPOOL_SINK_PATH=here "$spool" sink kinds
 says "not an absolute folder"
 status 0 "$spool" sink test far

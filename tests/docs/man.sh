@@ -21,8 +21,8 @@ error_names() { sed -nE 's/^ *X\((E[A-Z0-9]+),.*/SPOOL_\1/p' lib/spool.h; }
 
 # What a caller may set, and what spool_stats() tells.
 members() {
-    sed -nE '/^struct spool_(options|event|sink_options|reader_options|stats) \{/,/^\}/p' lib/spool.h |
-        sed 's|/\*.*||; /(\*/d' | grep -oE '\b[a-z_]+(\[[A-Z_]+\])?( *,|;)' | grep -oE '^[a-z_]+' | sort -u
+    perl -0pe 's|/\*.*?\*/||gs' lib/spool.h |
+        sed -nE '/^struct spool_(options|event|sink_options|reader_options|stats) \{/,/^\}/p' | sed '/(\*/d' | grep -oE '\b[a-z_]+(\[[A-Z_]+\])?( *,|;)' | grep -oE '^[a-z_]+' | sort -u
 }
 
 # A page that is referred to exists, as a page or as a name of one; those of other projects are not ours to check.

@@ -369,7 +369,7 @@ START_TEST(all_kinds_are_listed)
     ck_assert_int_eq(setenv("SPOOL_SINK_PATH", list_path, 1), 0);
     free(list_path);
     ck_ok(spool_sink_kind_each(list, text));
-    ck_assert_str_eq(text, "null stdout file echo+ text+! ");
+    ck_assert_str_eq(text, "null stdout file failover quorum echo+ text+! ");
     ck_assert_int_eq(spool_sink_kind_each(stop_at_once, &calls), 1);
     ck_code(spool_sink_kind_each(NULL, NULL), SPOOL_EINVAL);
 }
