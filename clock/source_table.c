@@ -45,7 +45,7 @@ static int find_place(const struct sources *s, const char *name, size_t *ret)
 static int enter(struct hlc *clock, struct source *source)
 {
     struct sources *s = &clock->sources;
-    size_t at;
+    size_t at = 0;
     pthread_mutex_lock(&s->lock);
     int code = find_place(s, source->name, &at);
     if (!code && !source->local)

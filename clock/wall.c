@@ -68,9 +68,12 @@ static bool is_paused(const struct wall *wall)
 /* The correction goes first: see the head of wall.h. `busy` held. */
 static void publish(struct wall *wall, const struct hlc_look *look, int64_t correction_ns)
 {
+    uint64_t now_ns = look->wall_ns + (uint64_t)correction_ns;
+    if (is_paused(wall) && now_ns && now_ns < atomic_load_explicit(&wall->paused_ns, memory_order_relaxed))
+        atomic_store_explicit(&wall->paused_ns, now_ns, memory_order_relaxed); /* corrected: it stands where that is */
     wall->checked = *look;
     wall->unset &= look->wall_ns < HLC_FLOOR_NS;
-    atomic_store_explicit(&wall->last_ns, look->wall_ns + (uint64_t)correction_ns, memory_order_relaxed);
+    atomic_store_explicit(&wall->last_ns, now_ns, memory_order_relaxed);
     atomic_store_explicit(&wall->correction_ns, correction_ns, memory_order_release);
     atomic_store_explicit(&wall->checked_ns, look->wall_ns, memory_order_release);
 }

@@ -85,7 +85,7 @@ static int add_server(struct spool *spool, json_t *value, size_t index)
     char where[48];
     snprintf(where, sizeof where, "clock.servers[%zu]", index);
     int code = server ? SPOOL_OK : read_source(value, where, &server, &options);
-    if (code)
+    if (code || !spool)
         return code;
     code = hlc_source_add_sntp(spool->clock, server, &options);
     if (code == SPOOL_EEXISTS)
@@ -114,7 +114,7 @@ static int set_source(struct spool *spool, const char *name, json_t *value)
     char where[96];
     snprintf(where, sizeof where, "clock.sources.%s", name);
     int code = read_source(value, where, NULL, &options);
-    if (code)
+    if (code || !spool)
         return code;
     code = hlc_source_set(spool->clock, name, &options);
     return code ? err_prefix(code, "%s", where) : SPOOL_OK;
@@ -150,7 +150,8 @@ static int apply_key(struct spool *spool, const char *name, json_t *value)
         return code;
     if (!is_offset && number > CLOCK_DRIFT_PPM_MAX)
         return err_set(SPOOL_ECONFIG, "clock.drift_ppm: %u is more than %d", number, CLOCK_DRIFT_PPM_MAX);
-    hlc_set(spool->clock, is_offset ? number * NS_PER_MS : 0, is_offset ? 0 : number);
+    if (spool)
+        hlc_set(spool->clock, is_offset ? number * NS_PER_MS : 0, is_offset ? 0 : number);
     return SPOOL_OK;
 }
 

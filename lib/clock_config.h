@@ -6,7 +6,8 @@
 
 #include "spool.h"
 
-/* Adds servers, changes the sources that are there. NULL: nothing. SPOOL_ECONFIG names the key. */
+/* Adds servers, changes the sources that are there. No section: nothing. No spool: only checks its keys and values.
+ * SPOOL_ECONFIG names the key. */
 int clock_config_apply(const json_t *section, struct spool *spool);
 
 #endif

@@ -7,6 +7,7 @@
  * after a restart: its events are held. */
 #include <sys/stat.h>
 
+#include "clock_config.h"
 #include "config.h"
 
 enum { SINKS_MAX = 256 };
@@ -190,6 +191,11 @@ static int reload(struct reloading *r, json_t *root)
         code = check_spool(r->spool, &options, dir);
     if (!code)
         code = read_sinks(r, json_object_get(root, "sinks"));
+    if (!code)
+        code = clock_config_apply(json_object_get(root, "clock"), NULL);
+    if (code)
+        return code;
+    code = clock_config_apply(json_object_get(root, "clock"), r->spool); /* a server that is no longer named stays */
     if (code)
         return code;
     for (size_t i = 0; i < r->count; i++)

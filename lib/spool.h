@@ -951,12 +951,12 @@ int spool_reader_next(struct spool_reader *reader, uint32_t timeout_ms, const st
 void spool_reader_close(struct spool_reader *reader);
 
 /* Several readers as one, in the order that all events of all spools have: by the clock in their id, then its node (that is
- * spool_id_compare()), then, for copies of one event, as they are stored in their spool, and in different ones by their
- * content. It does not depend on the order in which the spools are named. What is found out of order, or against cause and
- * effect, is given all the same, with a flaw. */
+ * spool_id_compare()), then, for copies of one event, by content. It does not depend on who reads, or on the order in which
+ * spools are named. What was stored out of order is put in its place, as far as 8,192 events or 32 MiB reach; that, and what
+ * is against cause and effect, is given with a flaw. */
 enum spool_merge_flaw {
     SPOOL_MERGE_FINE = 0,
-    SPOOL_MERGE_LATE,              /* it should have come before `expected`: stored late, by who took over a dead journal */
+    SPOOL_MERGE_LATE,              /* it was stored behind `expected`, a later one: by who took over a dead journal */
     SPOOL_MERGE_REGRESSED,         /* the same, and `expected` is of the same producer: its clock went back */
     SPOOL_MERGE_BEFORE_PARENT,     /* its id is not later than `expected`, its parent's: clocks apart, no message's stamp taken */
     SPOOL_MERGE_DUPLICATE,         /* a copy of the event before it */

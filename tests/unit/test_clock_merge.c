@@ -158,11 +158,32 @@ START_TEST(test_late_and_regressed)
     put(0, id_at(18, 2), "back", NULL);
     put(0, id_at(30, 3), "last", NULL);
     read_all(NULL);
-    expect("first", SPOOL_MERGE_FINE);
-    expect("second", SPOOL_MERGE_FINE);
+    expect("first", SPOOL_MERGE_FINE); /* and put in their place */
     check_expected(expect("late", SPOOL_MERGE_LATE), id_at(20, 2));
     check_expected(expect("back", SPOOL_MERGE_REGRESSED), id_at(20, 2));
+    expect("second", SPOOL_MERGE_FINE);
     expect("last", SPOOL_MERGE_FINE);
+    expect_end();
+}
+END_TEST
+
+/* Whatever the order in which they are stored: one order comes out. */
+START_TEST(test_random_orders)
+{
+    enum { EVENTS = 600 };
+    unsigned seed = (unsigned)test_seed(1);
+    for (int i = 0; i < EVENTS; i++)
+        put((size_t)(rand_r(&seed) % SPOOLS_MAX),
+            id_at((unsigned)(rand_r(&seed) % 3000), (uint64_t)(rand_r(&seed) % 5)), "x", NULL);
+    read_all(NULL);
+    struct spool_merge_item item = SPOOL_MERGE_ITEM();
+    struct spool_id last = {{0}};
+    for (int i = 0; i < EVENTS; i++) {
+        ck_ok(spool_merge_next(merge, 10000, &item));
+        ck_assert_int_le(spool_id_compare(&last, item.event->id), 0);
+        ck_assert_int_eq(item.flaw == SPOOL_MERGE_DUPLICATE, spool_id_compare(&last, item.event->id) == 0);
+        last = *item.event->id;
+    }
     expect_end();
 }
 END_TEST
@@ -223,6 +244,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, test_the_order_does_not_depend_on_who_reads, 0, 2);
     tcase_add_test(t, test_cause_and_effect);
     tcase_add_test(t, test_late_and_regressed);
+    tcase_add_test(t, test_random_orders);
     tcase_add_test(t, test_ahead);
     tcase_add_test(t, test_a_parent_moves_the_clock);
     tcase_add_test(t, test_bad_calls);

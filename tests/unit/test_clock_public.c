@@ -273,8 +273,20 @@ START_TEST(test_configuration_file)
         FILE *out = fopen(file, "w");
         ck_assert(out && fputs(text, out) >= 0 && fclose(out) == 0);
         ck_code(spool_open_config(file, &spool), good ? SPOOL_OK : SPOOL_ECONFIG);
-        if (good)
-            ck_ok(spool_close(spool));
+        if (!good)
+            continue;
+        ck_ok(spool_reload_config(spool, file, NULL, NULL)); /* the server is there: it is changed */
+        out = fopen(file, "w");
+        ck_assert(out && fprintf(out, "{\"spool\":{\"dir\":\"%s\"},\"clock\":{\"max_offset\":\"2h\"}}", path) > 0 &&
+                  !fclose(out));
+        ck_ok(spool_reload_config(spool, file, NULL, NULL));
+        struct spool_id remote;
+        id_min_at_ns(real_ns() + 3600 * SECOND, &remote);
+        ck_ok(spool_clock_update(spool, &remote));
+        out = fopen(file, "w");
+        ck_assert(out && fprintf(out, "{\"spool\":{\"dir\":\"%s\"},\"clock\":{\"max\":1}}", path) > 0 && !fclose(out));
+        ck_code(spool_reload_config(spool, file, NULL, NULL), SPOOL_ECONFIG);
+        ck_ok(spool_close(spool));
     }
 }
 END_TEST

@@ -143,12 +143,11 @@ static void judge_truth(struct node *node, const struct spool_clock_reading *r, 
     judge_order(r);
 }
 
-/* A correction may take physical time back behind where it was paused, for a moment. */
 static void judge_expiry(struct node *node, const struct spool_clock_reading *r)
 {
     uint64_t expiry = hlc_expiry_ns(node->clock), now = hlc_physical_ns(node->clock);
     bool paused = r->flags & SPOOL_CLOCK_PAUSED;
-    if (expiry > now || (paused && node->paused_ns && expiry > node->paused_ns + FAR_AHEAD_NS))
+    if (expiry > now || (paused && node->paused_ns && expiry > node->paused_ns))
         violation("expiry", "node %d: expiry went %.6f s on", node->index, seconds(expiry, node->paused_ns));
     node->paused_ns = paused ? expiry : 0;
 }
