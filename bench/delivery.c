@@ -160,12 +160,61 @@ static void spool_ages(const struct context *context, struct outcome *outcome)
     drive(&(struct driver){.begin = begin_ages, .step = step_ages, .finish = drain, .end = end}, context, outcome);
 }
 
+/* ------------------------------------------------------------------------------------- critical events over a backlog
+ */
+
+enum { ROUND_TRIP_NS = 2000000 }; /* of a far side, per batch */
+
+/* Only the critical ones count: a backlog of low ones is delivered beside them. */
+static int note_critical_ages(void *state, struct spool_delivery *batch, size_t n)
+{
+    struct end_to_end *e = state;
+    nanosleep(&(struct timespec){.tv_nsec = ROUND_TRIP_NS}, NULL);
+    uint64_t now = ticks();
+    for (size_t i = 0; i < n; i++) {
+        struct spool_delivery *delivery = SPOOL_DELIVERY_AT(batch, i);
+        if (delivery->event->priority == SPOOL_CRITICAL)
+            histogram_add(e->ages, now - delivery->event->occurred_at_ns);
+        delivery->outcome = SPOOL_DELIVERED;
+    }
+    return 0;
+}
+
+static void *begin_overtake(const struct context *context)
+{
+    struct end_to_end *e = open_end_to_end(context);
+    const struct spool_sink sink = {
+        .abi = SPOOL_SINK_ABI, .size = sizeof sink, .kind = "ages", .deliver = note_critical_ages};
+    ok(spool_sink_add(e->spool, "ages", &sink, NULL, &SPOOL_SINK_OPTIONS(.user = e)), "spool_sink_add");
+    bench_fill_as(e->spool, context->count, SPOOL_LOW);
+    ok(spool_flush(e->spool, 60000), "spool_flush");
+    ok(spool_start(e->spool), "spool_start");
+    return e;
+}
+
+static size_t step_overtake(void *shared, uint64_t number)
+{
+    struct spool_event event = bench_event(SPOOL_DURABLE_PROCESS, number);
+    event.priority = SPOOL_CRITICAL;
+    event.occurred_at_ns = ticks();
+    ok(spool_enqueue(((struct end_to_end *)shared)->spool, &event, NULL), "spool_enqueue");
+    return 1;
+}
+
+static void spool_overtake(const struct context *context, struct outcome *outcome)
+{
+    drive(&(struct driver){.begin = begin_overtake, .step = step_overtake, .finish = drain, .end = end}, context,
+          outcome);
+}
+
 const struct bench_case delivery_cases[] = {
     {"spool_null", "libspool, to acknowledged null sinks", SPOOL_SETTINGS, spool_null},
     {"spool_file", "libspool, to an acknowledged file sink", SPOOL_SETTINGS, spool_file},
     {"spool_file_unflushed", "libspool, to an acknowledged file sink that does not flush",
      SPOOL_SETTINGS ", flush none", spool_file_unflushed},
     {"spool_ages", "libspool, age of an event at its sink", SPOOL_SETTINGS, spool_ages},
+    {"spool_overtake", "libspool, age of a critical event at a sink with a backlog of low ones",
+     SPOOL_SETTINGS "; the sink takes 2 ms a batch", spool_overtake},
     {"spool_agents", "libspool, to a null sink in order of agents", SPOOL_SETTINGS, spool_agents},
     {0},
 };

@@ -29,13 +29,15 @@ static inline struct spool_event bench_event(enum spool_durability durability, u
 }
 
 /* Enqueues `count` events of the process level, BATCH at a time. */
-static inline void bench_fill(struct spool *spool, uint64_t count)
+static inline void bench_fill_as(struct spool *spool, uint64_t count, enum spool_priority priority)
 {
     struct spool_event events[BATCH];
     for (uint64_t done = 0; done < count;) {
         size_t n = count - done < BATCH ? (size_t)(count - done) : BATCH;
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
             events[i] = bench_event(SPOOL_DURABLE_PROCESS, done + i);
+            events[i].priority = priority;
+        }
         for (size_t i = 0, step; i < n; i += step) { /* large ones do not fit one frame together */
             step = 1 + (1 << 20) / (events[i].body_size + 64);
             step = step < n - i ? step : n - i;
@@ -43,6 +45,11 @@ static inline void bench_fill(struct spool *spool, uint64_t count)
         }
         done += n;
     }
+}
+
+static inline void bench_fill(struct spool *spool, uint64_t count)
+{
+    bench_fill_as(spool, count, SPOOL_MEDIUM);
 }
 
 #endif

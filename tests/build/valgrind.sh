@@ -5,7 +5,7 @@ build=${BUILD:-build}
 passed=0 failed=0
 # Not those that fork much or run long on purpose: the sanitizers have them.
 for name in buffer error id event json block window wake journal_flush state state_ack log delivery delivery_retry sink_basic \
-    sink_file config public store; do
+    sink_file config public public_ops store; do
     program=$build/tests/test_$name
     [ -x "$program" ] || continue
     if output=$(CK_FORK=no CK_DEFAULT_TIMEOUT=0 VALGRIND=1 timeout 300 valgrind -q --error-exitcode=9 --leak-check=full \
