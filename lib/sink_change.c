@@ -12,6 +12,21 @@ static int check(const struct spool *spool, const char *name)
     return code;
 }
 
+/* What may wait is also kept where whoever does not serve the sink finds it. */
+static int set_limits(struct spool *spool, const char *name, const struct spool_sink_options *change)
+{
+    if (change->max_pending_bytes == 0 && change->max_pending_age_ms == 0)
+        return SPOOL_OK;
+    struct store_sink *sink = malloc(sizeof *sink); /* 8 KiB of ranges: too much for some stacks */
+    int code = sink ? store_sink_get(spool->store, name, sink) : err_errno(ENOMEM, "sink %s", name);
+    if (!code)
+        code = store_sink_limit(spool->store, name,
+                                change->max_pending_bytes ? change->max_pending_bytes : sink->max_pending_bytes,
+                                change->max_pending_age_ms ? change->max_pending_age_ms : sink->max_pending_age_ms);
+    free(sink);
+    return code;
+}
+
 int spool_sink_set_options(struct spool *spool, const char *name, const struct spool_sink_options *options)
 {
     struct spool_sink_options taken;
@@ -28,6 +43,8 @@ int spool_sink_set_options(struct spool *spool, const char *name, const struct s
         code = delivery_registration_change(text, &taken, &changed);
     if (!code)
         code = store_sink_set_config(spool->store, name, changed);
+    if (!code)
+        code = set_limits(spool, name, &taken);
     free(text);
     free(changed);
     return code ? err_prefix(code, "sink %s", name ? name : "") : SPOOL_OK;

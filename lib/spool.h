@@ -458,10 +458,8 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
     uint32_t dead_events_max;      /* dead letters kept; beyond it the oldest go, counted and reported; default 0: no limit */
     uint64_t dead_bytes_max;       /* likewise, of events as stored */
     uint64_t dead_age_max_ms;      /* likewise, since they died */
-    uint32_t max_crashes;          /* deaths of the process with an event in the sink's hands, the last one alone, then a dead
-                                      letter; default 3; SPOOL_CRASHES_ANY: no limit */
-    uint64_t max_pending_bytes;    /* of segments that its pending events keep; beyond it the oldest of these are dropped for this
-                                      sink, counted and reported, also while nobody serves it; default 0: no limit */
+    uint32_t max_crashes;          /* deaths of the process with the event in hand, then a dead letter; default 3; SPOOL_CRASHES_ANY */
+    uint64_t max_pending_bytes;    /* of segments that pending events keep; beyond it the oldest are dropped; default 0: no limit */
     uint64_t max_pending_age_ms;   /* likewise, events that wait longer */
 };
 #define SPOOL_CRASHES_ANY UINT32_MAX

@@ -4,7 +4,7 @@
  *
  * Life after life of a process that produces and delivers: it is killed in a sink, aborted, left by exit(), or closed.
  * Meanwhile sinks fail, hang, slow down, refuse, forbid and come back; rates, priorities and times to live are random; sinks
- * are paused, resumed, added and removed, and delivery is stopped and started. The ledger, a mapped file that outlives them all,
+ * are paused, resumed, added, removed and given other options, and delivery is stopped and started. The ledger, a mapped file that outlives them all,
  * knows of each event what was promised and what arrived. Then one life in peace, and for each sink:
  *
  *     every event that was accepted is delivered, dead, or was allowed to expire; none arrived that was not enqueued;
@@ -275,7 +275,7 @@ static void *operate(void *arg)
     while (!life->over && now_s() < life->until_s) {
         char name[8];
         snprintf(name, sizeof name, "s%u", (unsigned)draw(&random, SINKS));
-        uint64_t roll = draw(&random, 10);
+        uint64_t roll = draw(&random, 12);
         int code = SPOOL_OK;
         if (roll < 2) {
             code = spool_sink_pause(life->spool, name);
@@ -290,6 +290,12 @@ static void *operate(void *arg)
         } else if (roll == 9 && draw(&random, 3) == 0) {
             spool_stop(life->spool, (uint32_t)draw(&random, 400));
             code = spool_start(life->spool);
+        }
+        else if (roll > 9) {
+            struct spool_sink_options change = SPOOL_SINK_OPTIONS(.batch_events_max = 1 + (uint32_t)draw(&random, 200));
+            change.retry_cap_ms = 50 + (uint32_t)draw(&random, 300);
+            change.timeout_ms = 100 + (uint32_t)draw(&random, 200);
+            code = spool_sink_set_options(life->spool, name, &change);
         }
         if (code && code != SPOOL_ETIMEOUT && code != SPOOL_EBUSY && code != SPOOL_EEXISTS && code != SPOOL_ESTOPPED)
             must(code, "operating");

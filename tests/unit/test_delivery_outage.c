@@ -289,6 +289,27 @@ START_TEST(resuming_tries_at_once)
 }
 END_TEST
 
+/* A sink that is made of others leaves some untried, and answers 0: that costs them no attempt. */
+static int leave_half(struct fake *fake, struct spool_delivery *batch, size_t n)
+{
+    (void)fake;
+    for (size_t i = 0; i < n; i++)
+        SPOOL_DELIVERY_AT(batch, i)->outcome = i < (n + 1) / 2 ? SPOOL_DELIVERED : DELIVERY_UNTRIED;
+    return SPOOL_OK;
+}
+
+START_TEST(untried_costs_no_attempt)
+{
+    struct rig *rig = start(50, SPOOL_SINK_OPTIONS(FAST, .max_attempts = 1), leave_half);
+    rig_until(rig_stored(rig).delivered == 50);
+    ck_assert_uint_eq(rig_stored(rig).dead_rows + rig_stored(rig).retry_rows, 0);
+    ck_assert_uint_eq(rig_seen(rig), 50);
+    for (unsigned i = 0; i < 50; i++)
+        ck_assert(rig->fake->seen[i] == i && rig->fake->attempts[i] == 1);
+    rig_free(rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------------------------------------ what may wait */
 
 /* A sink that is paused for ever: what is too much is dropped for it, counted, told, and the rest delivered in the end. */
@@ -327,6 +348,7 @@ static Suite *suite(void)
     tcase_add_test(tc, the_pause_survives_a_restart);
     tcase_add_test(tc, a_pause_that_cannot_be_stored_yet_holds);
     tcase_add_test(tc, resuming_tries_at_once);
+    tcase_add_test(tc, untried_costs_no_attempt);
     tcase_add_test(tc, what_is_too_much_for_a_sink_is_dropped);
     suite_add_tcase(s, tc);
     return s;

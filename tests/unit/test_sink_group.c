@@ -318,6 +318,26 @@ START_TEST(failover_returns_when_it_recovers)
 }
 END_TEST
 
+/* While it recovers it gets sixteen, and asks for another try of one of them: those behind go back as if nobody had seen them. */
+START_TEST(failover_leaves_those_behind_untried)
+{
+    tell_members(0);
+    members[0].way = DOWN;
+    void *state = open_group(&failover_sink, "");
+    give(&failover_sink, state, EVENTS - 1, EVENTS);
+    members[0].way = RETRIES_SOME;
+    members[0].biggest = members[1].delivers = 0;
+    give(&failover_sink, state, 0, 30);
+    ck_assert_uint_eq(members[0].biggest, 16);
+    for (unsigned i = 0; i < 30; i++)
+        ck_assert_int_eq((int)given[i].outcome, i >= 16      ? (int)DELIVERY_UNTRIED
+                                                : i % 7 == 3 ? (int)SPOOL_RETRY
+                                                             : (int)SPOOL_DELIVERED);
+    ck_assert_uint_eq(members[1].delivers, 0);
+    failover_sink.close(state);
+}
+END_TEST
+
 START_TEST(what_only_an_operator_mends)
 {
     for (int all = 0; all < 2; all++) {
@@ -456,6 +476,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(tc, make_events, NULL);
     tcase_add_test(tc, failover_in_every_pattern);
     tcase_add_test(tc, failover_returns_when_it_recovers);
+    tcase_add_test(tc, failover_leaves_those_behind_untried);
     tcase_add_test(tc, what_only_an_operator_mends);
     tcase_add_test(tc, quorum_in_every_pattern);
     tcase_add_test(tc, quorum_is_completed_later);

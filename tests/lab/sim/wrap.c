@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "../../../delivery/breaker.h"
 #include "arena.h"
 #include "sched.h"
 #include "world.h"
@@ -93,9 +94,8 @@ ssize_t __wrap_getrandom(void *buf, size_t size, unsigned flags);
 struct jitter;
 uint64_t __real_backoff_draw_ns(struct jitter *jitter, uint32_t failures, uint32_t base_ms, uint32_t cap_ms);
 uint64_t __wrap_backoff_draw_ns(struct jitter *jitter, uint32_t failures, uint32_t base_ms, uint32_t cap_ms);
-struct breaker;
-uint32_t __real_breaker_room(const struct breaker *b, uint32_t inflight);
-uint32_t __wrap_breaker_room(const struct breaker *b, uint32_t inflight);
+enum breaker_change __real_breaker_failed(struct breaker *b, struct jitter *jitter, uint64_t now_ns);
+enum breaker_change __wrap_breaker_failed(struct breaker *b, struct jitter *jitter, uint64_t now_ns);
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
 {
@@ -122,9 +122,12 @@ uint64_t __wrap_backoff_draw_ns(struct jitter *jitter, uint32_t failures, uint32
     return world.control == CONTROL_BACKOFF_LONG ? ns * 10 + cap_ms * MS : ns;
 }
 
-uint32_t __wrap_breaker_room(const struct breaker *b, uint32_t inflight)
+enum breaker_change __wrap_breaker_failed(struct breaker *b, struct jitter *jitter, uint64_t now_ns)
 {
-    return world.control == CONTROL_NO_RAMP ? UINT32_MAX : __real_breaker_room(b, inflight);
+    enum breaker_change change = __real_breaker_failed(b, jitter, now_ns);
+    if (world.control == CONTROL_NO_RAMP)
+        b->limit = UINT32_MAX;
+    return change;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- threads
