@@ -38,6 +38,8 @@ const struct lab_control lab_controls[] = {
     {"acknowledged-later", "an acknowledgement is reported as stored one too early", "acknowledge"},
     {"deletes-early", "a segment is deleted before the cursors that have passed it are durable", "retry-rotation"},
     {"requeue-in-two", "a dead letter is deleted before it is back in its queue", "dead-letters"},
+    {"edit-in-two", "a dead letter is deleted before what it was edited to is there", "edit"},
+    {"rewind-forgotten", "a rewound sink stays where it was", "rewind"},
     {"no-clock-lease", "the clock's promise is not written", "clock"},
     {"drops-uncounted", "a segment is dropped, but counted only with the next one", "drop-oldest"},
     {NULL, NULL, NULL},

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <lmdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -280,6 +281,38 @@ int __wrap_store_dead_requeue(struct store *store, const char *sink, const struc
     if (control_is("requeue-in-two"))
         return requeue_in_two(store, sink, ret_n);
     return __real_store_dead_requeue(store, sink, id, ret_n);
+}
+
+int __real_store_dead_edit(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed,
+                           size_t size, uint64_t *ret_n);
+int __wrap_store_dead_edit(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed,
+                           size_t size, uint64_t *ret_n);
+
+static int edit_in_two(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed,
+                       size_t size, uint64_t *ret_n)
+{
+    struct store_dead dead = {.row.id = *id, .row.lane = lane_of(event_packed_priority(packed)), .died_ns = 1};
+    snprintf(dead.sink, sizeof dead.sink, "%s", sink);
+    dead.packed = packed;
+    dead.packed_size = size;
+    int code = store_dead_purge(store, sink, id, ret_n);
+    return code ? code : store_dead_import(store, &dead);
+}
+
+int __wrap_store_dead_edit(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed,
+                           size_t size, uint64_t *ret_n)
+{
+    if (control_is("edit-in-two"))
+        return edit_in_two(store, sink, id, packed, size, ret_n);
+    return __real_store_dead_edit(store, sink, id, packed, size, ret_n);
+}
+
+int __real_store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again);
+int __wrap_store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again);
+
+int __wrap_store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again)
+{
+    return control_is("rewind-forgotten") ? SPOOL_OK : __real_store_sink_rewind(store, name, cursor, ret_again);
 }
 
 int __real_state_clock_raise(struct state *state, const struct spool_id *id, uint64_t deadline_ns);

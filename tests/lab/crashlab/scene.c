@@ -89,6 +89,9 @@ static int make_stages(struct spool *spool, const struct scene_options *o)
         code = delivery_new(spool->store, &options, &delivery);
     if (!code)
         atomic_store(&spool->delivery, delivery);
+    if (!code)
+        code = ops_new(&(struct ops_options){.workers = 1, .bypasses_max = 1, .reporter = store_options.reporter},
+                       &spool->ops);
     return code;
 }
 
