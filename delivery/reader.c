@@ -37,8 +37,11 @@ static void note_full(struct sink *sink)
 }
 
 /* Is it better to wait for more? Only while the batch would not be full, and only so long. */
-static bool lingers(struct sink *sink, int lane, const struct supply *s, uint64_t now_ns, uint64_t *wait_until)
+static bool lingers(struct sink *sink, int lane, const struct supply *s, uint64_t next_seq, uint64_t now_ns,
+                    uint64_t *wait_until)
 {
+    if (s->end < next_seq) /* a gap between batches gets no more */
+        return false;
     if (sink->options.linger_ms == 0 || s->end - s->first >= sink->options.batch_events_max)
         return false;
     if (sink->linger_first[lane] != s->first + 1) { /* + 1, so that zero says nothing */
@@ -64,7 +67,7 @@ static void survey(struct sink *sink, const uint64_t next_seq[LANES], struct sup
         if (s->end > next_seq[lane])
             s->end = next_seq[lane];
         waiting |= s->first < s->end;
-        s->log = s->first < s->end && !full && reading && !lingers(sink, lane, s, now, wait_until);
+        s->log = s->first < s->end && !full && reading && !lingers(sink, lane, s, next_seq[lane], now, wait_until);
         uint64_t due = retry_due(&sink->retries, lane);
         s->retries = due <= now;
         if (due > now && due < *wait_until)

@@ -21,13 +21,13 @@ static const struct {
     {                                                                                                                  \
 #name, offsetof(struct spool_sink_options, name), wide                                                         \
     }
-    NUMBER(workers, false),        NUMBER(batch_events_max, false), NUMBER(batch_bytes_max, false),
-    NUMBER(timeout_ms, false),     NUMBER(retry_base_ms, false),    NUMBER(retry_cap_ms, false),
-    NUMBER(max_attempts, false),   NUMBER(max_age_ms, true),        NUMBER(retry_rows_max, false),
-    NUMBER(retry_bytes_max, true), NUMBER(linger_ms, false),        NUMBER(breaker_failures, false),
-    NUMBER(probe_events, false),   NUMBER(probes, false),           NUMBER(inflight_bytes_max, true),
-    NUMBER(dead_events_max, false), NUMBER(dead_bytes_max, true),   NUMBER(dead_age_max_ms, true),
-    NUMBER(max_crashes, false),    NUMBER(max_pending_bytes, true), NUMBER(max_pending_age_ms, true),
+    NUMBER(workers, false),         NUMBER(batch_events_max, false), NUMBER(batch_bytes_max, false),
+    NUMBER(timeout_ms, false),      NUMBER(retry_base_ms, false),    NUMBER(retry_cap_ms, false),
+    NUMBER(max_attempts, false),    NUMBER(max_age_ms, true),        NUMBER(retry_rows_max, false),
+    NUMBER(retry_bytes_max, true),  NUMBER(linger_ms, false),        NUMBER(breaker_failures, false),
+    NUMBER(probe_events, false),    NUMBER(probes, false),           NUMBER(inflight_bytes_max, true),
+    NUMBER(dead_events_max, false), NUMBER(dead_bytes_max, true),    NUMBER(dead_age_max_ms, true),
+    NUMBER(max_crashes, false),     NUMBER(max_pending_bytes, true), NUMBER(max_pending_age_ms, true),
 #undef NUMBER
 };
 enum { NUMBERS = sizeof numbers / sizeof *numbers };

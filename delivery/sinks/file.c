@@ -48,8 +48,8 @@ struct file {
     struct file_trail trail;
     struct tend_options tending;
     bool has_parts;
-    struct parts *parts; /* NULL: there is one file at a time */
-    struct tend *tend;   /* NULL: nothing is to be done with complete files */
+    struct parts *parts;      /* NULL: there is one file at a time */
+    struct tend *tend;        /* NULL: nothing is to be done with complete files */
     int fd;                   /* -1: none open */
     bool torn;                /* a failed write left bytes behind `size` that could not be cut off yet */
     bool doubtful;            /* a flush failed: what it was for may be lost, although the next one succeeds */
@@ -434,12 +434,15 @@ static int check_tending(struct file *f)
         return code;
     bool any = f->tending.compress || f->tending.max_age_ms > 0 || f->tending.max_bytes > 0;
     if (f->has_parts && (any || f->rotate_bytes > 0 || f->rotate_ms > 0 || f->keep > 0))
-        return spool_sink_error(SPOOL_ECONFIG, "configuration of the file sink: \"path\": one with placeholders goes without "
-                                               "rotate_bytes, rotate_interval, keep, compress, max_age and max_bytes");
-    if (any && !file_names_can(f->pattern, &conversion))
         return spool_sink_error(SPOOL_ECONFIG,
-                                "configuration of the file sink: \"path\": compress, max_age and max_bytes need a path whose "
-                                "names can be told: not with %%%c", conversion);
+                                "configuration of the file sink: \"path\": one with placeholders goes without "
+                                "rotate_bytes, rotate_interval, keep, compress, max_age and max_bytes");
+    if (any && !file_names_can(f->pattern, &conversion))
+        return spool_sink_error(
+            SPOOL_ECONFIG,
+            "configuration of the file sink: \"path\": compress, max_age and max_bytes need a path whose "
+            "names can be told: not with %%%c",
+            conversion);
     if (f->tending.level < 1 || f->tending.level > 19)
         return spool_sink_error(SPOOL_ECONFIG, "configuration of the file sink: \"compress_level\" must be 1 to 19");
     return SPOOL_OK;

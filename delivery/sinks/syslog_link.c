@@ -5,9 +5,9 @@
  * of our direction), and wait for the server's end. A server that reads until the end closes only then; one that closes
  * before it has read all, or is killed, makes its kernel answer with a reset (data was left unread, or arrived at
  * nobody). So the batch is confirmed when we see the server's end of file and our kernel has nothing left that was not
- * acknowledged (SIOCOUTQ). (A server that announces its end before it has read ours, and then leaves, would be believed; none does.) What
- * no protocol of this kind can tell is whether a server that is killed in the very moment
- * between reading and storing has stored. */
+ * acknowledged (SIOCOUTQ). A server that announced its end before it has read ours, and then left, would be believed; none
+ * does. What no protocol of this kind can tell is whether a server that is killed in the very moment between reading and
+ * storing has stored. */
 #include "syslog_link.h"
 
 #include <errno.h>

@@ -20,16 +20,26 @@ START_TEST(patterns)
         const char *pattern, *text;
         bool matches;
     } cases[] = {
-        {"", "", true},          {"", "a", false},        {"a", "a", true},
-        {"a", "ab", false},      {"*", "", true},         {"*", "anything", true},
-        {"log.*", "log.", true}, {"log.*", "log", false}, {"log.*", "log.error", true},
+        {"", "", true},
+        {"", "a", false},
+        {"a", "a", true},
+        {"a", "ab", false},
+        {"*", "", true},
+        {"*", "anything", true},
+        {"log.*", "log.", true},
+        {"log.*", "log", false},
+        {"log.*", "log.error", true},
         {"*.error", "log.error", true},
         {"*.error", "log.errors", false},
         {"l*r", "log.error", true},
         {"a*b*c", "axxbxxbxc", true},
         {"a*b*c", "axxbxxb", false},
-        {"?og", "log", true},    {"?og", "og", false},    {"**", "x", true},
-        {"[a]", "a", false},     {"[a]", "[a]", true},    {"\\*", "\\x", true},
+        {"?og", "log", true},
+        {"?og", "og", false},
+        {"**", "x", true},
+        {"[a]", "a", false},
+        {"[a]", "[a]", true},
+        {"\\*", "\\x", true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         ck_assert_msg(filter_matches(cases[i].pattern, cases[i].text) == cases[i].matches, "%s, %s", cases[i].pattern,
@@ -131,7 +141,8 @@ static int see(void *state, struct spool_delivery *batch, size_t n)
     }
     return SPOOL_OK;
 }
-static const struct spool_sink seeing = {.abi = SPOOL_SINK_ABI, .size = sizeof seeing, .kind = "seeing", .deliver = see};
+static const struct spool_sink seeing = {
+    .abi = SPOOL_SINK_ABI, .size = sizeof seeing, .kind = "seeing", .deliver = see};
 
 static struct spool *open_spool(void)
 {
@@ -146,9 +157,9 @@ static void enqueue(struct spool *spool, unsigned from, unsigned n)
 {
     for (unsigned i = from; i < from + n; i++) {
         char body[16];
-        struct spool_event event = SPOOL_EVENT(.type = i % 10 ? "other" : "log.wanted", .agent = i % 20 ? "a" : "b",
-                                               .body = body, .body_size = (size_t)snprintf(body, sizeof body, "%u", i),
-                                               .durability = SPOOL_DURABLE_PROCESS);
+        struct spool_event event =
+            SPOOL_EVENT(.type = i % 10 ? "other" : "log.wanted", .agent = i % 20 ? "a" : "b", .body = body,
+                        .body_size = (size_t)snprintf(body, sizeof body, "%u", i), .durability = SPOOL_DURABLE_PROCESS);
         ck_ok(spool_enqueue(spool, &event, NULL));
     }
 }
@@ -246,7 +257,8 @@ START_TEST(a_registered_sink_keeps_its_filter)
     ck_ok(spool_drain(spool, 60000));
     struct account account = account_of(spool);
     ck_ok(spool_close(spool));
-    ck_assert_str_eq(account.options, "{\"batch_events_max\":7,\"linger_ms\":1,\"filter\":{\"include\":{\"type\":\"log.*\"}}}");
+    ck_assert_str_eq(account.options,
+                     "{\"batch_events_max\":7,\"linger_ms\":1,\"filter\":{\"include\":{\"type\":\"log.*\"}}}");
     ck_assert_uint_eq(account.delivered, 10);
     ck_assert_uint_eq(account.filtered, 90);
     snprintf(config, sizeof config, "%s/out", dir);
