@@ -152,7 +152,7 @@ def cancel_one(checks, what, settings, after_ms=300, **environment):
     best = {}
     for _ in range(3):
         done = harness.run(harness.program("hooks"), PLUGIN, json.dumps(settings), after_ms,
-                           env={**os.environ, **environment})
+                           env={**os.environ, "ASAN_OPTIONS": "verify_asan_link_order=0", **environment})
         got = harness.last_json(done.stdout)
         if not got:
             best = {"cancel_ms": 1e9, "error": done.stderr}
@@ -217,7 +217,7 @@ def restarted(checks):
     print(f"    {len(ids)} events, {unsteady.server.connections} connections, {unsteady.repeated} came again")
     checks.check(not missing and not strange and status == 0,
                  "restarted: every event, and by id exactly once", f"{len(missing)} missing, {len(strange)} strange")
-    checks.check(unsteady.repeated > 0 and unsteady.server.connections > 10, "restarted: it was broken off indeed")
+    checks.check(unsteady.repeated > 0 and unsteady.server.connections > EVENTS // 10000, "restarted: it was broken off indeed")
     checks.check(not site.dead() and far.get("delivered_events") == EVENTS, "restarted: the spool's account agrees", far)
 
 
