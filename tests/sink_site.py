@@ -72,8 +72,7 @@ class SinkSite:
         return status
 
     def deliver(self, timeout=60, **environment):
-        """Serves the sink until nothing is pending; whether that came."""
+        """Serves the sink until nothing is pending; whether that came, and the process ended well."""
         self.run(**environment)
         good = self.drained(timeout)
-        self.stop()
-        return good
+        return self.stop() == 0 and good

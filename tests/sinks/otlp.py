@@ -462,7 +462,7 @@ def restarted(checks):
     print(f"    {len(ids)} events, {unsteady.server.connections} connections, {unsteady.repeated} came again")
     checks.check(not missing and not strange and not site.dead(), "restarted: every event, and by id exactly once",
                  f"{len(missing)} missing, {len(strange)} strange")
-    checks.check(unsteady.repeated > 0 and unsteady.server.connections > 10, "restarted: it was broken off indeed")
+    checks.check(unsteady.repeated > 0 and unsteady.server.connections > EVENTS // 10000, "restarted: it was broken off indeed")
 
 
 def cancel(checks):
