@@ -49,7 +49,8 @@ int main(int argc, char **argv)
     set(conf, "test.mock.num.brokers", "3");
     set(conf, "log_level", "0");
     set(conf, "enable.idempotence", "true");
-    set(conf, "linger.ms", "5");
+    set(conf, "linger.ms", "1");
+    set(conf, "socket.nagle.disable", "true");
     set(conf, "compression.type", "lz4");
     rd_kafka_conf_set_dr_msg_cb(conf, reported);
     rd_kafka_t *producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof error);

@@ -150,7 +150,9 @@ static int set_all(struct kafka *s, rd_kafka_conf_t *conf)
     json_t *value;
     int code = set(conf, "client.id", "libspool");
     if (code == SPOOL_OK)
-        code = set(conf, "linger.ms", "5");
+        code = set(conf, "linger.ms", "1"); /* a batch waits for its last message set */
+    if (code == SPOOL_OK)
+        code = set(conf, "socket.nagle.disable", "true"); /* or it waits 40 ms, for the broker's delayed ACK */
     if (code == SPOOL_OK)
         code = set(conf, "compression.type", compression_names[s->compression]);
     if (code == SPOOL_OK)
