@@ -55,7 +55,8 @@ PLUGIN_BASE   := $(patsubst %,lib/base/%.c,base64 buffer event_json json_media j
 LIB_SRC   := $(filter-out $(PLUGIN_OWN),$(sort $(wildcard lib/*.c lib/base/*.c clock/*.c spool/*.c delivery/*.c delivery/sinks/*.c)))
 TOOL_SRC  := $(sort $(wildcard tools/*.c))
 UNIT_SRC  := $(sort $(wildcard tests/unit/test_*.c))
-PROG_SRC  := $(sort $(wildcard tests/programs/*.c))
+# kafka_mock.c is librdkafka's.
+PROG_SRC  := $(sort $(filter-out $(if $(filter kafka,$(PLUGIN_CAN)),,%/kafka_mock.c),$(wildcard tests/programs/*.c)))
 EX_SRC    := $(filter-out examples/sink_template.c,$(sort $(wildcard examples/*.c)))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
 # Of sinks: drive.c, and raw_<kind>.c, which does with the kind's library alone what the sink does.
@@ -175,6 +176,7 @@ $(UNIT): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libspool-inside.
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lcheck -lsubunit -lm -lrt $(LDFLAGS)
+$(BUILD)/programs/kafka_mock: LIBS += -lrdkafka
 $(PROG): $(BUILD)/programs/%: $(BUILD)/obj/tests/programs/%.o $(BUILD)/libspool.a
 	@mkdir -p $(@D)
 	$(call say,LINK)

@@ -1,0 +1,67 @@
+/* raw_kafka.c - the same messages by librdkafka alone, as its example producer.c does: produce, poll, flush at the end;
+ * with the settings of the sink. Both produce to a mock cluster of their own, which is within the process.
+ *
+ *     raw_kafka TOPIC EVENTS BYTES */
+#include <librdkafka/rdkafka.h>
+
+#include "load.h"
+
+static void reported(rd_kafka_t *producer, const rd_kafka_message_t *message, void *opaque)
+{
+    (void)producer, (void)opaque;
+    if (message->err)
+        errx(1, "%s", rd_kafka_err2str(message->err));
+}
+
+static void set(rd_kafka_conf_t *conf, const char *key, const char *value)
+{
+    char error[200];
+    if (rd_kafka_conf_set(conf, key, value, error, sizeof error) != RD_KAFKA_CONF_OK)
+        errx(1, "%s", error);
+}
+
+static void produce(rd_kafka_t *producer, const char *topic, uint64_t n, size_t bytes)
+{
+    static struct load load;
+    char *json;
+    size_t size;
+    load_event(&load, n, bytes);
+    if (spool_event_to_json(&load.event, &load.id, &json, &size) != SPOOL_OK)
+        errx(1, "%s", spool_last_error());
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(2);
+    rd_kafka_header_add(headers, "id", -1, load.id_text, -1);
+    rd_kafka_header_add(headers, "type", -1, load.event.type, -1);
+    while (rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(load.agent, strlen(load.agent)),
+                             RD_KAFKA_V_VALUE(json, size), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                             RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+        rd_kafka_poll(producer, 10);
+    rd_kafka_poll(producer, 0);
+    spool_free(json);
+}
+
+int main(int argc, char **argv)
+{
+    char error[200];
+    uint64_t events = load_number(argc, argv, 2, 0), bytes = load_number(argc, argv, 3, 0);
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    if (argc != 4)
+        errx(2, "usage: raw_kafka TOPIC EVENTS BYTES");
+    set(conf, "test.mock.num.brokers", "3");
+    set(conf, "log_level", "0");
+    set(conf, "enable.idempotence", "true");
+    set(conf, "linger.ms", "1");
+    set(conf, "socket.nagle.disable", "true");
+    set(conf, "compression.type", "lz4");
+    rd_kafka_conf_set_dr_msg_cb(conf, reported);
+    rd_kafka_t *producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof error);
+    if (!producer)
+        errx(1, "%s", error);
+    uint64_t start_ns = clock_ns();
+    for (uint64_t n = 0; n < events; n++)
+        produce(producer, argv[1], n, bytes);
+    if (rd_kafka_flush(producer, 60000) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        errx(1, "not all was acknowledged");
+    load_report(events, start_ns);
+    rd_kafka_destroy(producer);
+    return 0;
+}
