@@ -27,4 +27,4 @@ raw() {
     "$work/child" < "$work/lines" | cat > /dev/null
     echo "$start $(date +%s.%N) $EVENTS" | awk '{ printf "%.0f\n", $3 / ($2 - $1) }'
 }
-in_turns "exec, a line each" ours raw
+in_turns exec ours raw

@@ -22,7 +22,10 @@ class Site(sink_harness.Site):
     def __init__(self, checks, name, mode, options=None, **keys):
         self.log = checks.dir(name + ".log")
         command = ["/usr/bin/env", "python3", str(CHILD), mode, str(self.log), str(checks.seed)]
-        super().__init__(checks, name, "exec", {"command": command, "stderr": "null", **keys}, options)
+        config = {"command": command, "stderr": "null", **keys}
+        super().__init__(checks, name, "exec", config.copy(), options)
+        self.configure(config, options)  # "env" is the child's, not the deliverer's
+        self.environment = None
 
     def ids(self):
         return self.log.read_text().split() if self.log.exists() else []
