@@ -22,13 +22,15 @@ EVENTS = [
     {"type": "log.llm_call", "agent": "planner", "session": "s-1", "priority": "medium", "tags": ["a,b", "50%"],
      "parent": PARENT, "traceparent": TRACE, "occurred_at": "2026-01-02T03:04:05.123456789Z",
      "data": {"model": "small-1", "text": "h\u00f6re \U0001f600 \"quoted\""}},
-    {"type": "caf\u00e9 \"x\" 100%", "agent": "\u65e5\u672c", "priority": "medium", "content_type": "text/plain; charset=utf-8",
+    {"type": "caf\u00e9 \"x\" 100%", "agent": "\u65e5\u672c", "priority": "medium",
+     "content_type": "text/plain; charset=utf-8",
      "data_base64": "aMO2cmU="},
     {"type": "bytes", "priority": "medium", "content_type": "application/octet-stream", "data_base64": "AAEC/w=="},
     {"type": "not.json", "priority": "medium", "content_type": "application/json", "data_base64": "e25vdCBqc29u"},
     {"type": "empty", "priority": "medium"},
 ]
-BODIES = [b'{"model":"small-1","text":"h\xc3\xb6re \xf0\x9f\x98\x80 \\"quoted\\""}', "h\u00f6re".encode(), b"\0\1\2\xff",
+BODIES = [b'{"model":"small-1","text":"h\xc3\xb6re \xf0\x9f\x98\x80 \\"quoted\\""}', "h\u00f6re".encode(),
+          b"\0\1\2\xff",
           b"{not json", None]
 
 
@@ -57,7 +59,8 @@ def check_cloudevent(checks, what, event, put, id_text, body):
     if "occurred_at" in put:
         wanted["time"] = put["occurred_at"]
     wrong = {key: (value, event.get(key)) for key, value in wanted.items() if event.get(key) != value}
-    extra = set(event) - set(wanted) - {"time", "sequence", "recordedtime", "datacontenttype", "data", "data_base64", "body"}
+    extra = set(event) - set(wanted) - {"time", "sequence", "recordedtime", "datacontenttype", "data", "data_base64",
+                                        "body"}
     checks.check(not wrong and not extra, f"{what}: the attributes of {put['type']}", f"{wrong} {extra}")
     got = event.get("body") or None if "body" in event else data_of(event)
     same = got == body or (got and body and json.loads(got) == json.loads(body))
@@ -111,7 +114,8 @@ def sizes(checks):
     ids = site.put([{"type": "test", "data": "x" * (9000 if i == 50 else 400)} for i in range(100)])
     delivered(checks, "request_bytes: all events arrive", site, server, ids)
     counts = [(len(request.raw), len(request.ids())) for request in server.requests]
-    checks.check(all(size <= 4096 or n == 1 for size, n in counts) and len(counts) < 50, "request_bytes is kept", counts)
+    checks.check(all(size <= 4096 or n == 1 for size, n in counts) and len(counts) < 50, "request_bytes is kept",
+                 counts)
 
 
 def compression(checks):
@@ -186,7 +190,8 @@ def down(checks):
 
 def retry_after(checks):
     """In seconds and as a date; what makes no sense is not waited for."""
-    for name, value in (("seconds", "2"), ("date", None), ("nonsense", "soon"), ("past", "Wed, 21 Oct 2015 07:28:00 GMT")):
+    for name, value in (("seconds", "2"), ("date", None), ("nonsense", "soon"),
+                        ("past", "Wed, 21 Oct 2015 07:28:00 GMT")):
         value = value or email.utils.formatdate(time.time() + 3, usegmt=True)
         server = server_of(checks, [(429, {"Retry-After": value}), (503, {"Retry-After": value})][:1])
         site = SinkSite(checks, f"after-{name}", "http", {"url": server.url})
@@ -235,7 +240,8 @@ def order(checks):
         seen[number] = seen.get(number, 0) + 1
         if number % 25 != 3 or seen[number] > 2:
             taken.setdefault(event["agent"], []).append(number)
-    checks.check(all(numbers == sorted(numbers) for numbers in taken.values()), "order: each agent's events in order", taken)
+    checks.check(all(numbers == sorted(numbers) for numbers in taken.values()), "order: each agent's events in order",
+                 taken)
 
 
 def paused(checks):
@@ -280,12 +286,14 @@ def partly(checks):
         for event in request.events():
             number = event["data"]["n"]
             tries[event["id"]] = tries.get(event["id"], 0) + 1
-            status = {1: 422, 2: 503, 3: None}.get(number % 10, 201) if tries[event["id"]] == 1 or number % 10 == 1 else 200
+            status = {1: 422, 2: 503, 3: None}.get(number % 10, 201)
+            status = status if tries[event["id"]] == 1 or number % 10 == 1 else 200
             if status:
                 results.append({"id": event["id"], "status": status, "reason": "because", "more": 1})
         return 207, {"Content-Type": "application/json"}, json.dumps({"results": results[::-1], "x": []}).encode()
     server = Server(handler)
-    site = SinkSite(checks, "partly", "http", {"url": server.url, "format": "batch"}, retry={"base": "5ms", "cap": "20ms"})
+    site = SinkSite(checks, "partly", "http", {"url": server.url, "format": "batch"},
+                    retry={"base": "5ms", "cap": "20ms"})
     ids = site.put_numbers(50)
     delivered(checks, "207: all are heard of", site, server, ids)
     checks.check(set(site.dead()) == {ids[i] for i in range(1, 50, 10)}, "207: 422 is a dead letter", site.dead())
@@ -293,7 +301,8 @@ def partly(checks):
                  "207: 503 and those not named are sent again, the others are not", tries)
     broken = [(207, {}, b"[]"), (207, {}, b"{"), (207, {}, b'{"results":[{"id":7},{},3]}'), 207]
     server = server_of(checks, broken)
-    site = SinkSite(checks, "partly-broken", "http", {"url": server.url, "format": "batch"}, retry={"base": "5ms", "cap": "20ms"})
+    site = SinkSite(checks, "partly-broken", "http", {"url": server.url, "format": "batch"},
+                    retry={"base": "5ms", "cap": "20ms"})
     delivered(checks, "207 with nonsense: sent again", site, server, site.put_numbers(3))
     checks.check(not site.dead() and len(server.requests) >= 5, "207 with nonsense: nothing is rejected")
 
@@ -332,8 +341,10 @@ def secrets(checks):
     checks.check(site.drained(), "secrets: delivered after a change", site.said())
     site.stop()
     headers = [request.headers for request in server.requests]
-    checks.check([h.get("x-api-key") for h in headers] == ["k=first", "k=second"], "secrets: a file is read anew", headers)
-    checks.check(headers[0].get("authorization") == "Basic YW5uOnBhc3M6d8O2cmQgMTIz", "secrets: basic authentication", headers)
+    checks.check([h.get("x-api-key") for h in headers] == ["k=first", "k=second"], "secrets: a file is read anew",
+                 headers)
+    checks.check(headers[0].get("authorization") == "Basic YW5uOnBhc3M6d8O2cmQgMTIz", "secrets: basic authentication",
+                 headers)
     checks.check(headers[0].get("x-plain") == "plain" and headers[0].get("x-empty") == "", "plain headers", headers)
     told = site.said() + harness.run(harness.SPOOL, "-C", site.spool, "-o", "json", "status").stdout
     checks.check(not any(word in told for word in ("first", "second", "rd 123")), "secrets: in no message")
@@ -354,7 +365,8 @@ def proxy(checks):
     site.put_numbers(1)
     checks.check(site.deliver(PROXY_PASSWORD="q"), "proxy: delivered", site.said())
     request = server.requests[0]
-    checks.check(request.path == "http://far.invalid/in?q=1" and request.headers.get("proxy-authorization") == "Basic cDpx",
+    checks.check(request.path == "http://far.invalid/in?q=1" and
+                 request.headers.get("proxy-authorization") == "Basic cDpx",
                  "proxy: it gets the whole address, and its password", f"{request.path} {request.headers}")
 
 
@@ -365,7 +377,8 @@ BAD = [
     ({"status": []}, "status"), ({"status": {"deliver": [99]}}, "status"), ({"status": {"x": []}}, "status"),
     ({"status": {"retry": ["6xx"]}}, "status"), ({"headers": {"Authorization": "Bearer secretword"}}, "headers"),
     ({"headers": {"X-Token": "secretword"}}, "headers"), ({"headers": {"a b": "c"}}, "headers"),
-    ({"headers": {"ce-id": "c"}}, "headers"), ({"headers": {"X": "a\r\nb: c"}}, "headers"), ({"headers": []}, "headers"),
+    ({"headers": {"ce-id": "c"}}, "headers"), ({"headers": {"X": "a\r\nb: c"}}, "headers"),
+    ({"headers": []}, "headers"),
     ({"headers": {"X": {"env": "A", "file": "/b"}}}, "X"), ({"headers": {"X": {"env": ""}}}, "X"),
     ({"bearer": "secretword"}, "bearer"), ({"user": "ann"}, "user"), ({"password": {"env": "A"}}, "user"),
     ({"concurrency": 0}, "concurrency"), ({"concurrency": 65}, "concurrency"), ({"redirects": 11}, "redirects"),

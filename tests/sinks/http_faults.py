@@ -79,10 +79,12 @@ def faults(checks):
                     batch_events=4, retry={"base": "1ms", "cap": "5ms", "max_attempts": 1})
     ids = site.put_numbers(400)
     checks.check(site.deliver(), "faults: all are heard of", site.said()[-1000:])
-    checks.check(len(sent) == len(acts) and not site.dead(), "faults: each was met, and no event is rejected", site.dead())
+    checks.check(len(sent) == len(acts) and not site.dead(), "faults: each was met, and no event is rejected",
+                 site.dead())
     for (name, _), before, after in zip(acts, sent, sent[1:] + [None]):
         if after is not None:
-            checks.check((before[0] == after[0]) == (name in FAULTS), f"{name}: {'sent again' if name in FAULTS else 'delivered'}")
+            checks.check((before[0] == after[0]) == (name in FAULTS),
+                         f"{name}: {'sent again' if name in FAULTS else 'delivered'}")
     there = {i for request in server.requests for i in request.ids()}
     checks.check(there == set(ids), "faults: every event was sent")
 
@@ -96,7 +98,8 @@ def same_key(checks):
     checks.check(site.deliver(), "same key: delivered", site.said())
     keys = {request.headers["idempotency-key"] for request in server.requests}
     bodies = {request.raw for request in server.requests}
-    checks.check(len(server.requests) == 3 and len(keys) == 1 and len(bodies) == 1, "same key: thrice the same request", keys)
+    checks.check(len(server.requests) == 3 and len(keys) == 1 and len(bodies) == 1,
+                 "same key: thrice the same request", keys)
 
 
 def hangs(checks):
@@ -106,7 +109,8 @@ def hangs(checks):
     site = SinkSite(checks, "hangs", "http", {"url": server.url}, timeout="300ms", workers=2)
     ids = site.put_numbers(20)
     checks.check(site.deliver(), "hangs: all arrive", site.said())
-    checks.check({i for r in server.requests for i in r.ids()} == set(ids) and not site.dead(), "hangs: nothing is rejected")
+    checks.check({i for r in server.requests for i in r.ids()} == set(ids) and not site.dead(),
+                 "hangs: nothing is rejected")
 
 
 def too_slow(checks):
@@ -122,7 +126,8 @@ def too_slow(checks):
 def memory(checks):
     """Answers without an end cost no memory."""
     server = Server(lambda request: endless if len(server.requests) <= 40 else 200)
-    site = SinkSite(checks, "memory", "http", {"url": server.url, "format": "ndjson", "response_bytes": "1MiB"}, batch_events=5)
+    site = SinkSite(checks, "memory", "http", {"url": server.url, "format": "ndjson", "response_bytes": "1MiB"},
+                    batch_events=5)
     site.put_numbers(300)
     site.run()
     checks.check(site.drained(), "memory: all are heard of", site.said()[-500:])
@@ -223,7 +228,8 @@ def stop_while_hung(checks):
 def restarted(checks):
     """EVENTS events through a server that is stopped and started at random: an exact account by id."""
     unsteady = Unsteady(checks.seed)
-    site = SinkSite(checks, "restarted", "http", {"url": unsteady.server.url, "format": "ndjson", "compression": "gzip"},
+    site = SinkSite(checks, "restarted", "http",
+                    {"url": unsteady.server.url, "format": "ndjson", "compression": "gzip"},
                     workers=2, batch_events=200, retry={"base": "5ms", "cap": "50ms"})
     ids = site.put_numbers(EVENTS)
     stop = threading.Event()
@@ -239,8 +245,10 @@ def restarted(checks):
     print(f"    {len(ids)} events, {unsteady.server.connections} connections, {unsteady.repeated} came again")
     checks.check(not missing and not strange and status == 0,
                  "restarted: every event, and by id exactly once", f"{len(missing)} missing, {len(strange)} strange")
-    checks.check(unsteady.repeated > 0 and unsteady.server.connections > EVENTS // 10000, "restarted: it was broken off indeed")
-    checks.check(not site.dead() and far.get("delivered_events") == EVENTS, "restarted: the spool's account agrees", far)
+    checks.check(unsteady.repeated > 0 and unsteady.server.connections > EVENTS // 10000,
+                 "restarted: it was broken off indeed")
+    checks.check(not site.dead() and far.get("delivered_events") == EVENTS, "restarted: the spool's account agrees",
+                 far)
 
 
 # ------------------------------------------------------------------------------------------------------------- memory
@@ -259,7 +267,8 @@ def valgrind(checks):
              f"--log-file={log}", FAR_TOKEN="x")
     good = site.drained(120)
     status = site.stop(120)
-    checks.check(good and status == 0, "valgrind: nothing to say", f"{status}: {log.read_text()[:3000]} {site.said()[-500:]}")
+    checks.check(good and status == 0, "valgrind: nothing to say",
+                 f"{status}: {log.read_text()[:3000]} {site.said()[-500:]}")
 
 
 TESTS = [faults, same_key, hangs, too_slow, memory, nobody, cancel, stop_while_hung, restarted, valgrind]

@@ -132,9 +132,11 @@ def tls(checks):
     does_not_send(checks, "system authorities", {"url": nginx.settings(nginx.plain)["url"]}, server, "certificate")
     does_not_send(checks, "other authority", nginx.settings(nginx.plain, ca_file=str(there / "other.pem")), server,
                   "certificate")
-    does_not_send(checks, "wrong name", {**nginx.settings(nginx.plain), "url": f"https://127.0.0.1:{nginx.plain}/in"}, server,
+    does_not_send(checks, "wrong name", {**nginx.settings(nginx.plain), "url": f"https://127.0.0.1:{nginx.plain}/in"},
+                  server,
                   "127.0.0.1")
-    does_not_send(checks, "no such file", nginx.settings(nginx.plain, ca_file=str(there / "none.pem")), server, "none.pem")
+    does_not_send(checks, "no such file", nginx.settings(nginx.plain, ca_file=str(there / "none.pem")), server,
+                  "none.pem")
     does_not_send(checks, "plain HTTP at a TLS port", {"url": f"http://localhost:{nginx.plain}/in", "format": "batch",
                                                        "status": {"down": ["4xx"]}}, server, "answers 400")
     sends(checks, "not verified", {"url": f"https://127.0.0.1:{nginx.plain}/in", "tls_verify": False}, server)
@@ -142,7 +144,8 @@ def tls(checks):
     mutual = nginx.settings(nginx.mutual, status={"down": [400]})
     does_not_send(checks, "no client certificate", mutual, server, "answers 400")
     certificate = {"cert_file": str(there / "agent.pem"), "key_file": str(there / "agent.key")}
-    sends(checks, "client certificate", {**mutual, **certificate, "key_password": {"file": str(there / "password")}}, server)
+    sends(checks, "client certificate", {**mutual, **certificate, "key_password": {"file": str(there / "password")}},
+          server)
     checks.check('"CN=agent"' in nginx.access(), "client certificate: nginx knows who it is", nginx.access())
     does_not_send(checks, "client certificate with a wrong password",
                   {**mutual, **certificate, "key_password": {"env": "HOME"}}, server, "key", "SSL")
@@ -153,7 +156,8 @@ def tls(checks):
 def restarts(checks, nginx, server):
     """nginx dies and comes back while events flow, many requests at once over HTTP/2."""
     before = len(server.requests)
-    site = SinkSite(checks, "restarts", "http", {**nginx.settings(nginx.plain), "format": "structured", "concurrency": 16},
+    site = SinkSite(checks, "restarts", "http", {**nginx.settings(nginx.plain), "format": "structured",
+                                                 "concurrency": 16},
                     retry={"base": "5ms", "cap": "50ms"})
     ids = site.put_numbers(4000)
     site.run()
@@ -167,7 +171,8 @@ def restarts(checks, nginx, server):
     site.stop()
     there = [i for request in server.requests[before:] for i in request.ids()]
     print(f"    {len(ids)} events, {len(there) - len(ids)} came again")
-    checks.check(set(there) == set(ids) and not site.dead(), "restarts: every event arrived", len(set(ids) - set(there)))
+    checks.check(set(there) == set(ids) and not site.dead(), "restarts: every event arrived",
+                 len(set(ids) - set(there)))
 
 
 if __name__ == "__main__":
