@@ -228,6 +228,9 @@ static void see_spool(struct problems *problems, const struct status *status)
                     text("any spool run, drain or put takes it in"));
     if (stats->damaged_blocks || stats->damaged_events)
         add_problem(problems, false, text("damage was found and set aside in quarantine/"), text("spool verify"));
+    if (tool_saw_damage())
+        add_problem(problems, true, text("a damaged file cannot be read, and its events are not counted here"),
+                    text("any spool run, drain or put saves what is whole in it; then spool verify"));
     if (stats->dead_letters)
         add_problem(problems, false,
                     tool_format("%s event%s given up", units_count(stats->dead_letters, count),
