@@ -123,8 +123,8 @@ static int sink_add_run(const struct tool *tool, void *args, const struct words 
 static bool confirmed(const char *name, uint64_t pending)
 {
     char count[UNITS_SIZE], answer[16] = "";
-    fprintf(stderr, "%s still holds %s undelivered events; what only it holds is lost. Remove it? [y/N] ", name,
-            units_count(pending, count));
+    fprintf(stderr, "%s still holds %s undelivered event%s; what only it holds is lost. Remove it? [y/N] ", name,
+            units_count(pending, count), pending == 1 ? "" : "s");
     return fgets(answer, sizeof answer, stdin) && (*answer == 'y' || *answer == 'Y');
 }
 
@@ -155,8 +155,9 @@ static int sink_remove(const struct tool *tool, const struct sink_args *args, st
         code = spool_sink_remove(spool, name);
     if (code)
         return say_error(tool, code, NULL);
-    char *text = tool_format("is removed%s%s%s", pending ? ", with " : "", pending ? units_count(pending, count) : "",
-                             pending ? " undelivered events" : "");
+    char *text = pending ? tool_format("is removed, with %s undelivered event%s", units_count(pending, count),
+                                       pending == 1 ? "" : "s")
+                         : tool_format("is removed");
     print_done(tool, name, text, "removed");
     free(text);
     return TOOL_DONE;
