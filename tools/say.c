@@ -55,12 +55,23 @@ static const char *advice(int code)
     }
 }
 
+/* Is `what` named in the message already, as a word of its own? */
+static bool is_named(const char *message, const char *what)
+{
+    size_t size = strlen(what);
+    for (const char *at = strstr(message, what); size && at; at = strstr(at + 1, what))
+        if ((at == message || strchr(" \"(/", at[-1])) && (!at[size] || strchr(" :,.\")/", at[size])))
+            return true;
+    return false;
+}
+
 int say_error(const struct tool *tool, int code, const char *what)
 {
     const char *message = spool_last_error();
     if (!*message)
         message = spool_strerror(code);
-    say(tool, "%s%s%s", what ? what : "", what ? ": " : "", message);
+    bool prefix = what && !is_named(message, what);
+    say(tool, "%s%s%s", prefix ? what : "", prefix ? ": " : "", message);
     const char *next = advice(code);
     if (next)
         fprintf(stderr, "spool: %s\n", next);
