@@ -212,7 +212,8 @@ static void report_sink(struct server *server, const struct spool_sink_info *sin
         say(tool, "%s is served by another process; this one takes over when that ends", sink->name);
         break;
     case SPOOL_SINK_PAUSED:
-        say(tool, "%s is paused: spool sink resume %s", sink->name, sink->name);
+        say(tool, "%s is paused%s%s: spool sink resume %s", sink->name, *sink->paused_reason ? ", " : "",
+            sink->paused_reason, sink->name);
         break;
     default:
         say(tool, "%s is %s%s%s", sink->name, spool_sink_state_name(sink->state), *sink->last_error ? ": " : "",

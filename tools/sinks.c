@@ -84,6 +84,25 @@ static char *make_config(const struct tool *tool, const struct words *words, int
     return text;
 }
 
+static bool is_known(struct spool *spool, const char *name)
+{
+    struct survey survey;
+    if (survey_take(spool, &survey))
+        return false;
+    bool known = survey_find(&survey, name) != NULL;
+    survey_free(&survey);
+    return known;
+}
+
+/* What comes of it for the events. */
+static const char *held_from(bool known, bool from_now)
+{
+    if (known)
+        return "was known: it goes on where it is, with these settings";
+    return from_now ? "is registered: events are held for it from now on"
+                    : "is registered: events are held for it, from the oldest there is";
+}
+
 static int sink_add(const struct tool *tool, const struct sink_args *args, char **items, const char *config)
 {
     struct spool *spool;
@@ -94,16 +113,14 @@ static int sink_add(const struct tool *tool, const struct sink_args *args, char 
         SPOOL_SINK_OPTIONS(.order = (enum spool_order)args->order, .flags = args->from_now ? SPOOL_SINK_FROM_NOW : 0,
                            .filter = args->filter, .plugin = args->plugin,
                            .linger_ms = args->linger.value < UINT32_MAX ? (uint32_t)args->linger.value : UINT32_MAX);
+    bool known = is_known(spool, items[0]);
     int code = spool_sink_load(spool, items[0], items[1], config, &options);
     if (code == SPOOL_ENOTFOUND)
         status = say_usage(tool, "%s", spool_last_error()); /* the kind: a wrong word, not a thing that is missing */
     else if (code)
         status = say_error(tool, code, items[0]);
     else
-        print_done(tool, items[0],
-                   args->from_now ? "is registered: events are held for it from now on"
-                                  : "is registered: events are held for it, from the oldest there is",
-                   "registered");
+        print_done(tool, items[0], held_from(known, args->from_now), "registered");
     spool_close(spool);
     return status;
 }

@@ -61,6 +61,11 @@ status 2 "$spool" sink set log retry.cap=soon
 status 2 "$spool" sink set log retry.max_attempts=0
 status 2 "$spool" sink set log timeout=5
 says "unit"
+status 0 "$spool" sink add other null
+prints "is registered"
+status 0 "$spool" sink add other null --linger 1s
+prints "goes on where it is"
+status 0 "$spool" sink remove -f other
 status 2 "$spool" sink set log order=lane
 says "spool sink add"
 status 0 "$spool" sink set log max_crashes=5 max_pending_bytes=64MiB max_pending_age=7d
