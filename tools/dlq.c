@@ -74,8 +74,7 @@ static void letter_print_full(const struct spool_dead_letter *letter)
     char time[UNITS_SIZE], age[UNITS_SIZE];
     printf("%-13s %s\n", "sink", letter->sink);
     printf("%-13s %s (%s ago), after %u attempt%s\n", "given up", units_time(letter->died_at_ns, 0, time),
-           units_age(letter->died_at_ns, age), letter->attempts,
-           letter->attempts == 1 ? "" : "s");
+           units_age(letter->died_at_ns, age), letter->attempts, letter->attempts == 1 ? "" : "s");
     printf("%-13s ", "reason");
     text_print(stdout, letter->reason, strlen(letter->reason), SIZE_MAX);
     putchar('\n');

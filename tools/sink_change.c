@@ -128,9 +128,9 @@ static bool lacks_unit(const struct setting *setting, const char *text)
 
 static int bad_setting(const struct tool *tool, const struct setting *setting, const char *text)
 {
-    static const char *const expected[] = {
-        [VALUE_COUNT] = "a whole number above 0", [VALUE_MS] = "a duration above 0, such as 500ms or 5m",
-        [VALUE_BYTES] = "a size above 0, such as 65536 or 64KiB"};
+    static const char *const expected[] = {[VALUE_COUNT] = "a whole number above 0",
+                                           [VALUE_MS] = "a duration above 0, such as 500ms or 5m",
+                                           [VALUE_BYTES] = "a size above 0, such as 65536 or 64KiB"};
     if (lacks_unit(setting, text))
         return say_usage(tool, "%s=%s: of what? Give a unit, as in %ss or %sms", setting->name, text, text, text);
     return say_usage(tool, "%s=%s: must be %s", setting->name, text, expected[setting->kind]);
@@ -144,7 +144,8 @@ static int unknown_setting(const struct tool *tool, const char *name)
     const char *nearest = args_nearest(name, names);
     for (const char *const *fixed = by_sink_add; *fixed; fixed++)
         if (strcmp(name, *fixed) == 0)
-            return say_usage(tool, "%s: is changed by spool sink add with the same name, or in the file of run -c", name);
+            return say_usage(tool, "%s: is changed by spool sink add with the same name, or in the file of run -c",
+                             name);
     return say_usage(tool, "%s: there is no such setting%s%s%s", name, nearest ? "; did you mean " : "",
                      nearest ? nearest : "", nearest ? "?" : "");
 }
@@ -211,11 +212,10 @@ const struct tool_verb sink_set_verb = {
     .name = "sink set",
     .usage = "NAME KEY=VALUE ...",
     .summary = "Change a sink's options while it is served",
-    .notes =
-        "Keys as in spool.json: timeout, linger, batch_events, batch_bytes, inflight_bytes, max_crashes,\n"
-        "max_pending_bytes, max_pending_age, retry.base, retry.cap, retry.max_attempts, retry.max_age,\n"
-        "retry.rows_max, retry.bytes_max, breaker.failures, breaker.probe_events, breaker.probes,\n"
-        "dead.events_max, dead.bytes_max, dead.age_max. Durations have a unit: 500ms, 5s, 10m.",
+    .notes = "Keys as in spool.json: timeout, linger, batch_events, batch_bytes, inflight_bytes, max_crashes,\n"
+             "max_pending_bytes, max_pending_age, retry.base, retry.cap, retry.max_attempts, retry.max_age,\n"
+             "retry.rows_max, retry.bytes_max, breaker.failures, breaker.probe_events, breaker.probes,\n"
+             "dead.events_max, dead.bytes_max, dead.age_max. Durations have a unit: 500ms, 5s, 10m.",
     .words_min = 2,
     .words_max = SET_WORDS_MAX,
     .run = sink_set_run,

@@ -95,7 +95,8 @@ static int verb_unknown(const struct tool *tool, const struct words *words)
     const char *nearest = args_nearest(tried, candidates);
     if (nearest)
         return say_usage(tool, "unknown verb %s; did you mean %s?", tried, nearest);
-    return group ? verb_incomplete(tool, first, words->items[1], candidates) : say_usage(tool, "unknown verb %s", tried);
+    return group ? verb_incomplete(tool, first, words->items[1], candidates)
+                 : say_usage(tool, "unknown verb %s", tried);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- help */
@@ -117,7 +118,8 @@ static void print_options(const char *title, const struct opt *opt)
 
 static void help_print_verb(const struct tool_verb *verb)
 {
-    printf("spool [-C DIR] %s%s%s\n%s.\n", verb->name, *verb->usage ? " " : "", verb->usage, verb->summary ? verb->summary : "Not for users");
+    printf("spool [-C DIR] %s%s%s\n%s.\n", verb->name, *verb->usage ? " " : "", verb->usage,
+           verb->summary ? verb->summary : "Not for users");
     if (verb->notes)
         printf("\n%s\n", verb->notes);
     print_options("Options", verb->options);

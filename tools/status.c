@@ -192,9 +192,10 @@ static void see_sink(struct problems *problems, const struct spool_sink_info *si
 {
     enum spool_sink_state state = true_state(sink);
     if (state == SPOOL_SINK_PAUSED && sink->pending_events)
-        add_problem(problems, false,
-                    tool_format("%s is paused%s%s", sink->name, *sink->paused_reason ? ": " : "", sink->paused_reason),
-                    tool_format("%sspool sink resume %s", *sink->paused_reason ? "see to that, then " : "", sink->name));
+        add_problem(
+            problems, false,
+            tool_format("%s is paused%s%s", sink->name, *sink->paused_reason ? ": " : "", sink->paused_reason),
+            tool_format("%sspool sink resume %s", *sink->paused_reason ? "see to that, then " : "", sink->name));
     else if (state == SPOOL_SINK_FAILED)
         add_problem(problems, true, tool_format("%s refuses its configuration: %s", sink->name, sink->last_error),
                     tool_format("correct it with spool sink add %s", sink->name));
