@@ -365,6 +365,7 @@ install: all ## into PREFIX (default /usr/local), below DESTDIR
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' lib/libspool.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/libspool.pc
 	@for page in $(MAN); do dir=$(MANDIR)/man$${page##*.}; install -d $$dir && install -m 644 $$page $$dir/ || exit 1; \
 	    for name in $$(tests/tools/man-names $$page); do ln -sf $${page##*/} $$dir/$$name.$${page##*.} || exit 1; done; done
+	@[ -n "$(DESTDIR)" ] || ! [ -w /etc/ld.so.cache ] || PATH=$$PATH:/sbin ldconfig
 uninstall: ## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/spool $(DESTDIR)$(PREFIX)/lib/libspool.a $(DESTDIR)$(PREFIX)/lib/libspool.so.$(VERSION) \
 	    $(DESTDIR)$(PREFIX)/lib/$(SONAME) $(DESTDIR)$(PREFIX)/lib/libspool.so $(DESTDIR)$(PREFIX)/include/spool.h \

@@ -158,7 +158,7 @@ static int not_found(const char *kind, const struct plugin_folders *folders)
     for (size_t i = 0, at = 0; i < folders->count && at < sizeof searched; i++)
         at += (size_t)snprintf(searched + at, sizeof searched - at, "%s%s", i ? ", " : "", folders->paths[i]);
     return err_set(SPOOL_ENOTFOUND,
-                   "there is no kind \"%s\": it is none of null, stdout and file, and there is no %s%s%s in %s", kind,
+                   "there is no kind \"%s\": the library has none of that name, and there is no %s%s%s in %s", kind,
                    prefix, kind, suffix, searched);
 }
 

@@ -198,7 +198,7 @@ static int read_spool(json_t *object, struct spool_options *options, const char 
     const char *name;
     json_t *value;
     if (!json_is_object(object))
-        return err_set(SPOOL_ECONFIG, "\"spool\": an object is expected");
+        return err_set(SPOOL_ECONFIG, "\"spool\": an object is expected, such as {\"dir\": \"/var/lib/agent/spool\"}");
     json_object_foreach(object, name, value) {
         int code = read_spool_key(name, value, options, ret_dir);
         if (code)
@@ -306,9 +306,7 @@ static int add_sink(struct spool *spool, json_t *object, size_t index)
 {
     struct sink_config sink;
     int code = config_read_sink(object, index, &sink);
-    if (!code)
-        code = spool_sink_load(spool, sink.name, sink.kind, sink.text, &sink.options);
-    if (code)
+    if (!code && (code = spool_sink_load(spool, sink.name, sink.kind, sink.text, &sink.options)))
         err_prefix(code, "%s", sink.where);
     config_free_sink(&sink);
     return code;
@@ -365,6 +363,8 @@ const char *config_difference(const struct spool_options *a, const struct spool_
     }
     if (a->durability != b->durability)
         return "durability";
+    if (a->compress != b->compress)
+        return "compress";
     return memcmp(a->full_policy, b->full_policy, sizeof a->full_policy) != 0 ? "full" : NULL;
 }
 

@@ -64,8 +64,9 @@ static int read_sinks(struct reloading *r, json_t *array)
         struct sink_config *sink = &r->sinks[r->count];
         int code = config_read_sink(object, index, sink);
         r->count++;
-        if (!code)
-            code = check_sink(r, sink);
+        if (code)
+            return code; /* names the sink already */
+        code = check_sink(r, sink);
         if (code)
             return err_prefix(code, "%s", sink->where);
     }

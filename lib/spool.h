@@ -474,8 +474,8 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
 int spool_sink_add(struct spool *spool, const char *name, const struct spool_sink *sink, const char *json_config,
                    const struct spool_sink_options *options);
 
-/* The same for a sink known by kind: "null", "file", "stdout", or that of a plugin (see below). `options` may be NULL.
- * SPOOL_ENOTFOUND, SPOOL_EABI, SPOOL_EACCESS (the plugin's file is not safe to load). */
+/* The same for a sink known by kind: "null", "file", "stdout", "failover", "quorum", or that of a plugin (see
+ * below). `options` may be NULL. SPOOL_ENOTFOUND, SPOOL_EABI, SPOOL_EACCESS (the plugin's file is not safe to load). */
 int spool_sink_load(struct spool *spool, const char *name, const char *kind, const char *json_config,
                     const struct spool_sink_options *options);
 

@@ -117,8 +117,11 @@ static int read_block(struct verify *verify, int lane, uint64_t seq, struct stor
 static void verify_gap(struct verify *verify, int lane, uint64_t from, uint64_t to)
 {
     bool jump = to - from >= 1ull << 32; /* not so many were lost: the numbers were made to jump */
-    if (to > from)
-        finding(verify, jump ? 0 : to - from, "events %" PRIu64 " to %" PRIu64 " of lane %s are missing", from, to - 1,
+    if (jump)
+        finding(verify, 0, "lane %s ends at event %" PRIu64 " and goes on behind damage; what was lost is not known",
+                lane_name(lane), from);
+    else if (to > from)
+        finding(verify, to - from, "events %" PRIu64 " to %" PRIu64 " of lane %s are missing", from, to - 1,
                 lane_name(lane));
 }
 
@@ -228,6 +231,37 @@ static int verify_next(struct verify *verify)
     return code;
 }
 
+/* The number of the next segment from verify->number on that a log open for reading leaves out. */
+static bool next_left_out(struct verify *verify)
+{
+    struct log *log = verify->log;
+    uint64_t least = UINT64_MAX;
+    pthread_mutex_lock(&log->mutex);
+    for (size_t i = 0; i < log->flaw_count; i++) {
+        const struct log_flaw *flaw = &log->flaws[i];
+        if (flaw->lane == LOG_WHOLE_SEGMENT && flaw->number >= verify->number && flaw->number < least)
+            least = flaw->number;
+    }
+    pthread_mutex_unlock(&log->mutex);
+    verify->number = least;
+    return least != UINT64_MAX;
+}
+
+/* A log open for reading does not list what it could not open, which is damage all the same. */
+static int verify_left_out(struct verify *verify)
+{
+    for (verify->number = 0; next_left_out(verify); verify->number++) {
+        int code = verify_pages(verify);
+        if (code == ENOENT) /* rebuilt meanwhile, and all that was in it is delivered */
+            continue;
+        if (code && code != SPOOL_EDAMAGED)
+            return code;
+        verify->report->segments++;
+        finding(verify, 0, "%s", code ? err_last() : "cannot be opened, although its pages are whole");
+    }
+    return SPOOL_OK;
+}
+
 int log_verify(struct log *log, void (*each)(void *user, const struct spool_finding *finding),
                void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,
                struct spool_verify_report *report)
@@ -239,7 +273,9 @@ int log_verify(struct log *log, void (*each)(void *user, const struct spool_find
     verify.all_bytes = stats.bytes;
     while (!code)
         code = verify_next(&verify);
-    if (code != SPOOL_ENOTFOUND)
+    if (code == SPOOL_ENOTFOUND)
+        code = verify_left_out(&verify);
+    if (code)
         return code;
     if (progress)
         progress(user, verify.all_bytes, verify.all_bytes);

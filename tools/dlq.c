@@ -73,8 +73,8 @@ static void letter_print_full(const struct spool_dead_letter *letter)
 {
     char time[UNITS_SIZE], age[UNITS_SIZE];
     printf("%-13s %s\n", "sink", letter->sink);
-    printf("%-13s %s (%s ago), after %u attempts\n", "given up", units_time(letter->died_at_ns, 0, time),
-           units_age(letter->died_at_ns, age), letter->attempts);
+    printf("%-13s %s (%s ago), after %u attempt%s\n", "given up", units_time(letter->died_at_ns, 0, time),
+           units_age(letter->died_at_ns, age), letter->attempts, letter->attempts == 1 ? "" : "s");
     printf("%-13s ", "reason");
     text_print(stdout, letter->reason, strlen(letter->reason), SIZE_MAX);
     putchar('\n');
@@ -114,6 +114,12 @@ static int dlq_look(struct dlq *dlq, const char *sink)
     return status;
 }
 
+/* A sink that is removed leaves its dead letters, so that any name may be right. */
+static void say_none(const struct tool *tool, const char *sink)
+{
+    say(tool, "no dead letters%s%s", sink ? " of a sink named " : "", sink ? sink : "");
+}
+
 static int dlq_list_run(const struct tool *tool, void *user_args, const struct words *words)
 {
     static const char *const titles[] = {"ID", "SINK", "DIED AGO", ">ATTEMPTS", "TYPE", "AGENT", "REASON"};
@@ -129,7 +135,7 @@ static int dlq_list_run(const struct tool *tool, void *user_args, const struct w
     if (!status && dlq.table && dlq.found)
         table_print(dlq.table, stdout);
     else if (!status && dlq.table)
-        say(tool, "no dead letters");
+        say_none(tool, args->sink);
     table_free(dlq.table);
     return status;
 }
@@ -231,12 +237,12 @@ static void stats_print_json(const struct dlq_stats *stats)
     }
 }
 
-static void stats_print(const struct tool *tool, const struct dlq_stats *stats)
+static void stats_print(const struct tool *tool, const struct dlq_stats *stats, const char *sink)
 {
     static const char *const titles[] = {">LETTERS", "SINK", "FIRST DIED AGO", "LAST DIED AGO", "REASON"};
     char text[UNITS_SIZE];
     if (!stats->count) {
-        say(tool, "no dead letters");
+        say_none(tool, sink);
         return;
     }
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);
@@ -269,7 +275,7 @@ static int dlq_stats_run(const struct tool *tool, void *user_args, const struct 
     else if (tool_wants_json(tool, false))
         stats_print_json(&stats);
     else
-        stats_print(tool, &stats);
+        stats_print(tool, &stats, args->sink);
     for (size_t i = 0; i < stats.count; i++) {
         free(stats.groups[i].sink);
         free(stats.groups[i].reason);

@@ -142,6 +142,14 @@ static int edit_body(const struct tool *tool, struct spool *spool, const struct 
                      const struct spool_dead_letter *letter)
 {
     struct spool_event event = *letter->event;
+    json_error_t wrong;
+    json_t *value = json_loads(args->body, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &wrong);
+    json_decref(value);
+    if (!value && strcmp(event.content_type, "application/json") == 0) {
+        say(tool, "the body is not the JSON that its content type says, column %d: %s; --event can change that, too",
+            wrong.column, wrong.text);
+        return TOOL_FAILED;
+    }
     event.body = args->body;
     event.body_size = strlen(args->body);
     int code = spool_dead_edit(spool, args->sink, letter->event->id, &event, NULL);

@@ -38,6 +38,12 @@ static void print_text(const char *text)
     text_print(stdout, text, strlen(text), SIZE_MAX);
 }
 
+static int wider(int width, const char *text)
+{
+    int size = (int)strlen(text);
+    return size > width ? size : width;
+}
+
 static void print_kind(const struct spool_sink_kind *kind)
 {
     print_text(kind->kind);
@@ -45,8 +51,13 @@ static void print_kind(const struct spool_sink_kind *kind)
     print_text(kind->problem ? "cannot be loaded: " : kind->summary);
     print_text(kind->problem ? kind->problem : "");
     putchar('\n');
+    int key_width = 0, value_width = 0;
     for (const struct spool_sink_setting *setting = kind->settings; setting->key; setting++) {
-        printf("  %-20s %-32s ", setting->key, setting->value);
+        key_width = wider(key_width, setting->key);
+        value_width = wider(value_width, setting->value);
+    }
+    for (const struct spool_sink_setting *setting = kind->settings; setting->key; setting++) {
+        printf("  %-*s  %-*s  ", key_width, setting->key, value_width, setting->value);
         print_text(setting->summary);
         putchar('\n');
     }

@@ -48,6 +48,8 @@ static int metrics_run(const struct tool *tool, void *user_args, const struct wo
     char *text = NULL;
     size_t size = 0;
     (void)words;
+    if (tool->format == FORMAT_JSON)
+        return say_usage(tool, "-o json: this is Prometheus text; spool status -o json has the figures as JSON");
     int status = tool_open(tool, SPOOL_READ_ONLY | SPOOL_NO_CREATE, &spool);
     if (status)
         return status;

@@ -114,6 +114,7 @@ static void drain_print_json(const struct server *server, bool empty)
     json_set(object, "empty", json_boolean(empty));
     json_set(object, "delivered_events", json_number(server_delivered(server)));
     json_set(object, "pending_events", json_number(server->last.pending_sum));
+    json_set(object, "given_up_events", json_number(server_given_up(server)));
     json_print(object);
 }
 
@@ -127,10 +128,13 @@ static int drain_conclude(struct server *server, const struct serve_args *args, 
     progress_clear(&server->progress);
     if (tool_wants_json(server->tool, false))
         drain_print_json(server, empty);
-    if (empty) {
+    if (empty && server_given_up(server))
+        say(server->tool, "empty; %s delivered, %s given up: spool dlq list",
+            units_count(server_delivered(server), delivered), units_count(server_given_up(server), span));
+    else if (empty)
         say(server->tool, "empty; %s delivered", units_count(server_delivered(server), delivered));
+    if (empty)
         return TOOL_DONE;
-    }
     char *holders = survey_holders(&server->last);
     say(server->tool, "not empty %s%s: %s", number ? "when interrupted" : "after ",
         number ? "" : units_span(args->timeout.value * NS_PER_MS, span), *holders ? holders : "new events came in");

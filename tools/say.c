@@ -1,6 +1,7 @@
 /* say.c - messages on stderr, exit statuses, and opening the spool: what every verb needs first. */
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +47,6 @@ static const char *advice(int code)
         return "`spool verify` names what is damaged";
     case SPOOL_EBUSY:
         return "`spool sinks` shows which sinks are served elsewhere; that process must end first";
-    case SPOOL_EID:
-        return "an id looks like 01890a5d-ac96-774b-bcce-b302099a8057";
     case EACCES:
     case EPERM:
         return "run as the owner of the directory";
@@ -56,12 +55,23 @@ static const char *advice(int code)
     }
 }
 
+/* Is `what` named in the message already, as a word of its own? */
+static bool is_named(const char *message, const char *what)
+{
+    size_t size = strlen(what);
+    for (const char *at = strstr(message, what); size && at; at = strstr(at + 1, what))
+        if ((at == message || strchr(" \"(/", at[-1])) && (!at[size] || strchr(" :,.\")/", at[size])))
+            return true;
+    return false;
+}
+
 int say_error(const struct tool *tool, int code, const char *what)
 {
     const char *message = spool_last_error();
     if (!*message)
         message = spool_strerror(code);
-    say(tool, "%s%s%s", what ? what : "", what ? ": " : "", message);
+    bool prefix = what && !is_named(message, what);
+    say(tool, "%s%s%s", prefix ? what : "", prefix ? ": " : "", message);
     const char *next = advice(code);
     if (next)
         fprintf(stderr, "spool: %s\n", next);
@@ -92,11 +102,31 @@ char *tool_format(const char *format, ...)
     return text;
 }
 
+static atomic_bool damage_seen;
+
+/* Who only looks changes nothing, so no count of the spool tells of what is left out. */
+static void say_damage(void *user, const struct spool_notice *notice)
+{
+    const struct tool tool = {.verb = user};
+    if (notice->kind != SPOOL_NOTICE_DAMAGE)
+        return;
+    atomic_store(&damage_seen, true);
+    if (user != verify_verb.name) /* which finds it again, and counts */
+        say(&tool, "%s", notice->reason);
+}
+
+bool tool_saw_damage(void)
+{
+    return atomic_load(&damage_seen);
+}
+
 int tool_open(const struct tool *tool, uint32_t flags, struct spool **ret_spool)
 {
     if (!tool->dir)
         return say_usage(tool, "which spool? Give its directory with -C DIR, or set SPOOL_DIR");
-    struct spool_options options = SPOOL_OPTIONS(.flags = flags);
+    struct spool_options options = SPOOL_OPTIONS(.flags = flags, .notice_user = (void *)tool->verb);
+    if (flags & SPOOL_READ_ONLY)
+        options.on_notice = say_damage;
     int code = spool_open(tool->dir, &options, ret_spool);
     if (!code)
         return TOOL_DONE;

@@ -107,11 +107,20 @@ static uint32_t configured_stop_timeout(const char *file)
     return ms && ms < UINT32_MAX ? (uint32_t)ms : STOP_TIMEOUT_MS;
 }
 
+/* No restart mends it: somebody must change the file, or install the plugin that it names. */
+static bool is_in_the_file(int code)
+{
+    return code == SPOOL_ECONFIG || code == SPOOL_EJSON || code == SPOOL_EINVAL || code == SPOOL_EOPTION ||
+           code == SPOOL_ENOTFOUND || code == SPOOL_EABI;
+}
+
 static int open_configured(struct server *server, const char *config)
 {
     int code = spool_open_config(config, &server->spool);
-    if (code)
-        return say_error(server->tool, code, NULL);
+    if (code) {
+        int status = say_error(server->tool, code, NULL);
+        return is_in_the_file(code) ? TOOL_USAGE : status;
+    }
     server->configured = true;
     server->config = config;
     server->stop_timeout_ms = configured_stop_timeout(config);
@@ -146,6 +155,7 @@ static int remember_start(struct server *server)
     if (code)
         return code;
     server->delivered_before = survey.delivered;
+    server->dead_before = survey.dead_letters;
     server->damaged_blocks = stats.damaged_blocks;
     if (stats.recovered_events)
         say(server->tool, "took in %llu events from the journals of dead processes",
@@ -185,7 +195,8 @@ static void report_sink(struct server *server, const struct spool_sink_info *sin
     progress_clear(&server->progress);
     switch (sink->state) {
     case SPOOL_SINK_RUNNING:
-        say(tool, "%s (%s): %s", sink->name, sink->kind, before ? "works again" : "delivering");
+        say(tool, "%s (%s): %s", sink->name, sink->kind,
+            before && before->state != SPOOL_SINK_ELSEWHERE ? "works again" : "delivering");
         break;
     case SPOOL_SINK_DOWN:
         say(tool, "%s is down: %s; events wait, tried again until it works", sink->name, sink->last_error);
@@ -194,13 +205,15 @@ static void report_sink(struct server *server, const struct spool_sink_info *sin
         say(tool, "%s refuses its configuration: %s", sink->name, sink->last_error);
         break;
     case SPOOL_SINK_ABSENT:
-        say(tool, "%s (%s) is not served here: only the program that registered it can", sink->name, sink->kind);
+        say(tool, "%s (%s) is not served here: %s", sink->name, sink->kind,
+            server->configured ? "the file does not name it" : "only the program that registered it can");
         break;
     case SPOOL_SINK_ELSEWHERE:
         say(tool, "%s is served by another process; this one takes over when that ends", sink->name);
         break;
     case SPOOL_SINK_PAUSED:
-        say(tool, "%s is paused: spool sink resume %s", sink->name, sink->name);
+        say(tool, "%s is paused%s%s: spool sink resume %s", sink->name, *sink->paused_reason ? ", " : "",
+            sink->paused_reason, sink->name);
         break;
     default:
         say(tool, "%s is %s%s%s", sink->name, spool_sink_state_name(sink->state), *sink->last_error ? ": " : "",
@@ -249,6 +262,11 @@ static void show_progress(struct server *server)
 uint64_t server_delivered(const struct server *server)
 {
     return server->last.delivered > server->delivered_before ? server->last.delivered - server->delivered_before : 0;
+}
+
+uint64_t server_given_up(const struct server *server)
+{
+    return server->last.dead_letters > server->dead_before ? server->last.dead_letters - server->dead_before : 0;
 }
 
 int server_report(struct server *server)

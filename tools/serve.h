@@ -14,7 +14,7 @@ struct server {
     bool verbose;    /* also says which sinks work */
     uint32_t stop_timeout_ms;
     struct survey last;        /* as reported last, to tell what has changed */
-    uint64_t delivered_before; /* by earlier runs */
+    uint64_t delivered_before, dead_before; /* by earlier runs */
     uint32_t disk_full;
     uint64_t damaged_blocks;
     struct progress progress;
@@ -38,5 +38,7 @@ int server_close(struct server *server, bool quiet);
 
 /* Events delivered since server_open(). */
 uint64_t server_delivered(const struct server *server);
+/* Dead letters more than then. */
+uint64_t server_given_up(const struct server *server);
 
 #endif

@@ -43,6 +43,8 @@ static int sink_rewind_run(const struct tool *tool, void *user_args, const struc
         status = say_error(tool, code, NULL);
     else if (tool_wants_json(tool, false))
         json_print(json_pack("{so so}", "sink", json_text(name), "again_events", json_number(again)));
+    else if (!again)
+        printf("%s stays where it is: it is finished with nothing that is stored from there on\n", name);
     else
         printf("%s is rewound: it gets %s event%s again\n", name, units_count(again, count), again == 1 ? "" : "s");
     spool_close(spool);
@@ -68,6 +70,9 @@ static const struct setting {
     SETTING("timeout", VALUE_MS, timeout_ms, false),
     SETTING("linger", VALUE_MS, linger_ms, false),
     SETTING("inflight_bytes", VALUE_BYTES, inflight_bytes_max, true),
+    SETTING("max_crashes", VALUE_COUNT, max_crashes, false),
+    SETTING("max_pending_bytes", VALUE_BYTES, max_pending_bytes, true),
+    SETTING("max_pending_age", VALUE_MS, max_pending_age_ms, true),
     SETTING("retry.base", VALUE_MS, retry_base_ms, false),
     SETTING("retry.cap", VALUE_MS, retry_cap_ms, false),
     SETTING("retry.max_attempts", VALUE_COUNT, max_attempts, false),
@@ -112,12 +117,35 @@ static bool parse_value(const struct setting *setting, const char *text, uint64_
     return known && *ret && (setting->wide || *ret <= UINT32_MAX);
 }
 
+/* What else a sink has. */
+static const char *const by_sink_add[] = {"order", "workers", "filter", "plugin", "from_now", "kind", "name", NULL};
+
+/* A plain number is milliseconds in spool.json and seconds on this command line: who means which is not to be guessed. */
+static bool lacks_unit(const struct setting *setting, const char *text)
+{
+    return setting->kind == VALUE_MS && *text && !text[strspn(text, "0123456789")];
+}
+
+static int bad_setting(const struct tool *tool, const struct setting *setting, const char *text)
+{
+    static const char *const expected[] = {[VALUE_COUNT] = "a whole number above 0",
+                                           [VALUE_MS] = "a duration above 0, such as 500ms or 5m",
+                                           [VALUE_BYTES] = "a size above 0, such as 65536 or 64KiB"};
+    if (lacks_unit(setting, text))
+        return say_usage(tool, "%s=%s: of what? Give a unit, as in %ss or %sms", setting->name, text, text, text);
+    return say_usage(tool, "%s=%s: must be %s", setting->name, text, expected[setting->kind]);
+}
+
 static int unknown_setting(const struct tool *tool, const char *name)
 {
     const char *names[SETTINGS + 1] = {NULL};
     for (size_t i = 0; i < SETTINGS; i++)
         names[i] = settings[i].name;
     const char *nearest = args_nearest(name, names);
+    for (const char *const *fixed = by_sink_add; *fixed; fixed++)
+        if (strcmp(name, *fixed) == 0)
+            return say_usage(tool, "%s: is changed by spool sink add with the same name, or in the file of run -c",
+                             name);
     return say_usage(tool, "%s: there is no such setting%s%s%s", name, nearest ? "; did you mean " : "",
                      nearest ? nearest : "", nearest ? "?" : "");
 }
@@ -135,8 +163,8 @@ static int take_setting(const struct tool *tool, const char *word, struct spool_
         i++;
     if (i == SETTINGS)
         return unknown_setting(tool, name);
-    if (!parse_value(&settings[i], word + size + 1, &value))
-        return say_usage(tool, "%s: is no value for %s", word + size + 1, name);
+    if (lacks_unit(&settings[i], word + size + 1) || !parse_value(&settings[i], word + size + 1, &value))
+        return bad_setting(tool, &settings[i], word + size + 1);
     uint32_t narrow = (uint32_t)value;
     char *field = (char *)options + settings[i].offset;
     if (settings[i].wide)
@@ -184,10 +212,10 @@ const struct tool_verb sink_set_verb = {
     .name = "sink set",
     .usage = "NAME KEY=VALUE ...",
     .summary = "Change a sink's options while it is served",
-    .notes =
-        "Keys as in spool.json: timeout, linger, batch_events, batch_bytes, inflight_bytes, retry.base, retry.cap,\n"
-        "retry.max_attempts, retry.max_age, retry.rows_max, retry.bytes_max, breaker.failures,\n"
-        "breaker.probe_events, breaker.probes, dead.events_max, dead.bytes_max, dead.age_max.",
+    .notes = "Keys as in spool.json: timeout, linger, batch_events, batch_bytes, inflight_bytes, max_crashes,\n"
+             "max_pending_bytes, max_pending_age, retry.base, retry.cap, retry.max_attempts, retry.max_age,\n"
+             "retry.rows_max, retry.bytes_max, breaker.failures, breaker.probe_events, breaker.probes,\n"
+             "dead.events_max, dead.bytes_max, dead.age_max. Durations have a unit: 500ms, 5s, 10m.",
     .words_min = 2,
     .words_max = SET_WORDS_MAX,
     .run = sink_set_run,

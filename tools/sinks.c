@@ -84,6 +84,25 @@ static char *make_config(const struct tool *tool, const struct words *words, int
     return text;
 }
 
+static bool is_known(struct spool *spool, const char *name)
+{
+    struct survey survey;
+    if (survey_take(spool, &survey))
+        return false;
+    bool known = survey_find(&survey, name) != NULL;
+    survey_free(&survey);
+    return known;
+}
+
+/* What comes of it for the events. */
+static const char *held_from(bool known, bool from_now)
+{
+    if (known)
+        return "was known: it goes on where it is, with these settings";
+    return from_now ? "is registered: events are held for it from now on"
+                    : "is registered: events are held for it, from the oldest there is";
+}
+
 static int sink_add(const struct tool *tool, const struct sink_args *args, char **items, const char *config)
 {
     struct spool *spool;
@@ -94,16 +113,14 @@ static int sink_add(const struct tool *tool, const struct sink_args *args, char 
         SPOOL_SINK_OPTIONS(.order = (enum spool_order)args->order, .flags = args->from_now ? SPOOL_SINK_FROM_NOW : 0,
                            .filter = args->filter, .plugin = args->plugin,
                            .linger_ms = args->linger.value < UINT32_MAX ? (uint32_t)args->linger.value : UINT32_MAX);
+    bool known = is_known(spool, items[0]);
     int code = spool_sink_load(spool, items[0], items[1], config, &options);
     if (code == SPOOL_ENOTFOUND)
         status = say_usage(tool, "%s", spool_last_error()); /* the kind: a wrong word, not a thing that is missing */
     else if (code)
         status = say_error(tool, code, items[0]);
     else
-        print_done(tool, items[0],
-                   args->from_now ? "is registered: events are held for it from now on"
-                                  : "is registered: events are held for it, from the oldest there is",
-                   "registered");
+        print_done(tool, items[0], held_from(known, args->from_now), "registered");
     spool_close(spool);
     return status;
 }
@@ -123,8 +140,8 @@ static int sink_add_run(const struct tool *tool, void *args, const struct words 
 static bool confirmed(const char *name, uint64_t pending)
 {
     char count[UNITS_SIZE], answer[16] = "";
-    fprintf(stderr, "%s still holds %s undelivered events; what only it holds is lost. Remove it? [y/N] ", name,
-            units_count(pending, count));
+    fprintf(stderr, "%s still holds %s undelivered event%s; what only it holds is lost. Remove it? [y/N] ", name,
+            units_count(pending, count), pending == 1 ? "" : "s");
     return fgets(answer, sizeof answer, stdin) && (*answer == 'y' || *answer == 'Y');
 }
 
@@ -155,8 +172,9 @@ static int sink_remove(const struct tool *tool, const struct sink_args *args, st
         code = spool_sink_remove(spool, name);
     if (code)
         return say_error(tool, code, NULL);
-    char *text = tool_format("is removed%s%s%s", pending ? ", with " : "", pending ? units_count(pending, count) : "",
-                             pending ? " undelivered events" : "");
+    char *text = pending ? tool_format("is removed, with %s undelivered event%s", units_count(pending, count),
+                                       pending == 1 ? "" : "s")
+                         : tool_format("is removed");
     print_done(tool, name, text, "removed");
     free(text);
     return TOOL_DONE;

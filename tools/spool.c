@@ -12,9 +12,9 @@ static int help_run(const struct tool *tool, void *args, const struct words *wor
 static int version_run(const struct tool *tool, void *args, const struct words *words);
 
 static const struct tool_verb help_verb = {
-    .name = "help", .usage = "[VERB]", .summary = "list the verbs, or explain one", .words_max = 2, .run = help_run};
+    .name = "help", .usage = "[VERB]", .summary = "List the verbs, or explain one", .words_max = 2, .run = help_run};
 static const struct tool_verb version_verb = {
-    .name = "version", .usage = "", .summary = "print the version", .run = version_run};
+    .name = "version", .usage = "", .summary = "Print the version", .run = version_run};
 
 /* In the order of the help text. */
 static const struct tool_verb *const verbs[] = {
@@ -68,13 +68,15 @@ static bool is_group(const char *word)
     return false;
 }
 
-/* "sink" alone: says which verbs there are. `names` are all of that group. */
-static int verb_incomplete(const struct tool *tool, const char *group, const char *const *names)
+/* "sink" alone, or with a word that is none of its verbs: says which there are. `names` are all of that group. */
+static int verb_incomplete(const struct tool *tool, const char *group, const char *word, const char *const *names)
 {
     char list[128];
     size_t used = 0;
     for (size_t i = 0; names[i] && used < sizeof list; i++)
         used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? "|" : "", strchr(names[i], ' ') + 1);
+    if (word)
+        return say_usage(tool, "unknown verb %s %s; there are spool %s %s", group, word, group, list);
     return say_usage(tool, "which verb? spool %s %s", group, list);
 }
 
@@ -88,12 +90,13 @@ static int verb_unknown(const struct tool *tool, const struct words *words)
         if (verbs[i]->summary && (!group || is_first_word(verbs[i], first)))
             candidates[count++] = verbs[i]->name;
     if (group && words->count < 2)
-        return verb_incomplete(tool, first, candidates);
+        return verb_incomplete(tool, first, NULL, candidates);
     snprintf(tried, sizeof tried, "%s%s%s", first, group ? " " : "", group ? words->items[1] : "");
     const char *nearest = args_nearest(tried, candidates);
     if (nearest)
         return say_usage(tool, "unknown verb %s; did you mean %s?", tried, nearest);
-    return say_usage(tool, "unknown verb %s", tried);
+    return group ? verb_incomplete(tool, first, words->items[1], candidates)
+                 : say_usage(tool, "unknown verb %s", tried);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- help */
@@ -115,7 +118,8 @@ static void print_options(const char *title, const struct opt *opt)
 
 static void help_print_verb(const struct tool_verb *verb)
 {
-    printf("spool [-C DIR] %s %s\n%s.\n", verb->name, verb->usage, verb->summary ? verb->summary : "Not for users");
+    printf("spool [-C DIR] %s%s%s\n%s.\n", verb->name, *verb->usage ? " " : "", verb->usage,
+           verb->summary ? verb->summary : "Not for users");
     if (verb->notes)
         printf("\n%s\n", verb->notes);
     print_options("Options", verb->options);
@@ -148,13 +152,18 @@ static int help_run(const struct tool *tool, void *args, const struct words *wor
             help_print_verb(verbs[i]);
             found_some = true;
         }
-    return verb || found_some || !words->count ? TOOL_DONE : verb_unknown(tool, words);
+    if (verb || found_some || !words->count)
+        return TOOL_DONE;
+    return verb_unknown(&(struct tool){.dir = tool->dir}, words); /* the advice is "spool help", as for a verb */
 }
 
 static int version_run(const struct tool *tool, void *args, const struct words *words)
 {
-    (void)tool, (void)args, (void)words;
-    printf("spool %s (libspool %s)\n", SPOOL_BUILD_VERSION, spool_version());
+    (void)args, (void)words;
+    if (tool_wants_json(tool, false))
+        printf("{\"command\":\"%s\",\"library\":\"%s\"}\n", SPOOL_BUILD_VERSION, spool_version());
+    else
+        printf("spool %s (libspool %s)\n", SPOOL_BUILD_VERSION, spool_version());
     return TOOL_DONE;
 }
 

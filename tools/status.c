@@ -192,8 +192,10 @@ static void see_sink(struct problems *problems, const struct spool_sink_info *si
 {
     enum spool_sink_state state = true_state(sink);
     if (state == SPOOL_SINK_PAUSED && sink->pending_events)
-        add_problem(problems, false, tool_format("%s is paused", sink->name),
-                    tool_format("spool sink resume %s", sink->name));
+        add_problem(
+            problems, false,
+            tool_format("%s is paused%s%s", sink->name, *sink->paused_reason ? ": " : "", sink->paused_reason),
+            tool_format("%sspool sink resume %s", *sink->paused_reason ? "see to that, then " : "", sink->name));
     else if (state == SPOOL_SINK_FAILED)
         add_problem(problems, true, tool_format("%s refuses its configuration: %s", sink->name, sink->last_error),
                     tool_format("correct it with spool sink add %s", sink->name));
@@ -228,6 +230,9 @@ static void see_spool(struct problems *problems, const struct status *status)
                     text("any spool run, drain or put takes it in"));
     if (stats->damaged_blocks || stats->damaged_events)
         add_problem(problems, false, text("damage was found and set aside in quarantine/"), text("spool verify"));
+    if (tool_saw_damage())
+        add_problem(problems, true, text("a damaged file cannot be read, and its events are not counted here"),
+                    text("any spool run, drain or put saves what is whole in it; then spool verify"));
     if (stats->dead_letters)
         add_problem(problems, false,
                     tool_format("%s event%s given up", units_count(stats->dead_letters, count),

@@ -77,9 +77,10 @@ char *survey_holders(const struct survey *survey)
         const struct spool_sink_info *sink = &survey->sinks[i];
         if (!sink->pending_events)
             continue;
+        const char *why = *sink->paused_reason ? sink->paused_reason : sink->last_error;
         char *longer = tool_format("%s%s%s holds %s (%s%s%s)", list, *list ? ", " : "", sink->name,
                                    units_count(sink->pending_events, count), spool_sink_state_name(sink->state),
-                                   *sink->last_error ? ": " : "", sink->last_error);
+                                   *why ? ": " : "", why);
         free(list);
         list = longer;
     }

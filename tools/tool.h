@@ -107,6 +107,9 @@ char *tool_format(const char *format, ...) __attribute__((format(printf, 1, 2)))
 /* Opens the spool of -C. `flags` as in spool_options. Returns TOOL_DONE, else prints and returns the status. */
 int tool_open(const struct tool *tool, uint32_t flags, struct spool **ret_spool);
 
+/* Something that is damaged was left out of what a spool that is open for reading shows; it was said on stderr. */
+bool tool_saw_damage(void);
+
 /* JSON was asked for with -o, or `when_auto` holds and nothing was. */
 bool tool_wants_json(const struct tool *tool, bool when_auto);
 

@@ -42,7 +42,7 @@ is "delivered again" 5 "$(wc -l <"$work/log.jsonl")"
 status 0 "$spool" sink rewind log --to 1h -o json
 is "rewind -o json" 3 "$(json '["again_events"]' <"$work/out")"
 status 0 "$spool" sink rewind log --to now
-prints "0 events again"
+prints "stays where it is"
 status 3 "$spool" sink rewind nobody --to 1h
 status 3 "$spool" sink rewind log --to 01890a5d-ac96-774b-bcce-b302099a8057
 status 2 "$spool" sink rewind log
@@ -59,6 +59,16 @@ status 2 "$spool" sink set log retry.cup=1m
 says "did you mean retry.cap?"
 status 2 "$spool" sink set log retry.cap=soon
 status 2 "$spool" sink set log retry.max_attempts=0
+status 2 "$spool" sink set log timeout=5
+says "unit"
+status 0 "$spool" sink add other null
+prints "is registered"
+status 0 "$spool" sink add other null --linger 1s
+prints "goes on where it is"
+status 0 "$spool" sink remove -f other
+status 2 "$spool" sink set log order=lane
+says "spool sink add"
+status 0 "$spool" sink set log max_crashes=5 max_pending_bytes=64MiB max_pending_age=7d
 status 2 "$spool" sink set log batch_bytes=12XB
 status 2 "$spool" sink set log retry.cap
 status 1 "$spool" sink set log retry.base=1h

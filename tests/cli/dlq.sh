@@ -31,7 +31,7 @@ int main(int argc, char **argv)
 }
 C
 library=${SPOOL_LIBRARY:-$(dirname "$spool")/libspool.a}
-status 0 "${CC:-cc}" ${CFLAGS:-} ${SANITIZE:+-fsanitize=$SANITIZE} -I"$root/lib" -o "$work/refuse" "$work/refuse.c" "$library" \
+status 0 ${CC:-cc} ${CFLAGS:-} ${SANITIZE:+-fsanitize=$SANITIZE} -I"$root/lib" -o "$work/refuse" "$work/refuse.c" "$library" \
     -llmdb -ljansson -lzstd -pthread
 
 printf '%s\n' '"yes"' '"no 1"' '"no 2"' '"yes"' '"no 3"' | "$spool" put --agent anna --type question >"$work/ids"
@@ -100,6 +100,8 @@ says "line 4"
 prints "0 dead letters imported"
 
 # Editing: the body, the whole event, from standard input, and what is refused.
+status 1 "$spool" dlq edit "$bad" --body '{"yes":'
+says "not the JSON"
 status 0 "$spool" dlq edit "$bad" --body '"yes now"'
 prints "is edited"
 is "body" "yes now" "$("$spool" dlq show "$bad" -o json | json '["event"]["data"]')"

@@ -90,11 +90,14 @@ status 0 "$spool" drain -c "$work/spool.json" --timeout 20
 is "delivered by configuration" 10 "$(wc -l <"$work/c.jsonl")"
 status 3 "$spool" run -c "$work/none.json"
 printf '{"spool": {"dir": "%s", "colour": 1}}' "$work/configured" >"$work/bad.json"
-status 1 "$spool" run -c "$work/bad.json"
+status 2 "$spool" run -c "$work/bad.json"
 says "colour"
 printf '{"spool":\n {]' >"$work/bad.json"
-status 1 "$spool" run -c "$work/bad.json"
+status 2 "$spool" run -c "$work/bad.json"
 says "line 2"
+printf '{"spool": {"dir": "%s"}, "sinks": [{"name": "x", "kind": "fil"}]}' "$work/configured" >"$work/bad.json"
+status 2 "$spool" drain -c "$work/bad.json"
+says "no kind \"fil\""
 
 # A filter, a linger time, and what is told of them; kinds; a probe.
 rm -rf "$work/filtered"

@@ -7,7 +7,8 @@ prints "spool "
 status 0 "$spool" version
 status 0 "$spool" help
 for verb in put run drain status cat tail show sinks "sink add" "sink remove" "sink pause" "sink resume" \
-    "dlq list" "dlq show" "dlq requeue" "dlq purge" verify torture; do
+    "sink rewind" "sink set" "sink kinds" "sink test" "dlq list" "dlq show" "dlq stats" "dlq requeue" "dlq edit" "dlq purge" \
+    "dlq export" "dlq import" clock "clock reset" metrics verify torture; do
     run "$spool" help
     prints "$verb"
     status 0 "$spool" help $verb
@@ -23,6 +24,12 @@ status 2 "$spool" statsu
 says "did you mean status?"
 status 2 "$spool" sink ad
 says "did you mean sink add?"
+status 2 "$spool" sink rm name
+says "add|remove|"
+status 0 "$spool" version -o json
+is "version -o json" "$("$spool" version | cut -d ' ' -f 2)" "$(json '["command"]' <"$work/out")"
+status 2 "$spool" metrics -o json
+says "status -o json"
 status 2 "$spool" dlq
 says "list|show|stats|requeue|edit|purge|export|import"
 status 2 "$spool" frobnicate

@@ -36,4 +36,18 @@ is "damage is counted" True "$(json '["damage"]["blocks"] > 0' <"$work/out")"
 is "no event is forgotten" 20000 "$(($(json '["damage"]["events"]' <"$work/out") + delivered))"
 status 0 "$spool" status
 prints "spool verify"
+
+# The segment that is written to, with nothing left of its first pages: it cannot even be opened, and that is said.
+export SPOOL_DIR=$work/beheaded
+status 0 "$spool" put -q one
+dd if=/dev/zero of="$(ls "$SPOOL_DIR"/segments/*.mdb)" bs=4096 count=8 conv=notrunc status=none
+status 1 "$spool" verify
+prints "segments/00000000000000000001.mdb"
+status 1 "$spool" verify -o json
+is "findings of a segment that cannot be opened" 1 "$(tail -1 "$work/out" | json '["findings"]')"
+status 1 "$spool" status --check
+prints "a damaged file cannot be read"
+says "segments/00000000000000000001.mdb"
+status 0 "$spool" cat
+says "segments/00000000000000000001.mdb"
 finish

@@ -611,6 +611,7 @@ END_TEST
 
 START_TEST(read_only_log_leaves_a_damaged_segment_out)
 {
+    struct spool_verify_report report = {0};
     test_commit(&f, LANE_HIGH, 20, 2000, 1);
     ck_ok(log_rotate(f.log, 1, soon()));
     test_commit(&f, LANE_HIGH, 20, 2000, 100);
@@ -622,6 +623,11 @@ START_TEST(read_only_log_leaves_a_damaged_segment_out)
     ck_assert_uint_eq(f.damages, 1);
     ck_assert_uint_eq(test_read_all(&f, LANE_HIGH, 0, NULL), 20);
     ck_assert_uint_eq(in_quarantine(".mdb"), 0);
+    findings = 0;
+    ck_code(log_verify(f.log, on_finding, NULL, NULL, &report), SPOOL_EDAMAGED);
+    ck_assert_uint_eq(findings, 1);
+    ck_assert_uint_eq(report.segments, 2);
+    ck_assert_ptr_nonnull(strstr(finding_text, "segments/00000000000000000002.mdb: "));
     fixture_close(&f);
     fixture_open(&f, 0);
     ck_assert_uint_eq(test_read_all(&f, LANE_HIGH, 0, NULL), 40);

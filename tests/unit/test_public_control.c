@@ -467,6 +467,13 @@ START_TEST(a_wrong_configuration_is_refused_as_a_whole)
     fclose(out);
     ck_code(spool_reload_config(spool, file, NULL, NULL), SPOOL_ECONFIG);
     ck_assert_ptr_nonnull(strstr(spool_last_error(), "max_bytes"));
+    snprintf(text, sizeof text,
+             "{\"spool\": {\"dir\": \"%s\", \"max_bytes\": \"32MiB\", \"compress\": \"zstd\"}, \"sinks\": []}", path);
+    out = fopen(file, "w");
+    fputs(text, out);
+    fclose(out);
+    ck_code(spool_reload_config(spool, file, NULL, NULL), SPOOL_ECONFIG);
+    ck_assert_ptr_nonnull(strstr(spool_last_error(), "compress"));
     ck_code(spool_reload_config(spool, "/nonexistent/file", NULL, NULL), ENOENT);
     ck_ok(spool_close(spool));
     scratch_end();
