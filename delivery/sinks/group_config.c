@@ -30,7 +30,8 @@ static int take_text(json_t *object, const char *key, char *ret, size_t cap)
     return bad ? SPOOL_ECONFIG : SPOOL_OK;
 }
 
-/* Its kind is found, loaded if need be, and asked about the rest. */
+/* Its kind is found, loaded if need be, and asked about the rest. What the system refuses (memory, descriptors) is no fault
+ * of the configuration, and may work later. */
 static int find_kind(const char *group, size_t index, const char *kind, const char *plugin, struct member *m)
 {
     struct delivery_kind found;
@@ -42,6 +43,8 @@ static int find_kind(const char *group, size_t index, const char *kind, const ch
         m->sink = *found.sink;
     else
         snprintf(message, sizeof message, "%s", err_last());
+    if (code > 0)
+        return spool_sink_error(code, "the %s sink: members[%zu]: %s", group, index, message);
     return code == SPOOL_OK ? code : wrong(group, index, message);
 }
 

@@ -30,12 +30,16 @@ static size_t keep_unanswered(struct group *g, const struct spool_delivery *batc
     return left;
 }
 
-/* An event that is to be tried again may have to be awaited by those behind it: they go back untried. */
-static bool must_stop(const struct group *g, const struct spool_delivery *batch, size_t tried)
+/* An event that is to be tried again may have to be awaited by those behind it: they go back untried, also if the member
+ * was down after that answer. What it said nothing of, because it was down, is for the next one. */
+static bool must_stop(const struct group *g, const struct spool_delivery *batch, size_t tried, int code)
 {
-    for (size_t i = 0; i < tried; i++)
-        if (SPOOL_DELIVERY_AT(batch, g->work_of[i])->outcome == SPOOL_RETRY)
+    for (size_t i = 0; i < tried; i++) {
+        const struct spool_delivery *d = SPOOL_DELIVERY_AT(batch, g->work_of[i]);
+        bool ends = d->outcome == SPOOL_DELIVERED || d->outcome == SPOOL_REJECTED;
+        if (!ends && (code == SPOOL_OK || group_was_answered(g, batch, g->work_of[i])))
             return true;
+    }
     return false;
 }
 
@@ -51,11 +55,16 @@ static int through_member(struct group *g, struct member *m, struct spool_delive
     while (*n > 0) {
         size_t tried;
         int code = group_deliver(g, m, batch, *n, &tried);
-        if (code == SPOOL_OK && (must_stop(g, batch, tried) || atomic_load(&g->cancelled))) {
+        bool stops = code != SPOOL_EREJECTED && must_stop(g, batch, tried, code);
+        if (code == SPOOL_OK && (stops || atomic_load(&g->cancelled))) {
             leave_untried(g, batch, tried, *n);
             return SPOOL_OK;
         }
         *n = keep_unanswered(g, batch, tried, *n);
+        if (stops) {
+            leave_untried(g, batch, 0, *n);
+            return SPOOL_OK;
+        }
         if (code != SPOOL_OK)
             return code;
     }

@@ -1,6 +1,7 @@
 /* test_sink_group.c - failover and quorum, with members that fail in every pattern: to each member one of the ways below, in
  * all combinations, and the outcome of each event counted against what the group promises. Members are a plug of the test:
  * the kind "null" is replaced by one that does as it is told. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,8 @@ enum way {
     FORBIDDEN,
     NO_OPEN,
     CHECKPOINT_FAILS,
-    WAYS
+    WAYS,
+    RETRIES_AND_FALLS /* asks for another try of a bad one, and is down from there on; not in the combinations */
 };
 
 struct told {
@@ -78,7 +80,10 @@ static int plug_deliver(void *state, struct spool_delivery *batch, size_t n)
             spool_delivery_fail(&batch[i], SPOOL_REJECTED, "does not like %u", number_of(&batch[i]));
         else if (t->way == RETRIES_SOME && is_bad(&batch[i]))
             spool_delivery_fail(&batch[i], SPOOL_RETRY, "not now");
-        else
+        else if (t->way == RETRIES_AND_FALLS && is_bad(&batch[i])) {
+            spool_delivery_fail(&batch[i], SPOOL_RETRY, "not now");
+            return SPOOL_EUNAVAILABLE;
+        } else
             take(t, &batch[i]);
     }
     return t->way == DOWN_HALF ? SPOOL_EUNAVAILABLE : SPOOL_OK;
@@ -132,6 +137,8 @@ static int plug_find(const char *kind, const char *plugin, struct delivery_kind 
 static int plug_check(const struct delivery_kind *kind, const char *config)
 {
     (void)kind;
+    if (strstr(config, "\"no\":\"memory\""))
+        return err_errno(ENOMEM, "reading it");
     return strstr(config, "wrong") ? err_set(SPOOL_ECONFIG, "a key that is wrong") : SPOOL_OK;
 }
 #include "../../delivery/sinks/group.c"
@@ -318,6 +325,25 @@ START_TEST(failover_returns_when_it_recovers)
 }
 END_TEST
 
+/* An event that the first one answered for and that is to be tried again is not overtaken by way of the second. */
+START_TEST(failover_overtakes_no_retry)
+{
+    tell_members(0);
+    members[0].way = RETRIES_AND_FALLS;
+    void *state = open_group(&failover_sink, "");
+    ck_assert_ptr_nonnull(state);
+    give(&failover_sink, state, 0, 10);
+    for (unsigned i = 0; i < 10; i++)
+        ck_assert_int_eq(outcome_of[i], i < 3 ? (int)SPOOL_DELIVERED : i == 3 ? (int)SPOOL_RETRY : NONE);
+    ck_assert_uint_eq(members[1].delivers, 0);
+    members[0].way = DOWN; /* now nobody has answered: the second one gets them all, in order */
+    give(&failover_sink, state, 0, 10);
+    for (unsigned i = 3; i < 10; i++)
+        ck_assert_uint_eq(members[1].got[i], 1);
+    failover_sink.close(state);
+}
+END_TEST
+
 /* While it recovers it gets sixteen, and asks for another try of one of them: those behind go back as if nobody had seen them. */
 START_TEST(failover_leaves_those_behind_untried)
 {
@@ -463,6 +489,8 @@ START_TEST(bad_configurations_are_named)
                       delivery_sink_message());
     }
     ck_assert_int_eq(failover_check("{\"members\":[{\"kind\":\"plug\"}],\"accept\":1}"), SPOOL_ECONFIG);
+    /* What the system refuses may work later: it does not stand, as a wrong configuration does. */
+    ck_assert_int_eq(failover_check("{\"members\":[{\"kind\":\"plug\",\"no\":\"memory\"}]}"), ENOMEM);
     ck_assert_int_eq(failover_check("{\"members\":[{\"kind\":\"plug\",\"name\":\"primary\"}]}"), SPOOL_OK);
     ck_assert_int_eq(quorum_check("{\"members\":[{\"kind\":\"plug\"},{\"kind\":\"plug\"}]}"), SPOOL_OK);
 }
@@ -476,6 +504,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(tc, make_events, NULL);
     tcase_add_test(tc, failover_in_every_pattern);
     tcase_add_test(tc, failover_returns_when_it_recovers);
+    tcase_add_test(tc, failover_overtakes_no_retry);
     tcase_add_test(tc, failover_leaves_those_behind_untried);
     tcase_add_test(tc, what_only_an_operator_mends);
     tcase_add_test(tc, quorum_in_every_pattern);
