@@ -507,7 +507,7 @@ int spool_sink_set_options(struct spool *spool, const char *name, const struct s
  * events are stored: what was delivered is kept as long as `retention_ms` says, and at most until its segment is deleted.
  * Never skips anything: where the sink is further back, it stays. What is under way is delivered again, too; answers from
  * before are void. *ret_again (may be NULL): how many events it had finished with and gets again. SPOOL_ENOTFOUND: no such
- * sink, or the event is not stored any more. */
+ * sink, or the event is not stored any more; SPOOL_ETIMEOUT: what was enqueued before cannot be committed now. */
 int spool_sink_rewind(struct spool *spool, const char *name, uint64_t to_ns, const struct spool_id *to_id,
                       uint64_t *ret_again);
 

@@ -28,20 +28,39 @@ int state_sink_set_config(struct state *state, const char *name, const char *con
 
 /* ---------------------------------------------------------------------------------------------------------- rewind */
 
-/* One lane. Returns how many events that were finished are not any more. */
+/* Rows of the lane from that event on. */
+static int count_rows(struct state_txn *txn, uint32_t sink_id, int lane, uint64_t seq, uint64_t *ret)
+{
+    struct state_key at = copy_retry_key(sink_id, lane, seq > 0 ? seq - 1 : 0);
+    const size_t prefix = at.size - sizeof seq;
+    MDB_val value;
+    int code = SPOOL_OK;
+    if (seq == 0)
+        at.size = prefix; /* before the first one */
+    for (*ret = 0; !code; *ret += !code)
+        code = state_table_next_raw(txn, &at, prefix, &value);
+    return code == SPOOL_ENOTFOUND ? SPOOL_OK : code;
+}
+
+/* One lane. Adds how many events that were finished are not any more: those with a row never were. */
 static int rewind_lane(struct state_txn *txn, struct sink_row *sink, int lane, uint64_t cursor, uint64_t *again)
 {
     struct store_range ranges[STORE_RANGES_MAX];
     uint32_t count;
+    uint64_t passed = 0, rows = 0;
     int code = sink_ranges_get(txn, sink, lane, ranges, &count);
     if (code)
         return code;
     for (uint32_t i = 0; i < count; i++)
-        *again += ranges[i].count;
+        passed += ranges[i].count;
     if (cursor < sink->cursor[lane]) {
-        *again += sink->cursor[lane] - cursor;
+        passed += sink->cursor[lane] - cursor;
         sink->cursor[lane] = cursor;
     }
+    code = count_rows(txn, sink->id, lane, sink->cursor[lane], &rows);
+    if (code)
+        return code;
+    *again += passed > rows ? passed - rows : 0;
     if (sink->start[lane] > sink->cursor[lane])
         sink->start[lane] = sink->cursor[lane];
     return sink_ranges_put(txn, sink, lane, NULL, 0);

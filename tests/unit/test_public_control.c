@@ -298,6 +298,27 @@ START_TEST(a_rewound_sink_gets_events_again)
 }
 END_TEST
 
+/* It was not finished with: it comes once, and no rewind counts it. */
+START_TEST(a_rewind_does_not_count_what_waits_for_a_retry)
+{
+    uint64_t again = 0;
+    begin();
+    struct spool *spool = open_spool(NULL);
+    add(spool, "a", (struct spool_sink_options){.retry_base_ms = 600000, .retry_cap_ms = 600000});
+    put(spool, "\"ok\"", 0);
+    put(spool, "\"later\"", 0);
+    put(spool, "\"ok\"", 0);
+    ck_ok(spool_start(spool));
+    until(count_of(&obedient.delivered) == 2);
+    until(count_of(&obedient.tried) >= 3);
+    ck_ok(spool_stop(spool, 20000)); /* now the row is stored */
+    ck_ok(spool_sink_rewind(spool, "a", 1, NULL, &again));
+    ck_assert_uint_eq(again, 2);
+    ck_ok(spool_close(spool));
+    scratch_end();
+}
+END_TEST
+
 static int count_letters(void *user, const struct spool_dead_letter *letter)
 {
     (void)letter;
@@ -525,6 +546,7 @@ static Suite *suite(void)
     tcase_add_test(t, receipts_of_what_is_expired_in_flight_gone_or_unknown);
     tcase_add_test(t, the_callback_hears_of_every_event_once);
     tcase_add_test(t, a_rewound_sink_gets_events_again);
+    tcase_add_test(t, a_rewind_does_not_count_what_waits_for_a_retry);
     tcase_add_test(t, options_change_while_it_is_served);
     tcase_add_test(t, a_dead_letter_there_and_back);
     tcase_add_test(t, a_configuration_is_read_again);
