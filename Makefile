@@ -146,12 +146,18 @@ $(foreach kind,$(PLUGIN_CAN),$(eval $(call PLUGIN,$(kind))))
 plugins: $(PLUGINS)
 	$(foreach kind,$(filter-out $(PLUGIN_CAN),$(PLUGIN_ALL)),@echo '  the $(kind) sink is not built: it needs $(PLUGIN_DEB_$(kind))')
 # Plugins of the tests, made as somebody outside makes one: from spool.h alone. old.c has a frozen copy of it.
-TEST_PLUGINS := $(BUILD)/tests/plugins/libspool-sink-echo.so $(BUILD)/tests/plugins/libspool-sink-old.so
+TEST_PLUGINS := $(BUILD)/tests/plugins/libspool-sink-echo.so $(BUILD)/tests/plugins/libspool-sink-old.so \
+                $(BUILD)/tests/plugins/soak/libspool-sink-member.so
 $(BUILD)/tests/plugins/libspool-sink-%.so: tests/plugins/%.c lib/spool.h tests/plugins/abi1/spool.h
 	@install -d -m 755 $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) -std=c11 -Wall -Wextra -Wmissing-prototypes -Werror $(OPT) $(SANFLAGS) -shared -fPIC -I$(if $(filter old,$*),tests/plugins/abi1,lib) -o $@ $< $(LDFLAGS)
-$(BUILD)/tests/test_plugin: | $(TEST_PLUGINS)
+# In a folder of its own, so that tests which list the folder do not meet it.
+$(BUILD)/tests/plugins/soak/libspool-sink-member.so: tests/plugins/member.c lib/spool.h
+	@install -d -m 755 $(@D)
+	$(call say,LINK)
+	$(Q)$(CC) -std=c11 -Wall -Wextra -Wmissing-prototypes -Werror $(OPT) $(SANFLAGS) -shared -fPIC -Ilib -o $@ $< $(LDFLAGS)
+$(BUILD)/tests/test_plugin $(BUILD)/lab/sweep: | $(TEST_PLUGINS)
 $(BUILD)/obj/tests/unit/test_plugin.o: CPPFLAGS += -DTEST_PLUGINS='"$(abspath $(BUILD))/tests/plugins"' -DTEST_SOURCES='"$(CURDIR)"'
 # The library knows the folder that plugins are installed into, and is made anew for another PREFIX.
 $(BUILD)/sink-dir: FORCE

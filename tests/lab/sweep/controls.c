@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../../delivery/sinks/group.h"
 #include "../../../spool/journal.h"
 #include "../../../spool/log.h"
 #include "../../../spool/store_inside.h"
@@ -21,6 +22,16 @@ const struct control controls[] = {
     {"leak", "memory is not freed", "open-existing", FAULT_OPEN_EMFILE, MODE_ONCE, END_CLOSE, 8, "leak"},
     {"undocumented", "a failed flush is answered SPOOL_EINTERNAL", "flush", FAULT_SYNC, MODE_FROM, END_CLOSE, 4,
      "SPOOL_EINTERNAL"},
+    {"false-rewind", "a rewind that failed is answered OK", "rewind", FAULT_LMDB_COMMIT, MODE_ONCE, END_CLOSE, 8,
+     "drained, but event 20"},
+    {"false-edit", "an edit of a dead letter that failed is answered OK", "edit-letters", FAULT_LMDB_COMMIT, MODE_ONCE,
+     END_CLOSE, 4, "the edit of event"},
+    {"lost-move", "a dead letter that cannot be requeued to another sink is purged", "move-letters", FAULT_LMDB_COMMIT,
+     MODE_ONCE, END_CLOSE, 4, "neither is there"},
+    {"refused-runs", "an operation that was refused is ended all the same", "operations", FAULT_MEMORY, MODE_ONCE,
+     END_CLOSE, 16, "was refused, and one of its hooks"},
+    {"member-lies", "what a group's member failed to take counts as delivered", "failover", FAULT_WRITE_EIO, MODE_ONCE,
+     END_CLOSE, 12, "are needed"},
     {"abort", "a failed commit ends the program", "commit", FAULT_LMDB_COMMIT, MODE_ONCE, END_CLOSE, 4, "signal 6"},
 };
 const size_t control_count = sizeof controls / sizeof *controls;
@@ -69,4 +80,67 @@ void __wrap_packer_free(struct packer *packer)
 {
     if (!is_active("leak"))
         __real_packer_free(packer);
+}
+
+int __real_store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again);
+int __wrap_store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again);
+int __wrap_store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again)
+{
+    int code = __real_store_sink_rewind(store, name, cursor, ret_again);
+    if (!code || !is_active("false-rewind"))
+        return code;
+    *ret_again = 20; /* as many as there would have been */
+    return SPOOL_OK;
+}
+
+int __real_store_dead_edit(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed,
+                           size_t size, uint64_t *ret_n);
+int __wrap_store_dead_edit(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed,
+                           size_t size, uint64_t *ret_n);
+int __wrap_store_dead_edit(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed,
+                           size_t size, uint64_t *ret_n)
+{
+    int code = __real_store_dead_edit(store, sink, id, packed, size, ret_n);
+    if (!code || !is_active("false-edit"))
+        return code;
+    *ret_n = 1;
+    return SPOOL_OK;
+}
+
+int __real_store_dead_requeue_to(struct store *store, const char *sink, const struct spool_id *id, const char *to,
+                                 uint64_t *ret_n);
+int __wrap_store_dead_requeue_to(struct store *store, const char *sink, const struct spool_id *id, const char *to,
+                                 uint64_t *ret_n);
+int __wrap_store_dead_requeue_to(struct store *store, const char *sink, const struct spool_id *id, const char *to,
+                                 uint64_t *ret_n)
+{
+    int code = __real_store_dead_requeue_to(store, sink, id, to, ret_n);
+    if (code && is_active("lost-move"))
+        store_dead_purge(store, sink, id, ret_n);
+    return code;
+}
+
+int __real_spool_op_submit(struct spool *spool, const struct spool_op_options *options, struct spool_op **ret_op);
+int __wrap_spool_op_submit(struct spool *spool, const struct spool_op_options *options, struct spool_op **ret_op);
+int __wrap_spool_op_submit(struct spool *spool, const struct spool_op_options *options, struct spool_op **ret_op)
+{
+    int code = __real_spool_op_submit(spool, options, ret_op);
+    if (code && is_active("refused-runs"))
+        options->done(NULL, options->user, SPOOL_OK);
+    return code;
+}
+
+int __real_group_deliver(struct group *group, struct member *member, struct spool_delivery *batch, size_t n,
+                         size_t *ret_tried);
+int __wrap_group_deliver(struct group *group, struct member *member, struct spool_delivery *batch, size_t n,
+                         size_t *ret_tried);
+int __wrap_group_deliver(struct group *group, struct member *member, struct spool_delivery *batch, size_t n,
+                         size_t *ret_tried)
+{
+    int code = __real_group_deliver(group, member, batch, n, ret_tried);
+    if (!code || !is_active("member-lies"))
+        return code;
+    for (size_t i = 0; i < *ret_tried; i++)
+        SPOOL_DELIVERY_AT(batch, group->work_of[i])->outcome = SPOOL_DELIVERED;
+    return SPOOL_OK;
 }

@@ -44,3 +44,12 @@ bool body_number(const void *body, size_t size, uint32_t *ret_n)
         return false;
     return body_make(*ret_n, want, sizeof want) == size && memcmp(want, body, size) == 0;
 }
+
+bool line_event(const char *line, uint32_t *ret_n)
+{
+    size_t size = strlen(line);
+    const char *body = strstr(line, "\"data\":");
+    if (size < 9 || line[size - 1] != '\n' || !body)
+        return false;
+    return body_number(body + 7, size - 2 - (size_t)(body + 7 - line), ret_n);
+}

@@ -49,6 +49,33 @@ static int sink_add(struct spool *spool, int kind)
     return spool_sink_add(spool, sink_names[kind], &sink, NULL, &options);
 }
 
+static int deliver_spare(void *state, struct spool_delivery *batch, size_t count)
+{
+    fault_pause();
+    for (size_t i = 0; i < count; i++) {
+        struct spool_delivery *delivery = SPOOL_DELIVERY_AT(batch, i);
+        uint32_t n = 0;
+        if (!body_number(delivery->event->body, delivery->event->body_size, &n) || n % 2 == 0)
+            violation("sink spare was given event %u, which its filter passes over", n);
+        else
+            atomic_fetch_add(&ledger->spare[n], 1);
+        delivery->outcome = SPOOL_DELIVERED;
+    }
+    fault_resume();
+    (void)state;
+    return 0;
+}
+
+int sink_add_spare(struct spool *spool)
+{
+    struct spool_sink sink = {
+        .abi = SPOOL_SINK_ABI, .size = sizeof sink, .kind = "laboratory", .deliver = deliver_spare};
+    struct spool_sink_options options =
+        SPOOL_SINK_OPTIONS(.retry_base_ms = 1, .retry_cap_ms = 20, .batch_events_max = 16,
+                           .filter = "{\"include\":{\"agent\":\"odd\"}}");
+    return spool_sink_add(spool, "spare", &sink, NULL, &options);
+}
+
 void beside(const char *dir, const char *name, char *buf, size_t size)
 {
     snprintf(buf, size, "%.*s/%s", (int)(strrchr(dir, '/') - dir), dir, name);

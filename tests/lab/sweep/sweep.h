@@ -113,6 +113,19 @@ struct ledger_event {
     bool has_id;
     struct spool_id id;
 };
+/* What a run knows of a dead letter beyond that its event is rejected. */
+enum letter {
+    LETTER_USUAL = 0,
+    LETTER_EDITING, /* an edit failed: it is the old or the new one */
+    LETTER_EDITED,
+    LETTER_UNSURE, /* a purge or an import failed */
+    LETTER_GONE,
+    LETTER_BACK,
+    LETTER_MOVING, /* requeueing it to sink "good" failed */
+    LETTER_MOVED,
+};
+#define LETTER_TYPE_EDITED "lab.edited"
+
 struct ledger {
     struct fault fault;
     struct ledger_event events[EVENTS_MAX];
@@ -121,15 +134,24 @@ struct ledger {
     _Atomic uint32_t delivered[SINKS_MAX][EVENTS_MAX];
     bool no_file;    /* the run has no file sink */
     bool requeued;   /* dead letters may have been delivered again or deleted */
+    bool recounted;  /* a sink was rewound: its counters count events twice */
+    bool option_set; /* and answered: OPTION_SET_TEXT is in the options of sink "good" */
     bool may_drop;   /* by policy */
     bool spare_sink; /* a sink more may be left */
     bool damaged;    /* the directory was damaged on purpose: findings are expected */
     bool power_is_cut;
     bool is_baseline; /* a run without faults: what of a damaged spool can be had */
     bool whole[EVENTS_MAX];
-    uint32_t codes; /* calls that failed */
+    bool again[EVENTS_MAX]; /* comes to sink "good" once more: it was rewound */
+    enum letter letters[EVENTS_MAX];
+    _Atomic uint32_t spare[EVENTS_MAX]; /* given to sink "spare" */
+    bool keeps_plugin;                  /* it stays loaded, and … */
+    uint32_t kept;                      /* … so many of its allocations without faults */
+    uint32_t codes;                     /* calls that failed */
     char violation[MESSAGE_MAX];
 };
+enum { OPTION_SET = 77777 }; /* what retry_cap_ms is set to */
+#define OPTION_SET_TEXT "\"retry_cap_ms\":77777"
 extern struct ledger *ledger; /* shared between processes */
 
 /* Notes the first one; false, for `return violation(…)`. */
@@ -139,6 +161,8 @@ enum { BODY_MAX = 32768, BIG_FROM = 3000 }; /* events from that number on are bi
 /* The body of event n, so that what is read can be recognised. */
 size_t body_make(uint32_t n, char *buf, size_t size);
 bool body_number(const void *body, size_t size, uint32_t *ret_n); /* false: it is none, or not whole */
+bool line_event(const char *line,
+                uint32_t *ret_n); /* the same for a line that ends with an event's JSON, its body last */
 
 /* ------------------------------------------------------------------------------------------------------ scenarios */
 
@@ -163,11 +187,14 @@ enum { SINK_GOOD, SINK_RETRYING, SINK_REJECTING, SINK_FILE };
 extern const char *const sink_names[SINKS_MAX];
 bool sinks_add(struct spool *spool, const char *dir, bool with_file, bool (*allow)(const char *call, int code));
 bool sink_rejects(uint32_t n);
+/* One more, that the judge removes: it gets events with odd numbers, by a filter, and nothing else. */
+int sink_add_spare(struct spool *spool);
 void beside(const char *dir, const char *name, char *buf, size_t size); /* a path in dir's folder */
 void sink_file_path(const char *dir, char *buf, size_t size);
 
 struct spool_options sweep_options(void);
 void sweep_judge(const char *dir);
+bool letters_check(struct spool *spool, const uint32_t in_log[EVENTS_MAX]); /* after all sinks have drained */
 
 /* ---------------------------------------------------------------------------------------------------------- cases */
 
