@@ -3,12 +3,14 @@
  *     soak --dir DIR [--seconds 600] [--seed N]
  *
  * Life after life of a process that produces and delivers: it is killed in a sink, aborted, left by exit(), or closed.
- * Meanwhile sinks fail, hang, slow down, refuse, forbid and come back; rates, priorities and times to live are random; sinks
- * are paused, resumed, added, removed and given other options, and delivery is stopped and started. The ledger, a mapped file that outlives them all,
+ * Meanwhile sinks fail, hang, slow down, refuse, forbid and come back, and so do the members of a quorum and of a failover
+ * group (tests/plugins/member.c); rates, priorities and times to live are random; sinks are paused, resumed, rewound, added,
+ * removed and given other options, and delivery is stopped and started. The ledger, a mapped file that outlives them all,
  * knows of each event what was promised and what arrived. Then one life in peace, and for each sink:
  *
  *     every event that was accepted is delivered, dead, or was allowed to expire; none arrived that was not enqueued;
- *     delivered + dead + dropped, as the spool counts them, is what came in, and the same for all sinks;
+ *     delivered + dead + dropped, as the spool counts them, is what came in and what rewinding brought again, and the same
+ *     for all sinks; of the groups, so many members as it takes have every event;
  *     where order is promised, first arrivals are in order.
  *
  * All choices come from the seed, which is printed; when they take effect is up to the machine. */
@@ -31,7 +33,10 @@
 
 #include "../../lib/spool.h"
 
-enum { EVENTS_MAX = 4 << 20, SINKS = 3, AGENTS = 6, PRODUCERS = 2, LATE_S = 60 };
+enum { EVENTS_MAX = 4 << 20, SINKS = 3, AGENTS = 6, PRODUCERS = 2, LATE_S = 60, RECENT = 64, RETENTION_MS = 2000 };
+/* The sinks that are groups follow those of our own, and are only counted here: their members keep their own account. */
+enum { QUORUM = SINKS, FAILOVER, COUNTED, QUORUM_MEMBERS = 3, QUORUM_ACCEPT = 2, FAILOVER_MEMBERS = 2 };
+enum { REWOUND = 2 }; /* the first so many are rewound: the third one's account stays exact */
 
 /* Of one event. */
 struct entry {
@@ -42,12 +47,17 @@ struct entry {
 struct ledger {
     _Atomic uint32_t next;                                    /* number of an event */
     _Atomic uint32_t latest[SINKS][AGENTS][SPOOL_PRIORITIES]; /* first arrivals of a key: the greatest number, and 1 */
-    _Atomic uint32_t out_of_order, invented, lives, crashes, hangs, pauses;
+    _Atomic uint32_t out_of_order, invented, lives, crashes, hangs, pauses, rewinds;
+    _Atomic uint64_t again[REWOUND];   /* events that rewinding said would come again */
+    _Atomic uint32_t rewound[REWOUND]; /* times */
+    _Atomic uint32_t unknown[REWOUND]; /* of those, how many events is not known: the process died in the call */
     _Atomic bool peace;
     struct entry entries[EVENTS_MAX];
 };
 
 static struct ledger *ledger;
+static _Atomic uint8_t
+    *members; /* of each event from members[1] on, a bit for each member; members[0]: there is peace */
 static const char *dir;
 static uint64_t seed = 1;
 
@@ -198,6 +208,42 @@ static void must(int code, const char *what)
         errx(3, "%s: %s (%s)", what, spool_last_error(), spool_error_name(code));
 }
 
+static const char *beside(const char *name, char *buf, size_t size)
+{
+    snprintf(buf, size, "%s-%s", dir, name);
+    return buf;
+}
+
+/* Beside this program's folder. */
+static const char *plugin_path(char *buf, size_t size)
+{
+    char exe[400];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = 0;
+    char *folder = strstr(exe, "/programs/");
+    if (!folder)
+        errx(3, "this program is not where its plugin is looked for");
+    *folder = 0;
+    snprintf(buf, size, "%s/tests/plugins/soak/libspool-sink-member.so", exe);
+    return buf;
+}
+
+static void add_group(struct spool *spool, const char *kind, unsigned first, unsigned count, uint64_t life)
+{
+    char config[4000], plugin[500], path[500];
+    int used = snprintf(config, sizeof config, "{\"retry_base\":\"2ms\",\"retry_cap\":\"100ms\",\"members\":[");
+    plugin_path(plugin, sizeof plugin);
+    beside("members", path, sizeof path);
+    for (unsigned i = 0; i < count; i++)
+        used += snprintf(config + used, sizeof config - (size_t)used,
+                         "%s{\"kind\":\"member\",\"plugin\":\"%s\",\"path\":\"%s\",\"bit\":%u,\"seed\":%" PRIu64 "}",
+                         i > 0 ? "," : "", plugin, path, first + i, (seed * 1000003 + life * 8191) % 1000000007);
+    snprintf(config + used, sizeof config - (size_t)used, "]}");
+    struct spool_sink_options options =
+        SPOOL_SINK_OPTIONS(.retry_base_ms = 2, .retry_cap_ms = 200, .timeout_ms = 150, .batch_events_max = 64);
+    must(spool_sink_load(spool, kind, kind, config, &options), "adding a group");
+}
+
 static void add_sinks(struct spool *spool, uint64_t life)
 {
     static const enum spool_order orders[SINKS] = {SPOOL_ORDER_NONE, SPOOL_ORDER_AGENT, SPOOL_ORDER_LANE};
@@ -213,10 +259,8 @@ static void add_sinks(struct spool *spool, uint64_t life)
                                .max_attempts = i == 0 ? 6 : 0);
         must(spool_sink_add(spool, name, &hooks, NULL, &options), "adding a sink");
     }
-    must(spool_sink_load(spool, "group", "quorum",
-                         "{\"members\":[{\"kind\":\"null\"},{\"kind\":\"null\"},{\"kind\":\"null\"}],\"accept\":2}",
-                         NULL),
-         "adding the quorum");
+    add_group(spool, "quorum", 0, QUORUM_MEMBERS, life);
+    add_group(spool, "failover", QUORUM_MEMBERS, FAILOVER_MEMBERS, life);
 }
 
 /* --------------------------------------------------------------------------------------------------------- producing */
@@ -227,9 +271,18 @@ struct life {
     double until_s;
     atomic_bool over;
     _Atomic unsigned producer; /* the next one's number */
+    pthread_mutex_t lock;      /* guards recent */
+    struct spool_id recent[RECENT];
 };
 
-static void enqueue_one(struct spool *spool, struct stream *random, unsigned producer)
+static void note_recent(struct life *life, uint32_t number, const struct spool_id *id)
+{
+    pthread_mutex_lock(&life->lock);
+    life->recent[number % RECENT] = *id;
+    pthread_mutex_unlock(&life->lock);
+}
+
+static void enqueue_one(struct life *life, struct stream *random, unsigned producer)
 {
     uint32_t number = ledger->next++;
     if (number >= EVENTS_MAX)
@@ -244,10 +297,12 @@ static void enqueue_one(struct spool *spool, struct stream *random, unsigned pro
     event.ttl_ms = draw(random, 50) == 0 ? 1 + draw(random, 2000) : 0;
     e->may_expire = event.ttl_ms > 0;
     e->intended = 1;
-    int code = spool_enqueue(spool, &event, NULL);
-    if (code == SPOOL_OK)
+    struct spool_id id;
+    int code = spool_enqueue(life->spool, &event, &id);
+    if (code == SPOOL_OK) {
         e->accepted = 1;
-    else if (code != SPOOL_EFULL && code != SPOOL_ESTOPPED)
+        note_recent(life, number, &id);
+    } else if (code != SPOOL_EFULL && code != SPOOL_ESTOPPED)
         must(code, "enqueueing");
 }
 
@@ -260,10 +315,35 @@ static void *produce(void *arg)
     while (!life->over && now_s() < life->until_s) {
         uint64_t burst = draw(&random, 60) + 1, pause_ms = draw(&random, 20);
         for (uint64_t i = 0; i < burst && !life->over; i++)
-            enqueue_one(life->spool, &random, producer);
+            enqueue_one(life, &random, producer);
         rest_ms(pause_ms);
     }
     return NULL;
+}
+
+/* To one of the last events, or by a time of up to two seconds ago. What the call says is part of the account; where the
+ * process dies in it, nobody knows whether it was done. */
+static int rewind_sink(struct life *life, unsigned index, struct stream *random)
+{
+    char name[8];
+    uint64_t again = 0, ago_ns = draw(random, RETENTION_MS) * 1000000;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    pthread_mutex_lock(&life->lock);
+    struct spool_id id = life->recent[draw(random, RECENT)];
+    pthread_mutex_unlock(&life->lock);
+    bool by_id = id.bytes[0] > 0 || id.bytes[1] > 0 ? draw(random, 2) == 0 : false;
+    snprintf(name, sizeof name, "s%u", index);
+    ledger->unknown[index]++;
+    uint64_t to_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec - ago_ns;
+    int code = spool_sink_rewind(life->spool, name, by_id ? 0 : to_ns, by_id ? &id : NULL, &again);
+    if (code == SPOOL_OK) {
+        ledger->again[index] += again;
+        ledger->rewound[index]++;
+        ledger->rewinds++;
+    }
+    ledger->unknown[index]--;
+    return code == SPOOL_ENOTFOUND && by_id ? SPOOL_OK : code; /* not committed yet, or not stored any more */
 }
 
 /* What an operator does meanwhile. */
@@ -273,9 +353,9 @@ static void *operate(void *arg)
     struct stream random = stream_of(life->number, 200);
     bool guest = false;
     while (!life->over && now_s() < life->until_s) {
-        char name[8];
-        snprintf(name, sizeof name, "s%u", (unsigned)draw(&random, SINKS));
-        uint64_t roll = draw(&random, 12);
+        static const char *const names[COUNTED] = {"s0", "s1", "s2", "quorum", "failover"};
+        const char *name = names[draw(&random, COUNTED)];
+        uint64_t roll = draw(&random, 13);
         int code = SPOOL_OK;
         if (roll < 2) {
             code = spool_sink_pause(life->spool, name);
@@ -290,7 +370,8 @@ static void *operate(void *arg)
         } else if (roll == 9 && draw(&random, 3) == 0) {
             spool_stop(life->spool, (uint32_t)draw(&random, 400));
             code = spool_start(life->spool);
-        }
+        } else if (roll == 12)
+            code = rewind_sink(life, (unsigned)draw(&random, REWOUND), &random);
         else if (roll > 9) {
             struct spool_sink_options change = SPOOL_SINK_OPTIONS(.batch_events_max = 1 + (uint32_t)draw(&random, 200));
             change.retry_cap_ms = 50 + (uint32_t)draw(&random, 300);
@@ -309,8 +390,9 @@ static void *operate(void *arg)
 static struct spool *open_spool(void)
 {
     struct spool *spool;
-    struct spool_options options = SPOOL_OPTIONS(.max_bytes = 1u << 30, .segment_bytes = 4 << 20,
-                                                 .journal_bytes = 1 << 20, .stop_timeout_ms = 2000, .workers = 6);
+    struct spool_options options =
+        SPOOL_OPTIONS(.max_bytes = 1u << 30, .segment_bytes = 4 << 20, .journal_bytes = 1 << 20,
+                      .stop_timeout_ms = 2000, .workers = 6, .retention_ms = RETENTION_MS);
     must(spool_open(dir, &options, &spool), "opening the spool");
     return spool;
 }
@@ -320,6 +402,7 @@ static void live(uint64_t number)
     struct stream random = stream_of(number, 1);
     struct life life = {.number = number, .until_s = now_s() + 0.2 + (double)draw(&random, 2500) / 1000};
     pthread_t producers[PRODUCERS], operator_;
+    pthread_mutex_init(&life.lock, NULL);
     life.spool = open_spool();
     add_sinks(life.spool, number);
     must(spool_start(life.spool), "starting");
@@ -402,13 +485,14 @@ static int note_dead(void *user, const struct spool_dead_letter *letter)
 }
 
 struct counts {
-    uint64_t all[SINKS + 1], delivered[SINKS + 1], dropped[SINKS + 1], dead[SINKS + 1], pending;
+    uint64_t all[COUNTED], delivered[COUNTED], dropped[COUNTED], dead[COUNTED], pending;
 };
 
 static int note_counts(void *user, const struct spool_sink_info *info)
 {
     struct counts *c = user;
-    unsigned i = info->name[0] == 's' ? (unsigned)(info->name[1] - '0') : SINKS;
+    unsigned group = strcmp(info->name, "quorum") == 0 ? QUORUM : FAILOVER;
+    unsigned i = info->name[0] == 's' ? (unsigned)(info->name[1] - '0') : group;
     if (strcmp(info->name, "guest") == 0)
         return 0;
     c->delivered[i] = info->delivered_events;
@@ -417,6 +501,20 @@ static int note_counts(void *user, const struct spool_sink_info *info)
     c->all[i] = info->delivered_events + info->dropped_events + info->dead_letters;
     c->pending += info->pending_events;
     return 0;
+}
+
+static uint64_t again_of(unsigned i)
+{
+    return i < REWOUND ? (uint64_t)ledger->again[i] : 0;
+}
+
+/* What comes again is counted again, except that a dead letter stays one: each rewind can have brought back every one of
+ * those, and no more. Of a rewind in which the process died only the lower bound is known. */
+static bool counts_fit(unsigned i, const struct counts *c, uint64_t accepted, uint64_t intended)
+{
+    uint64_t same = i < REWOUND ? c->dead[i] * (ledger->rewound[i] + ledger->unknown[i]) : 0;
+    bool open_end = i < REWOUND && ledger->unknown[i] > 0;
+    return c->all[i] + same >= accepted + again_of(i) && (open_end || c->all[i] <= intended + again_of(i));
 }
 
 static void account_sink(unsigned i, const struct counts *c, uint64_t accepted, uint64_t intended)
@@ -439,9 +537,38 @@ static void account_sink(unsigned i, const struct counts *c, uint64_t accepted, 
     check(lost == 0, text);
     snprintf(text, sizeof text,
              "s%u: counted %" PRIu64 " delivered + %" PRIu64 " dropped + %" PRIu64 " dead, of %" PRIu64 " to %" PRIu64
-             " that came in",
-             i, c->delivered[i], c->dropped[i], c->dead[i], accepted, intended);
-    check(c->all[i] >= accepted && c->all[i] <= intended && c->dead[i] == dead && expired <= c->dropped[i], text);
+             " that came in, %" PRIu64 " again",
+             i, c->delivered[i], c->dropped[i], c->dead[i], accepted, intended, again_of(i));
+    check(counts_fit(i, c, accepted, intended) && c->dead[i] == dead && expired <= c->dropped[i], text);
+}
+
+/* Those that accepted it. */
+static unsigned members_with(uint32_t number, unsigned first, unsigned count)
+{
+    unsigned n = 0;
+    for (unsigned bit = first; bit < first + count; bit++)
+        n += members[number + 1] >> bit & 1;
+    return n;
+}
+
+static void account_group(const char *kind, unsigned first, unsigned count, unsigned accept)
+{
+    char text[200];
+    uint64_t whole = 0, expired = 0, lost = 0;
+    unsigned used = 0;
+    for (uint32_t k = 0; k < ledger->next; k++) {
+        const struct entry *e = &ledger->entries[k];
+        bool has = members_with(k, first, count) >= accept;
+        whole += has;
+        expired += e->accepted && !has && e->may_expire;
+        lost += e->accepted && !has && !e->may_expire;
+        used |= members[k + 1] >> first & ((1u << count) - 1);
+        ledger->invented += members[k + 1] && !e->intended;
+    }
+    snprintf(text, sizeof text,
+             "%s: %" PRIu64 " with %u of %u members, %" PRIu64 " expired, %" PRIu64 " lost, every member was used",
+             kind, whole, accept, count, expired, lost);
+    check(lost == 0 && used == (1u << count) - 1, text);
 }
 
 static void settle_account(struct spool *spool)
@@ -458,9 +585,11 @@ static void settle_account(struct spool *spool)
     for (unsigned i = 0; i < SINKS; i++)
         account_sink(i, &c, accepted, intended);
     check(c.pending == 0, "nothing waits");
-    snprintf(text, sizeof text, "all sinks count the same: %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, c.all[0],
-             c.all[1], c.all[2], c.all[3]);
-    check(c.all[0] == c.all[1] && c.all[1] == c.all[2] && c.all[2] == c.all[3], text);
+    account_group("quorum", 0, QUORUM_MEMBERS, QUORUM_ACCEPT);
+    account_group("failover", QUORUM_MEMBERS, FAILOVER_MEMBERS, 1);
+    snprintf(text, sizeof text, "sinks that were not rewound count the same: %" PRIu64 " %" PRIu64 " %" PRIu64,
+             c.all[SINKS - 1], c.all[QUORUM], c.all[FAILOVER]);
+    check(c.all[SINKS - 1] == c.all[QUORUM] && c.all[QUORUM] == c.all[FAILOVER], text);
     check(ledger->invented == 0, "nothing arrived that was not enqueued");
     check(ledger->out_of_order == 0, "first arrivals are in order where that is promised");
 }
@@ -468,15 +597,30 @@ static void settle_account(struct spool *spool)
 static void rest_in_peace(void)
 {
     ledger->peace = true;
+    members[0] = 1;
     struct spool *spool = open_spool();
     add_sinks(spool, 0);
     for (unsigned i = 0; i < SINKS; i++)
         must(spool_sink_resume(spool, (char[]){'s', (char)('0' + i), 0}), "resuming");
+    must(spool_sink_resume(spool, "quorum"), "resuming");
+    must(spool_sink_resume(spool, "failover"), "resuming");
     spool_sink_remove(spool, "guest");
     must(spool_start(spool), "starting");
     check(spool_drain(spool, LATE_S * 1000) == SPOOL_OK, "all is delivered once there is peace");
     settle_account(spool);
     check(spool_close(spool) == SPOOL_OK, "the spool is closed");
+}
+
+static void map_members(void)
+{
+    char path[500];
+    int fd = open(beside("members", path, sizeof path), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, EVENTS_MAX + 1))
+        err(3, "%s", path);
+    members = mmap(NULL, EVENTS_MAX + 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (members == MAP_FAILED)
+        err(3, "mmap");
+    close(fd);
 }
 
 int main(int argc, char **argv)
@@ -499,11 +643,12 @@ int main(int argc, char **argv)
     ledger = mmap(NULL, sizeof *ledger, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (ledger == MAP_FAILED)
         err(3, "mmap");
+    map_members();
     printf("seed %" PRIu64 ", %g s (again: SEED=%" PRIu64 " SECONDS=%g make soak)\n", seed, seconds, seed, seconds);
     run_lives(seconds);
     rest_in_peace();
-    printf("%u lives, %u crashes, %u closes beside a sink that hung, %u pauses\n", ledger->lives, ledger->crashes,
-           ledger->hangs, ledger->pauses);
-    printf("RESULT %u %u\n", failures ? 0 : 12, failures);
+    printf("%u lives, %u crashes, %u closes beside a sink that hung, %u pauses, %u rewinds\n", ledger->lives,
+           ledger->crashes, ledger->hangs, ledger->pauses, ledger->rewinds);
+    printf("RESULT %u %u\n", failures ? 0 : 14, failures);
     return failures ? 1 : 0;
 }

@@ -316,3 +316,35 @@ int disk_ack(struct sink_world *sink, const struct store_ack *ack, int (*between
         tally_of(sink, ack->done[i].lane, ack->done[i].seq)->row = NULL;
     return code;
 }
+
+/* --------------------------------------------------------------------------------------------- what may wait, at most */
+
+static uint64_t bytes_of(int lane, uint64_t from, uint64_t upto)
+{
+    uint64_t bytes = 0;
+    for (uint64_t seq = from; seq < upto; seq++)
+        bytes += event_at(lane, seq)->size;
+    return bytes;
+}
+
+void disk_overflow(const uint64_t cursor[LANES], uint64_t max_bytes, uint64_t born_ns, uint64_t ret_upto[LANES])
+{
+    uint64_t waiting = 0;
+    for (int lane = 0; lane < LANES; lane++) {
+        ret_upto[lane] = cursor[lane];
+        waiting += bytes_of(lane, cursor[lane], world.next_seq[lane]);
+        while (ret_upto[lane] < world.next_seq[lane] && event_at(lane, ret_upto[lane])->born_ns < born_ns)
+            ret_upto[lane]++;
+    }
+    /* The oldest blocks first, and never the newest. */
+    for (uint32_t i = 0; i + 1 < world.block_count && max_bytes > 0 && waiting > max_bytes; i++) {
+        const struct block *block = &world.blocks[i];
+        uint64_t end = block->first_seq + block->count;
+        if (end <= cursor[block->lane])
+            continue;
+        uint64_t from = block->first_seq > cursor[block->lane] ? block->first_seq : cursor[block->lane];
+        waiting -= bytes_of(block->lane, from, end);
+        if (end > ret_upto[block->lane])
+            ret_upto[block->lane] = end;
+    }
+}

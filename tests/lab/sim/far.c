@@ -4,25 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
-
-/* One state of a sink, as open makes it. It lives in the model, so that its misuse can be told. */
-struct far_state {
-    struct sink_world *sink;
-    int proc;
-    bool open, busy, cancelled;
-    uint64_t cancelled_ns;
-    uint64_t last_co, last_acquired; /* of the last deliver: the same again is a half of that batch */
-    int last_code;
-};
-
-/* What a deliver works with. */
-struct far_call {
-    struct far_state *state;
-    struct spool_delivery *batch;
-    size_t n;
-    bool *reasoned; /* beside the batch: a reason was given */
-};
+#include "far.h"
 
 /* ---------------------------------------------------------------------------------------------------------- answering
  */
@@ -44,7 +26,10 @@ static void accept_one(struct far_call *call, size_t i)
 {
     if (!accepted_all_before(call, i))
         return;
-    oracle_accept(call->state->sink, oracle_event(&call->batch[i]));
+    if (call->state->bit == FAR_ALONE)
+        oracle_accept(call->state->sink, oracle_event(&call->batch[i]));
+    else
+        member_takes(call->state, oracle_event(&call->batch[i]));
     call->batch[i].outcome = SPOOL_DELIVERED;
 }
 
@@ -61,7 +46,8 @@ static void refuse_one(struct far_call *call, size_t i)
         return;
     spool_delivery_fail(&call->batch[i], SPOOL_REJECTED, "poison");
     call->reasoned[i] = true;
-    oracle_refuse(call->state->sink, oracle_event(&call->batch[i]));
+    if (call->state->bit == FAR_ALONE) /* of a group one member alone says nothing */
+        oracle_refuse(call->state->sink, oracle_event(&call->batch[i]));
 }
 
 static void accept_upto(struct far_call *call, size_t end)
@@ -280,7 +266,7 @@ const char *mood_name(const struct mood *mood)
     return mood->name;
 }
 
-static const struct mood *mood_now(const struct sink_world *sink)
+const struct mood *far_mood(const struct sink_world *sink)
 {
     return world.healing || sched_now() >= sink->mood_until_ns ? &moods[0] : sink->mood;
 }
@@ -297,7 +283,7 @@ static size_t choose_way(const struct mood *mood)
 /* ------------------------------------------------------------------------------------------------------------- hooks
  */
 
-static void enter(struct far_state *state, const char *hook)
+void far_enter(struct far_state *state, const char *hook)
 {
     if (*co_locks() > 0)
         violation("hooks", "%s of %s is called with a lock held", hook, state->sink->name);
@@ -310,7 +296,7 @@ static void enter(struct far_state *state, const char *hook)
     co_point();
 }
 
-static void leave(struct far_state *state)
+void far_leave(struct far_state *state)
 {
     co_point();
     state->busy = false;
@@ -341,26 +327,35 @@ static void resume_log(struct sink_world *sink, const void *checkpoint, size_t s
     }
 }
 
+bool far_open_fails(const struct mood *mood)
+{
+    bool fails = any(100) < mood->open_fails;
+    if (fails)
+        fault_count(FAULT_OPEN);
+    return fails;
+}
+
 static int far_open(void **ret_state, void *user, const char *config, const void *checkpoint, size_t size)
 {
     (void)config;
     struct sink_world *sink = sink_of(user);
-    const struct mood *mood = mood_now(sink);
+    const struct mood *mood = far_mood(sink);
     struct far_state *state = arena_get(ARENA_WORLD, sizeof *state);
-    *state = (struct far_state){.sink = sink, .proc = co_proc(), .open = true};
-    enter(state, "open");
+    *state = (struct far_state){.sink = sink, .proc = co_proc(), .open = true, .bit = FAR_ALONE};
+    far_enter(state, "open");
     if (any(100) < mood->hooks_hang) {
         fault_count(FAULT_HANG);
         far_wait(state, rng_scale(&world.fault_rng, SEC, 600 * SEC), true);
     }
-    leave(state);
-    if (any(100) < mood->open_fails) {
-        fault_count(FAULT_OPEN);
+    far_leave(state);
+    int code = sink->accept > 0 ? group_sim_open(state) : SPOOL_OK;
+    if (code != SPOOL_OK || (sink->accept == 0 && far_open_fails(mood))) {
         oracle_try(sink, true);
-        return spool_sink_error(any(2) ? SPOOL_EUNAVAILABLE : 111, "cannot be opened");
+        return code ? code : spool_sink_error(any(2) ? SPOOL_EUNAVAILABLE : 111, "cannot be opened");
     }
     if (sink->checkpoints)
         resume_log(sink, checkpoint, size);
+    trace("%s is opened", sink->name);
     *ret_state = state;
     return SPOOL_OK;
 }
@@ -376,12 +371,18 @@ static void check_late_cancel(const struct far_state *state, uint64_t since_ns, 
                   (unsigned long long)(ran_ns / MS), state->sink->options.timeout_ms);
 }
 
+int far_answer(struct far_call *call, const struct mood *mood, size_t *ret_way)
+{
+    *ret_way = choose_way(mood);
+    return ways[*ret_way](call);
+}
+
 static int answer(struct far_state *state, struct spool_delivery *batch, size_t n)
 {
     struct far_call call = {state, batch, n, arena_get(ARENA_WORLD, n)};
-    size_t way = choose_way(mood_now(state->sink));
+    size_t way = WAYS;
     memset(call.reasoned, 0, n);
-    int code = ways[way](&call);
+    int code = state->group ? group_sim_answer(&call) : far_answer(&call, far_mood(state->sink), &way);
     trace("%s answers in way %zu: %d, for %zu from event %u on", state->sink->name, way, code, n,
           event_number(oracle_event(&batch[0])));
     sched_mix((uint64_t)code + way * 1000);
@@ -414,7 +415,7 @@ static void die_of(struct far_state *state, const struct spool_delivery *batch, 
 static int far_deliver(void *user, struct spool_delivery *batch, size_t n)
 {
     struct far_state *state = user;
-    enter(state, "deliver");
+    far_enter(state, "deliver");
     state->cancelled = false;
     uint64_t since_ns = sched_now(), excused_ns = sched_excused_from();
     uint32_t stops = world.procs[state->proc].stops;
@@ -430,7 +431,7 @@ static int far_deliver(void *user, struct spool_delivery *batch, size_t n)
     state->last_acquired = *co_acquired();
     state->sink->running[state->proc]--;
     check_late_cancel(state, since_ns, excused_ns, stops);
-    leave(state);
+    far_leave(state);
     return code;
 }
 
@@ -447,7 +448,9 @@ static void far_cancel(void *user)
     state->cancelled = true;
     state->cancelled_ns = sched_now();
     co_wake_all(state);
-    if (any(100) < mood_now(state->sink)->hooks_hang) {
+    if (state->group)
+        group_sim_cancel(state);
+    if (any(100) < far_mood(state->sink)->hooks_hang) {
         fault_count(FAULT_HANG);
         uint64_t until_ns = sched_now() + rng_scale(&world.fault_rng, SEC, 300 * SEC);
         while (sched_now() < until_ns && !world.healing)
@@ -462,12 +465,15 @@ static void far_cancel(void *user)
 static void far_close(void *user)
 {
     struct far_state *state = user;
-    enter(state, "close");
-    if (any(100) < mood_now(state->sink)->hooks_hang) {
+    far_enter(state, "close");
+    if (any(100) < far_mood(state->sink)->hooks_hang) {
         fault_count(FAULT_HANG);
         far_wait(state, rng_scale(&world.fault_rng, SEC, 600 * SEC), true);
     }
-    leave(state);
+    trace("%s is closed", state->sink->name);
+    if (state->group)
+        group_sim_close(state);
+    far_leave(state);
     state->open = false;
 }
 
@@ -475,12 +481,12 @@ static size_t far_checkpoint(void *user, void *buf, size_t cap)
 {
     struct far_state *state = user;
     uint64_t position = state->sink->log_count;
-    enter(state, "checkpoint");
+    far_enter(state, "checkpoint");
     far_wait(state, any(5 * MS), false);
-    leave(state);
+    far_leave(state);
     if (position != state->sink->log_count)
         violation("hooks", "%s was written to while it took a checkpoint", state->sink->name);
-    if (any(100) < mood_now(state->sink)->checkpoint_fails) {
+    if (any(100) < far_mood(state->sink)->checkpoint_fails) {
         fault_count(FAULT_CHECKPOINT);
         return SIZE_MAX;
     }

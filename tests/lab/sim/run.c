@@ -128,6 +128,28 @@ static void draw_sink(struct rng *rng, struct sink_world *sink, uint32_t number)
     draw_limits(rng, o);
 }
 
+/* From a stream of its own: what else a seed draws stays as it is. A quorum only without an order: when its members
+ * disagree about an event, those behind it may have theirs first. */
+static void draw_group(struct rng *rng, struct sink_world *sink)
+{
+    uint64_t kind = rng_below(rng, 8);
+    uint32_t members = (uint32_t)rng_range(rng, 2, 4), accept = (uint32_t)rng_range(rng, 2, members);
+    if (kind > 1 || sink->checkpoints)
+        return;
+    sink->member_count = members;
+    sink->accept = kind == 0 || sink->options.order != SPOOL_ORDER_NONE ? 1 : accept;
+}
+
+/* Likewise. Different for each sink, so that the store knows whose they are. */
+static void draw_pending_limits(struct rng *rng, struct sink_world *sink, uint32_t number)
+{
+    uint64_t kind = rng_below(rng, 8), bytes = rng_scale(rng, 500, 100000), age_ms = rng_scale(rng, 1000, 7200000);
+    if (kind == 0 || kind == 2)
+        sink->options.max_pending_bytes = bytes * SINKS_MAX + number;
+    if (kind == 1 || kind == 2)
+        sink->options.max_pending_age_ms = age_ms * SINKS_MAX + number;
+}
+
 static void draw_world(const struct run_options *options)
 {
     memset(&world, 0, sizeof world);
@@ -146,6 +168,12 @@ static void draw_world(const struct run_options *options)
     world.memory_fails = rng_below(&rng, 8) == 0 ? (uint32_t)rng_scale(&rng, 1, 100) : 0;
     for (uint32_t i = 0; i < world.sink_count; i++)
         draw_sink(&rng, &world.sinks[i], i);
+    struct rng groups = rng_make(options->seed, 6);
+    for (uint32_t i = 0; i < world.sink_count; i++)
+        draw_group(&groups, &world.sinks[i]);
+    struct rng limits = rng_make(options->seed, 7);
+    for (uint32_t i = 0; i < world.sink_count; i++)
+        draw_pending_limits(&limits, &world.sinks[i], i);
     plan_count = plan_make(plan);
 }
 

@@ -33,6 +33,7 @@ enum { PROC_NONE = -1, PROCS_MAX = 2 };
     X(ACK_PART, "acknowledgement that failed after a part")                                                            \
     X(DAMAGE, "damaged block or row")                                                                                  \
     X(HOLE, "hole in the log")                                                                                         \
+    X(OVERFLOW, "event beyond what may wait")                                                                          \
     X(OPEN, "sink that cannot be opened")                                                                              \
     X(RETRY, "event to be tried again")                                                                                \
     X(REJECT, "rejected event or batch")                                                                               \

@@ -171,18 +171,50 @@ int store_sink_get(struct store *store, const char *name, struct store_sink *ret
     return SPOOL_OK;
 }
 
-/* No sink of the simulation has such limits. */
+/* Only for sinks that nobody serves: their keeper is no part of the simulation. */
 int store_sink_limit(struct store *store, const char *name, uint64_t max_pending_bytes, uint64_t max_pending_age_ms)
 {
     (void)store, (void)name, (void)max_pending_bytes, (void)max_pending_age_ms;
     return SPOOL_OK;
 }
 
+/* No two sinks have the same limits. */
+static struct sink_world *limited_sink(uint64_t max_bytes, uint64_t max_age_ms)
+{
+    for (uint32_t i = 0; i < world.sink_count; i++) {
+        const struct spool_sink_options *o = &world.sinks[i].options;
+        if (o->max_pending_bytes == max_bytes && o->max_pending_age_ms == max_age_ms)
+            return &world.sinks[i];
+    }
+    violation("simulation", "no sink has the limits %llu and %llu", (unsigned long long)max_bytes,
+              (unsigned long long)max_age_ms);
+    return NULL;
+}
+
+static void note_over(struct sink_world *sink, int lane, uint64_t from, uint64_t upto)
+{
+    for (uint64_t seq = from; seq < upto; seq++) {
+        struct tally *t = &sink->tallies[event_number(event_at(lane, seq))];
+        if (!t->over)
+            fault_count(FAULT_OVERFLOW);
+        t->over = true;
+    }
+}
+
 int store_sink_overflow(struct store *store, const uint64_t cursor[LANES], uint64_t max_bytes, uint64_t max_age_ms,
                         uint64_t ret_upto[LANES])
 {
-    (void)store, (void)max_bytes, (void)max_age_ms;
-    memcpy(ret_upto, cursor, LANES * sizeof *cursor);
+    uint64_t now_ns = hlc_physical_ns(world.procs[store->proc].clock), age_ns = max_age_ms * MS;
+    uint64_t born_ns = max_age_ms > 0 && age_ns < now_ns ? now_ns - age_ns : 0;
+    struct sink_world *sink = limited_sink(max_bytes, max_age_ms);
+    int code = store_call(store, "overflow", MS, in_default());
+    if (code != SPOOL_OK)
+        return code;
+    disk_overflow(cursor, max_bytes, born_ns, ret_upto);
+    for (int lane = 0; lane < LANES; lane++)
+        note_over(sink, lane, cursor[lane], ret_upto[lane]);
+    for (int lane = 0; lane < LANES && world.control == CONTROL_OVER_ALL; lane++)
+        ret_upto[lane] += ret_upto[lane] > cursor[lane] && ret_upto[lane] < world.next_seq[lane];
     return SPOOL_OK;
 }
 
@@ -261,6 +293,8 @@ void store_hand_excuse(struct store_hand *hand)
 {
     for (int i = 0; hand && i < HAND_SLOTS; i++)
         hand->slots[i].set = false;
+    if (hand)
+        hand->excused_ns = sched_now();
 }
 
 size_t store_hand_suspects(const struct store_hand *hand, struct store_suspect ret[STORE_SUSPECTS_MAX])

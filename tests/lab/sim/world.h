@@ -37,7 +37,9 @@ enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLO
     X(MISCOUNT, "miscount", "an acknowledgement counts one delivery too few")                                          \
     X(FORGET_PAUSE, "forget-pause", "that a sink asked to be paused is not stored")                                    \
     X(FORGET_HAND, "forget-hand", "what was in a sink's hands is forgotten when the process dies")                     \
-    X(NO_RAMP, "no-ramp", "a sink that was down gets as much at once as if it had not been")
+    X(NO_RAMP, "no-ramp", "a sink that was down gets as much at once as if it had not been")                           \
+    X(OVER_ALL, "over-all", "a limit of what may wait drops an event too many")                                        \
+    X(MEMBER_LIES, "member-lies", "what a member of a group failed to take counts as accepted")
 
 enum control {
 #define SIM_CONTROL_NAME(name, text, what) CONTROL_##name,
@@ -85,6 +87,7 @@ struct tally {
     bool requeued;         /* put back by the operator, who may meet an acknowledgement that is repeated */
     bool refused;          /* the sink rejected it */
     bool known_row;        /* its row was there before the log was taken for read: after a crash between two parts */
+    bool over;             /* more waited than its sink allows, and it was the oldest: it may be dropped */
     bool excused;          /* its row could not be read: it may be dropped */
     uint64_t asked_ms;     /* "not before" of the last failure */
     uint32_t failed_jumps; /* wall clock jumps until it failed last */
@@ -109,6 +112,7 @@ struct store_hand {
         bool rows;
     } slots[HAND_SLOTS];
     struct suspects suspects;
+    uint64_t excused_ns; /* when its worker was given up last, which may have been about to begin */
 };
 void hand_died(struct store_hand *hand);
 bool hand_has(const struct store_hand *hand, int lane, uint64_t seq);
@@ -119,6 +123,8 @@ struct sink_world {
     struct spool_sink hooks;
     struct spool_sink_options options;
     bool checkpoints;
+    uint32_t member_count, accept;    /* of a group, and how many must have an event: 1 is failover; 0: it is none */
+    uint8_t members_with[EVENTS_MAX]; /* bits: those that have the event */
 
     bool registered; /* on disk, as is all up to `owner` */
     struct store_sink disk;
@@ -172,6 +178,7 @@ struct proc {
     bool started;                            /* the last one of start and stop was start */
     bool stopped;                            /* a stop returned, and no start was called since */
     uint64_t stopped_ns, stopped_excused_ns; /* when, and what was excused until then */
+    uint32_t groups;                         /* states of groups that are open */
     uint32_t cancelling;                     /* cancel hooks under way */
     uint64_t cancelled_ns;                   /* when the last one ended */
     bool wake_pending, notifying, closing, start_again;
@@ -235,6 +242,8 @@ void disk_rewind(struct sink_world *sink);
 uint32_t disk_requeue(struct sink_world *sink);
 struct sink_world *disk_sink(uint32_t id);
 struct sink_world *disk_sink_named(const char *name);
+/* Where a sink at these cursors stands when it drops what is more than so many bytes (0: any), or older; in whole blocks. */
+void disk_overflow(const uint64_t cursor[LANES], uint64_t max_bytes, uint64_t born_ns, uint64_t ret_upto[LANES]);
 /* Applies it in parts of world.part_rows, with `between` called between them; non-zero from it ends that. */
 int disk_ack(struct sink_world *sink, const struct store_ack *ack, int (*between)(void *user), void *user);
 

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "../../../delivery/breaker.h"
+#include "../../../delivery/sinks/group.h"
 #include "arena.h"
 #include "sched.h"
 #include "world.h"
@@ -128,6 +129,21 @@ enum breaker_change __wrap_breaker_failed(struct breaker *b, struct jitter *jitt
     if (world.control == CONTROL_NO_RAMP)
         b->limit = UINT32_MAX;
     return change;
+}
+
+int __real_group_deliver(struct group *group, struct member *member, struct spool_delivery *batch, size_t n,
+                         size_t *ret_tried);
+int __wrap_group_deliver(struct group *group, struct member *member, struct spool_delivery *batch, size_t n,
+                         size_t *ret_tried);
+int __wrap_group_deliver(struct group *group, struct member *member, struct spool_delivery *batch, size_t n,
+                         size_t *ret_tried)
+{
+    int code = __real_group_deliver(group, member, batch, n, ret_tried);
+    if (code == SPOOL_OK || world.control != CONTROL_MEMBER_LIES)
+        return code;
+    for (size_t i = 0; i < *ret_tried; i++)
+        SPOOL_DELIVERY_AT(batch, group->work_of[i])->outcome = SPOOL_DELIVERED;
+    return SPOOL_OK;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- threads
