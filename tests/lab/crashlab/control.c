@@ -40,6 +40,8 @@ const struct lab_control lab_controls[] = {
     {"requeue-in-two", "a dead letter is deleted before it is back in its queue", "dead-letters"},
     {"edit-in-two", "a dead letter is deleted before what it was edited to is there", "edit"},
     {"rewind-forgotten", "a rewound sink stays where it was", "rewind"},
+    {"move-in-two", "a dead letter is deleted here before it waits for the other sink", "requeue-to"},
+    {"reason-forgotten", "a sink that pauses itself is paused without its reason", "forbidden"},
     {"no-clock-lease", "the clock's promise is not written", "clock"},
     {"drops-uncounted", "a segment is dropped, but counted only with the next one", "drop-oldest"},
     {NULL, NULL, NULL},

@@ -254,11 +254,11 @@ static int keep_letter(void *user, const struct store_dead *dead)
     return 0;
 }
 
-static int requeue_in_two(struct store *store, const char *name, uint64_t *ret_n)
+static int requeue_in_two(struct store *store, const char *name, const char *to, uint64_t *ret_n)
 {
     struct kept kept = {.n = 0};
     struct store_sink sink;
-    int code = store_sink_get(store, name, &sink);
+    int code = store_sink_get(store, to, &sink);
     if (!code)
         code = store_dead_each(store, name, keep_letter, &kept);
     if (!code)
@@ -279,8 +279,27 @@ static int requeue_in_two(struct store *store, const char *name, uint64_t *ret_n
 int __wrap_store_dead_requeue(struct store *store, const char *sink, const struct spool_id *id, uint64_t *ret_n)
 {
     if (control_is("requeue-in-two"))
-        return requeue_in_two(store, sink, ret_n);
+        return requeue_in_two(store, sink, sink, ret_n);
     return __real_store_dead_requeue(store, sink, id, ret_n);
+}
+
+int __real_store_dead_requeue_to(struct store *store, const char *sink, const struct spool_id *id, const char *to,
+                                 uint64_t *ret_n);
+int __wrap_store_dead_requeue_to(struct store *store, const char *sink, const struct spool_id *id, const char *to,
+                                 uint64_t *ret_n);
+int __wrap_store_dead_requeue_to(struct store *store, const char *sink, const struct spool_id *id, const char *to,
+                                 uint64_t *ret_n)
+{
+    if (control_is("move-in-two"))
+        return requeue_in_two(store, sink, to, ret_n);
+    return __real_store_dead_requeue_to(store, sink, id, to, ret_n);
+}
+
+int __real_store_sink_pause_for(struct store *store, const char *name, const char *reason);
+int __wrap_store_sink_pause_for(struct store *store, const char *name, const char *reason);
+int __wrap_store_sink_pause_for(struct store *store, const char *name, const char *reason)
+{
+    return __real_store_sink_pause_for(store, name, control_is("reason-forgotten") ? "" : reason);
 }
 
 int __real_store_dead_edit(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed,

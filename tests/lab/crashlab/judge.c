@@ -204,6 +204,34 @@ static bool is_held(const struct judge *judge, const struct store_sink *sink, co
     return event_fails(judge, event, what);
 }
 
+/* Never at neither of the two. */
+static bool move_is_whole(const struct judge *judge, const struct store_sink *from, const struct promise_event *event,
+                          int number)
+{
+    unsigned to = event->hold[number].moving;
+    const struct store_sink *other = to > 0 ? found_sink(judge->found, judge->promise->sinks[to - 1].mark.name) : NULL;
+    if (!other || !event->must)
+        return true;
+    bool dead = place_of(judge, from, event) == PLACE_DEAD, waits = place_of(judge, other, event) == PLACE_WAITS;
+    return dead != waits || event_fails(judge, event,
+                                        dead ? "its dead letter was requeued to another sink, and is here, too"
+                                             : "its dead letter was requeued to another sink, and is at neither");
+}
+
+static bool settings_fit(const struct judge *judge, const struct store_sink *sink, const struct promise_sink *promised)
+{
+    if (promised->limit >= 0 && sink->max_pending_bytes != (uint64_t)promised->limit)
+        return judge_fails(judge, "sink %s has a limit of %llu bytes, %lld were set", sink->name,
+                           (unsigned long long)sink->max_pending_bytes, (long long)promised->limit);
+    bool reasoned = strstr(sink->paused_reason, promised->reason) != NULL && sink->paused_reason[0] != '\0';
+    if (sink->paused && promised->reason[0] && !reasoned)
+        return judge_fails(judge, "sink %s is paused for \"%s\", but it said \"%s\"", sink->name, sink->paused_reason,
+                           promised->reason);
+    return sink->paused || sink->paused_reason[0] == '\0' ||
+           judge_fails(judge, "sink %s is not paused, but has a reason for it: \"%s\"", sink->name,
+                       sink->paused_reason);
+}
+
 static bool numbers_fit(const struct judge *judge, const struct store_sink *sink, const struct promise_sink *promised)
 {
     uint64_t retries = 0, dead = 0;
@@ -241,10 +269,11 @@ static bool sink_is_right(const struct judge *judge, int number)
     if (!sink)
         return true;
     for (size_t i = 0; i < judge->promise->n; i++) {
-        if (!is_held(judge, sink, &judge->promise->events[i], number))
+        if (!is_held(judge, sink, &judge->promise->events[i], number) ||
+            !move_is_whole(judge, sink, &judge->promise->events[i], number))
             return false;
     }
-    return numbers_fit(judge, sink, promised);
+    return settings_fit(judge, sink, promised) && numbers_fit(judge, sink, promised);
 }
 
 /* Dead letters outlive their sink. */

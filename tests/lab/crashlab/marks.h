@@ -41,6 +41,10 @@ enum mark_kind {
     MARK_SAFE,   /* all so far is on the disk: the recorded part begins */
     MARK_REWIND, /* of the sink, to the oldest there is */
     MARK_REWOUND,
+    MARK_MOVE, /* dead letters of the sink, all of them, go to the sink with number `on` */
+    MARK_MOVED,
+    MARK_LIMIT, /* `on` is the limit of what may wait, in bytes */
+    MARK_LIMITED,
     MARK_DAMAGE, /* struct mark_answer without a sink: the event's bytes were destroyed on purpose */
 };
 
@@ -69,6 +73,7 @@ struct mark_sink {
     uint32_t order;
     char name[24], kind[12];
     char config[96]; /* of kind "file", which is the library's own */
+    char reason[16]; /* of a pause that the sink itself asks for: in the reason that is kept */
 };
 
 struct mark_answer {

@@ -175,6 +175,8 @@ static void read_sink_add(struct promise *promise, const struct mark_sink *mark)
         return;
     sink->known = true;
     sink->paused = 0;
+    sink->limit = 0;
+    sink->reason[0] = '\0';
     for (size_t i = 0; i < promise->n; i++)
         hold_anew(promise, &promise->events[i], (int)mark->sink);
 }
@@ -222,6 +224,33 @@ static void read_taken_dead(struct promise *promise, const struct mark_sink *mar
         else if (hold->before & PLACE_DEAD)
             hold->may = (uint8_t)(hold->before | to);
         hold->before = 0;
+    }
+}
+
+/* It leaves the one and waits for the other, at one moment. */
+static void read_move(struct promise *promise, const struct mark_sink *mark)
+{
+    for (size_t i = 0; i < promise->n; i++) {
+        struct promise_hold *from = &promise->events[i].hold[mark->sink], *to = &promise->events[i].hold[mark->on];
+        from->before = from->may;
+        if (!(from->may & PLACE_DEAD))
+            continue;
+        from->moving = from->may == PLACE_DEAD ? (uint8_t)(mark->on + 1) : 0;
+        from->may |= PLACE_GONE;
+        to->may |= PLACE_WAITS;
+        to->answer = 0;
+    }
+}
+
+static void read_moved(struct promise *promise, const struct mark_sink *mark)
+{
+    for (size_t i = 0; i < promise->n; i++) {
+        struct promise_hold *from = &promise->events[i].hold[mark->sink], *to = &promise->events[i].hold[mark->on];
+        if (from->before == PLACE_DEAD) {
+            from->may = PLACE_GONE;
+            to->may = PLACE_WAITS;
+        }
+        from->moving = from->before = 0;
     }
 }
 
@@ -273,6 +302,7 @@ static void read_sink_mark(struct promise *promise, uint32_t kind, const struct 
         break;
     case MARK_SINK_PAUSE:
         sink->paused = -1;
+        memcpy(sink->reason, mark->reason, sizeof sink->reason);
         break;
     case MARK_SINK_PAUSED:
         sink->paused = (int)mark->on;
@@ -288,6 +318,18 @@ static void read_sink_mark(struct promise *promise, uint32_t kind, const struct 
         break;
     case MARK_PURGED:
         read_taken_dead(promise, mark, PLACE_GONE);
+        break;
+    case MARK_MOVE:
+        read_move(promise, mark);
+        break;
+    case MARK_MOVED:
+        read_moved(promise, mark);
+        break;
+    case MARK_LIMIT:
+        sink->limit = -1;
+        break;
+    case MARK_LIMITED:
+        sink->limit = (int64_t)mark->on;
         break;
     case MARK_REWIND:
     case MARK_REWOUND:

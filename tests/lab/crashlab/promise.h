@@ -15,6 +15,7 @@ struct promise_hold {
     uint8_t may;    /* places; 0: the sink does not hold it */
     uint8_t answer; /* the place that the sink's last answer leads to; 0: none since */
     uint8_t before; /* places before a requeue or purge that is under way */
+    uint8_t moving; /* 1 and the number of the sink that its dead letter is on its way to: it is at one of the two */
     uint8_t left;   /* a dead letter from before the sink was removed: 1 may, 2 must be there still */
     uint32_t answer_process;
     uint64_t answer_order; /* counts answers */
@@ -40,6 +41,8 @@ struct promise_sink {
     bool sure;  /* it must be there */
     bool was_removed;
     int paused; /* -1: either */
+    char reason[16];
+    int64_t limit; /* of what may wait; -1: either */
     uint64_t accepts, settled;
 };
 

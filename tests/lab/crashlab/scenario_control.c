@@ -1,4 +1,5 @@
-/* scenario_control.c - what an operator changes: a sink is rewound, dead letters are edited. */
+/* scenario_control.c - what an operator changes: a sink is rewound, limited, pauses itself and is resumed;
+ * dead letters are edited, and go to another sink. */
 #include "scenarios.h"
 
 /* Delivered, rewound, delivered again; and rewound while it delivers. */
@@ -19,8 +20,8 @@ static int run_rewind(const char *dir, uint64_t seed)
     return spool_start(spool) || scene_drain(spool) ? -1 : scene_close(spool);
 }
 
-const struct lab_scenario scenario_rewind = {"rewind", "a rewound sink gets again what it had accepted", NULL, run_rewind,
-                                             NULL};
+const struct lab_scenario scenario_rewind = {"rewind", "a rewound sink gets again what it had accepted", NULL,
+                                             run_rewind, NULL};
 
 static atomic_bool mended;
 
@@ -51,5 +52,59 @@ static int run_edit(const char *dir, uint64_t seed)
     return scene_requeue(spool, &sink) || spool_start(spool) || scene_drain(spool) ? -1 : scene_close(spool);
 }
 
-const struct lab_scenario scenario_edit = {"edit", "dead letters are edited and put back, with all that happened to them",
-                                           NULL, run_edit, NULL};
+const struct lab_scenario scenario_edit = {
+    "edit", "dead letters are edited and put back, with all that happened to them", NULL, run_edit, NULL};
+
+/* -------------------------------------------------------------------------------------------------------- another sink */
+
+/* What one refuses goes to the other, which has had it already: as rows, beside what it still has to get. */
+static int run_requeue_to(const char *dir, uint64_t seed)
+{
+    uint64_t random = seed;
+    struct spool *spool = scene_open(dir, NULL);
+    struct scene_producer producer = {.spool = spool, .number = 1};
+    struct scene_sink strict = {.number = 0, .name = "strict", .answer = refuses_until_mended};
+    struct scene_sink other = {.number = 1, .name = "other", .batch_events_max = 4};
+    atomic_store(&mended, false);
+    if (!spool || scene_sink_add(spool, &strict) || scene_sink_add(spool, &other) || spool_start(spool) ||
+        scene_enqueue_some(&producer, 6, 300, SPOOL_DURABLE_PROCESS, &random) ||
+        scene_enqueue_some(&producer, 4, 4000, SPOOL_DURABLE_PROCESS, &random) || scene_drain(spool) ||
+        scene_stop(spool))
+        return -1;
+    if (scene_move(spool, &strict, &other) || spool_start(spool) || scene_drain(spool))
+        return -1;
+    if (scene_enqueue_some(&producer, 4, 300, SPOOL_DURABLE_PROCESS, &random) || scene_drain(spool) ||
+        scene_stop(spool))
+        return -1;
+    return scene_move(spool, &strict, &other) ? -1 : scene_close(spool);
+}
+
+const struct lab_scenario scenario_requeue_to = {"requeue-to", "dead letters go to another sink", NULL, run_requeue_to,
+                                                 NULL};
+
+/* ----------------------------------------------------------------------------------------------------- pause and limit */
+
+static atomic_bool forbids;
+
+/* A sink that pauses itself, and why, outlasts the crash, and so does a limit; being resumed as well. */
+static int run_forbidden(const char *dir, uint64_t seed)
+{
+    uint64_t random = seed;
+    struct spool *spool = scene_open(dir, NULL);
+    struct scene_producer producer = {.spool = spool, .number = 1};
+    struct scene_sink sink = {.number = 0, .name = "shut", .batch_events_max = 3, .forbids = &forbids};
+    atomic_store(&forbids, false);
+    if (!spool || scene_sink_add(spool, &sink) || spool_start(spool) ||
+        scene_enqueue_some(&producer, 4, 300, SPOOL_DURABLE_PROCESS, &random) || scene_drain(spool) ||
+        scene_limit(spool, &sink, 48u << 20))
+        return -1;
+    atomic_store(&forbids, true);
+    if (scene_enqueue_some(&producer, 4, 300, SPOOL_DURABLE_PROCESS, &random) || scene_wait_paused(spool, &sink) ||
+        scene_limit(spool, &sink, 56u << 20))
+        return -1;
+    atomic_store(&forbids, false);
+    return scene_sink_pause(spool, &sink, false) || scene_drain(spool) ? -1 : scene_close(spool);
+}
+
+const struct lab_scenario scenario_forbidden = {
+    "forbidden", "a sink pauses itself for a reason, is limited and resumed", NULL, run_forbidden, NULL};

@@ -79,6 +79,7 @@ struct scene_sink {
     const char *config; /* not NULL: the library's own sink of kind "file"; paths in it are relative to DIR */
     uint32_t max_attempts, batch_events_max;
     enum scene_answer (*answer)(uint32_t producer, uint32_t number, uint32_t attempt); /* NULL: accepts */
+    atomic_bool *forbids; /* may be NULL: while it is true the sink says that only an operator can mend it */
     const char *dir;
     /* For the oracle, which makes no marks: hears of each event instead. */
     void (*heard)(void *user, const struct scene_sink *sink, const struct spool_delivery *delivery);
@@ -101,6 +102,12 @@ int scene_requeue(struct spool *spool, const struct scene_sink *sink);
 int scene_purge(struct spool *spool, const struct scene_sink *sink);
 /* To the oldest event there is. */
 int scene_rewind(struct spool *spool, const struct scene_sink *sink);
+/* Its dead letters go to another sink. */
+int scene_move(struct spool *spool, const struct scene_sink *from, const struct scene_sink *to);
+/* Sets max_pending_bytes: larger than what a scenario keeps, so that nothing is dropped. */
+int scene_limit(struct spool *spool, const struct scene_sink *sink, uint32_t bytes);
+/* Until a sink that forbids deliveries is paused, with its reason. */
+int scene_wait_paused(struct spool *spool, const struct scene_sink *sink);
 /* Puts each dead letter's event in its own place: nothing but its rows change. */
 int scene_edit(struct spool *spool, const struct scene_sink *sink);
 /* The file of a sink that keeps one: a producer and a number, eight bytes each event. */

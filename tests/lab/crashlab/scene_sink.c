@@ -107,16 +107,6 @@ static void deliver_one(struct scene_sink *sink, struct spool_delivery *delivery
     atomic_fetch_add(&sink->answered, 1);
 }
 
-static int deliver(void *state, struct spool_delivery *batch, size_t n)
-{
-    struct scene_sink *sink = state;
-    for (size_t i = 0; i < n; i++)
-        deliver_one(sink, SPOOL_DELIVERY_AT(batch, i));
-    return SPOOL_OK;
-}
-
-/* ----------------------------------------------------------------------------------------------- what is done to it */
-
 static struct mark_sink mark_of(const struct scene_sink *sink, bool on)
 {
     struct mark_sink mark = {.sink = sink->number, .on = on, .order = sink->order};
@@ -125,6 +115,28 @@ static struct mark_sink mark_of(const struct scene_sink *sink, bool on)
     snprintf(mark.config, sizeof mark.config, "%s", sink->config ? sink->config : "");
     return mark;
 }
+
+static const char forbidden[] = "403";
+
+static int forbid(const struct scene_sink *sink)
+{
+    struct mark_sink mark = mark_of(sink, true);
+    snprintf(mark.reason, sizeof mark.reason, "%s", forbidden);
+    lab_mark(MARK_SINK_PAUSE, &mark, sizeof mark);
+    return spool_sink_error(SPOOL_ECONFIG, "the far side says %s", forbidden);
+}
+
+static int deliver(void *state, struct spool_delivery *batch, size_t n)
+{
+    struct scene_sink *sink = state;
+    if (sink->forbids && atomic_load(sink->forbids))
+        return forbid(sink);
+    for (size_t i = 0; i < n; i++)
+        deliver_one(sink, SPOOL_DELIVERY_AT(batch, i));
+    return SPOOL_OK;
+}
+
+/* ----------------------------------------------------------------------------------------------- what is done to it */
 
 static void mark_sink(const struct scene_sink *sink, enum mark_kind kind, bool on)
 {
@@ -250,6 +262,50 @@ int scene_rewind(struct spool *spool, const struct scene_sink *sink)
     if (code)
         return scene_fail(code, "rewinding a sink");
     mark_sink(sink, MARK_REWOUND, true);
+    return 0;
+}
+
+int scene_move(struct spool *spool, const struct scene_sink *from, const struct scene_sink *to)
+{
+    struct mark_sink mark = mark_of(from, false);
+    mark.on = to->number;
+    lab_mark(MARK_MOVE, &mark, sizeof mark);
+    int code = spool_dead_requeue_to(spool, from->name, NULL, to->name, NULL);
+    if (code && code != SPOOL_ENOTFOUND)
+        return scene_fail(code, "requeueing to another sink");
+    lab_mark(MARK_MOVED, &mark, sizeof mark);
+    return 0;
+}
+
+int scene_limit(struct spool *spool, const struct scene_sink *sink, uint32_t bytes)
+{
+    struct mark_sink mark = mark_of(sink, false);
+    mark.on = bytes;
+    lab_mark(MARK_LIMIT, &mark, sizeof mark);
+    int code = spool_sink_set_options(spool, sink->name, &SPOOL_SINK_OPTIONS(.max_pending_bytes = bytes));
+    if (code)
+        return scene_fail(code, "limiting what may wait");
+    lab_mark(MARK_LIMITED, &mark, sizeof mark);
+    return 0;
+}
+
+int scene_wait_paused(struct spool *spool, const struct scene_sink *sink)
+{
+    struct mark_sink mark = mark_of(sink, true);
+    struct store_sink found;
+    uint64_t deadline = deadline_in_ms(PATIENCE_MS);
+    snprintf(mark.reason, sizeof mark.reason, "%s", forbidden);
+    for (;;) {
+        int code = store_sink_get(spool->store, sink->name, &found);
+        if (code)
+            return scene_fail(code, "looking at a sink");
+        if (found.paused)
+            break;
+        if (mono_ns() > deadline)
+            return scene_fail(ETIMEDOUT, "waiting for a sink to be paused");
+        usleep(500);
+    }
+    lab_mark(MARK_SINK_PAUSED, &mark, sizeof mark);
     return 0;
 }
 
