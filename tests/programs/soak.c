@@ -14,85 +14,7 @@
  *     where order is promised, first arrivals are in order.
  *
  * All choices come from the seed, which is printed; when they take effect is up to the machine. */
-#include <err.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <getopt.h>
-#include <inttypes.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "../../lib/spool.h"
-
-enum { EVENTS_MAX = 4 << 20, SINKS = 3, AGENTS = 6, PRODUCERS = 2, LATE_S = 60, RECENT = 64, RETENTION_MS = 2000 };
-/* The sinks that are groups follow those of our own, and are only counted here: their members keep their own account. */
-enum { QUORUM = SINKS, FAILOVER, COUNTED, QUORUM_MEMBERS = 3, QUORUM_ACCEPT = 2, FAILOVER_MEMBERS = 2 };
-enum { REWOUND = 2 }; /* the first so many are rewound: the third one's account stays exact */
-
-/* Of one event. */
-struct entry {
-    _Atomic uint8_t intended, accepted, may_expire; /* enqueue was called; it returned SPOOL_OK */
-    _Atomic uint8_t arrived[SINKS], dead[SINKS];
-};
-
-struct ledger {
-    _Atomic uint32_t next;                                    /* number of an event */
-    _Atomic uint32_t latest[SINKS][AGENTS][SPOOL_PRIORITIES]; /* first arrivals of a key: the greatest number, and 1 */
-    _Atomic uint32_t out_of_order, invented, lives, crashes, hangs, pauses, rewinds;
-    _Atomic uint64_t again[REWOUND];   /* events that rewinding said would come again */
-    _Atomic uint32_t rewound[REWOUND]; /* times */
-    _Atomic uint32_t unknown[REWOUND]; /* of those, how many events is not known: the process died in the call */
-    _Atomic bool peace;
-    struct entry entries[EVENTS_MAX];
-};
-
-static struct ledger *ledger;
-static _Atomic uint8_t
-    *members; /* of each event from members[1] on, a bit for each member; members[0]: there is peace */
-static const char *dir;
-static uint64_t seed = 1;
-
-/* splitmix64, a stream for each use. */
-struct stream {
-    uint64_t state;
-};
-
-static uint64_t draw(struct stream *s, uint64_t below)
-{
-    uint64_t z = (s->state += 0x9e3779b97f4a7c15ull);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return (z ^ (z >> 31)) % below;
-}
-
-static struct stream stream_of(uint64_t life, uint64_t use)
-{
-    struct stream s = {seed * 1000003 + life * 8191 + use * 131};
-    draw(&s, 2);
-    return s;
-}
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void rest_ms(uint64_t ms)
-{
-    struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
-    nanosleep(&t, NULL);
-}
+#include "soak_account.h"
 
 /* ------------------------------------------------------------------------------------------------------------- sinks */
 
@@ -201,12 +123,6 @@ static const struct spool_sink hooks = {.abi = SPOOL_SINK_ABI,
                                         .kind = "soak",
                                         .deliver = soak_deliver,
                                         .cancel = soak_cancel};
-
-static void must(int code, const char *what)
-{
-    if (code != SPOOL_OK)
-        errx(3, "%s: %s (%s)", what, spool_last_error(), spool_error_name(code));
-}
 
 static const char *beside(const char *name, char *buf, size_t size)
 {
@@ -443,14 +359,6 @@ static bool await(pid_t pid, int *ret_status)
     return false;
 }
 
-static unsigned failures;
-
-static void check(bool holds, const char *what)
-{
-    printf("  %s  %s\n", holds ? "ok    " : "FAILED", what);
-    failures += !holds;
-}
-
 static void run_lives(double seconds)
 {
     double until_s = now_s() + seconds;
@@ -469,129 +377,6 @@ static void run_lives(double seconds)
         if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
             check(false, "a life ends without a surprise");
     }
-}
-
-/* ----------------------------------------------------------------------------------------------------------- account */
-
-static int note_dead(void *user, const struct spool_dead_letter *letter)
-{
-    (void)user;
-    char text[16] = "";
-    memcpy(text, letter->event->body, letter->event->body_size < 15 ? letter->event->body_size : 15);
-    uint32_t number = (uint32_t)strtoul(text, NULL, 10);
-    if (letter->sink[0] == 's' && number < EVENTS_MAX)
-        ledger->entries[number].dead[letter->sink[1] - '0'] = 1;
-    return 0;
-}
-
-struct counts {
-    uint64_t all[COUNTED], delivered[COUNTED], dropped[COUNTED], dead[COUNTED], pending;
-};
-
-static int note_counts(void *user, const struct spool_sink_info *info)
-{
-    struct counts *c = user;
-    unsigned group = strcmp(info->name, "quorum") == 0 ? QUORUM : FAILOVER;
-    unsigned i = info->name[0] == 's' ? (unsigned)(info->name[1] - '0') : group;
-    if (strcmp(info->name, "guest") == 0)
-        return 0;
-    c->delivered[i] = info->delivered_events;
-    c->dropped[i] = info->dropped_events;
-    c->dead[i] = info->dead_letters;
-    c->all[i] = info->delivered_events + info->dropped_events + info->dead_letters;
-    c->pending += info->pending_events;
-    return 0;
-}
-
-static uint64_t again_of(unsigned i)
-{
-    return i < REWOUND ? (uint64_t)ledger->again[i] : 0;
-}
-
-/* What comes again is counted again, except that a dead letter stays one: each rewind can have brought back every one of
- * those, and no more. Of a rewind in which the process died only the lower bound is known. */
-static bool counts_fit(unsigned i, const struct counts *c, uint64_t accepted, uint64_t intended)
-{
-    uint64_t same = i < REWOUND ? c->dead[i] * (ledger->rewound[i] + ledger->unknown[i]) : 0;
-    bool open_end = i < REWOUND && ledger->unknown[i] > 0;
-    return c->all[i] + same >= accepted + again_of(i) && (open_end || c->all[i] <= intended + again_of(i));
-}
-
-static void account_sink(unsigned i, const struct counts *c, uint64_t accepted, uint64_t intended)
-{
-    char text[200];
-    uint64_t arrived = 0, repeats = 0, dead = 0, expired = 0, lost = 0;
-    for (uint32_t k = 0; k < ledger->next; k++) {
-        const struct entry *e = &ledger->entries[k];
-        arrived += e->arrived[i] > 0;
-        repeats += e->arrived[i] > 1 ? e->arrived[i] - 1u : 0;
-        dead += e->dead[i];
-        bool gone = e->accepted && !e->arrived[i] && !e->dead[i];
-        expired += gone && e->may_expire;
-        lost += gone && !e->may_expire;
-    }
-    snprintf(text, sizeof text,
-             "s%u: %" PRIu64 " accepted: %" PRIu64 " arrived (%" PRIu64 " repeats), %" PRIu64 " dead, %" PRIu64
-             " expired, %" PRIu64 " lost",
-             i, accepted, arrived, repeats, dead, expired, lost);
-    check(lost == 0, text);
-    snprintf(text, sizeof text,
-             "s%u: counted %" PRIu64 " delivered + %" PRIu64 " dropped + %" PRIu64 " dead, of %" PRIu64 " to %" PRIu64
-             " that came in, %" PRIu64 " again",
-             i, c->delivered[i], c->dropped[i], c->dead[i], accepted, intended, again_of(i));
-    check(counts_fit(i, c, accepted, intended) && c->dead[i] == dead && expired <= c->dropped[i], text);
-}
-
-/* Those that accepted it. */
-static unsigned members_with(uint32_t number, unsigned first, unsigned count)
-{
-    unsigned n = 0;
-    for (unsigned bit = first; bit < first + count; bit++)
-        n += members[number + 1] >> bit & 1;
-    return n;
-}
-
-static void account_group(const char *kind, unsigned first, unsigned count, unsigned accept)
-{
-    char text[200];
-    uint64_t whole = 0, expired = 0, lost = 0;
-    unsigned used = 0;
-    for (uint32_t k = 0; k < ledger->next; k++) {
-        const struct entry *e = &ledger->entries[k];
-        bool has = members_with(k, first, count) >= accept;
-        whole += has;
-        expired += e->accepted && !has && e->may_expire;
-        lost += e->accepted && !has && !e->may_expire;
-        used |= members[k + 1] >> first & ((1u << count) - 1);
-        ledger->invented += members[k + 1] && !e->intended;
-    }
-    snprintf(text, sizeof text,
-             "%s: %" PRIu64 " with %u of %u members, %" PRIu64 " expired, %" PRIu64 " lost, every member was used",
-             kind, whole, accept, count, expired, lost);
-    check(lost == 0 && used == (1u << count) - 1, text);
-}
-
-static void settle_account(struct spool *spool)
-{
-    static struct counts c;
-    char text[160];
-    uint64_t accepted = 0, intended = 0;
-    for (uint32_t k = 0; k < ledger->next; k++) {
-        accepted += ledger->entries[k].accepted;
-        intended += ledger->entries[k].intended;
-    }
-    must(spool_dead_each(spool, NULL, note_dead, NULL), "dead letters");
-    must(spool_sink_each(spool, note_counts, &c), "sinks");
-    for (unsigned i = 0; i < SINKS; i++)
-        account_sink(i, &c, accepted, intended);
-    check(c.pending == 0, "nothing waits");
-    account_group("quorum", 0, QUORUM_MEMBERS, QUORUM_ACCEPT);
-    account_group("failover", QUORUM_MEMBERS, FAILOVER_MEMBERS, 1);
-    snprintf(text, sizeof text, "sinks that were not rewound count the same: %" PRIu64 " %" PRIu64 " %" PRIu64,
-             c.all[SINKS - 1], c.all[QUORUM], c.all[FAILOVER]);
-    check(c.all[SINKS - 1] == c.all[QUORUM] && c.all[QUORUM] == c.all[FAILOVER], text);
-    check(ledger->invented == 0, "nothing arrived that was not enqueued");
-    check(ledger->out_of_order == 0, "first arrivals are in order where that is promised");
 }
 
 static void rest_in_peace(void)
