@@ -13,7 +13,7 @@
 
 #include "../../lib/spool.h"
 
-enum { MANY = 256, BODY_MAX = 65536 };
+enum { MANY = 256, BODY_MAX = 65536, ENVELOPE = 256, BATCH_BYTES_MAX = 8 << 20 };
 
 static double now(void)
 {
@@ -61,8 +61,11 @@ static double run(const char *dir, char **args, int count)
     struct spool_options options = SPOOL_OPTIONS(.max_bytes = 8ull << 30, .flush_interval_ms = SPOOL_FLUSH_NEVER);
     struct spool_sink_options sink = SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_NONE);
     struct spool *spool;
-    if (count > 4)
+    if (count > 4) { /* and as many bytes as those are, or the default ends a batch earlier */
         sink.batch_events_max = (uint32_t)strtoul(args[4], NULL, 10);
+        size_t size = sink.batch_events_max * (bytes + ENVELOPE);
+        sink.batch_bytes_max = size > BATCH_BYTES_MAX ? BATCH_BYTES_MAX : size < 1 << 20 ? 1 << 20 : (uint32_t)size;
+    }
     if (count > 5)
         sink.workers = (uint32_t)strtoul(args[5], NULL, 10);
     must(spool_open(dir, &options, &spool), dir);

@@ -6,7 +6,7 @@ port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0));
 nats-server -js -sd "$work/store" -a 127.0.0.1 -p "$port" > "$work/log" 2>&1 &
 server=$!
 trap 'kill $server; wait $server || true; rm -rf "$work"' EXIT
-until grep -q 'Server is ready' "$work/log"; do sleep 0.1; done
+until grep -qs 'Server is ready' "$work/log"; do sleep 0.1; done
 
 url=nats://127.0.0.1:$port round=0
 # A stream for each run of ours, in which the raw program then writes, too, with other ids.

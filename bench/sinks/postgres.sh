@@ -15,7 +15,7 @@ until "$bin/pg_isready" -q -h "$home"; do sleep 0.1; done
 where="host=$home user=owner dbname=postgres"
 sql() { "$bin/psql" -qX "$where" -c "$1"; }
 ours() {
-    sql 'DROP TABLE IF EXISTS events; CHECKPOINT'
+    sql 'SET client_min_messages = warning; DROP TABLE IF EXISTS events; CHECKPOINT'
     "$DRIVE" postgres "{\"conninfo\":\"$where\",\"create\":\"table\"}" "$EVENTS" "$BYTES" "$batch" "$workers"
 }
 raw() { sql 'TRUNCATE events; CHECKPOINT'; "${RAW}_postgres" "$where" events "$EVENTS" "$BYTES" "$batch"; }

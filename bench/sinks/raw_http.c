@@ -1,14 +1,12 @@
-/* raw_http.c - what libcurl's multi interface does with the events that drive.c makes, and nothing of ours: renders
- * them with snprintf and posts them, many requests at once on connections that stay open.
+/* raw_http.c - what libcurl's multi interface does with the events that drive.c makes: renders each with an id and a time
+ * of its own, as CloudEvents (by snprintf) or as lines of native JSON, and posts them, many requests at once on connections
+ * that stay open; each has the sink's headers, and its answer must be a 2xx.
  *
- *     raw_http URL structured|ndjson EVENTS BYTES CONCURRENCY PER_REQUEST      prints events a second
- */
+ *     raw_http URL structured|ndjson EVENTS BYTES CONCURRENCY PER_REQUEST      prints events a second */
 #include <curl/curl.h>
-#include <err.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
+
+#include "load.h"
 
 enum { AROUND = 700, HANDLES_MAX = 64 };
 
@@ -21,53 +19,44 @@ struct slot {
 struct work {
     const char *url;
     int ndjson;
-    unsigned long events, at;
+    uint64_t events, at;
     size_t bytes, per_request;
-    char *data;
 };
 
-static double now(void)
+static void put_time(const struct load *load, char ret[64])
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-/* The body that drive.c gives event `n`. */
-static void make_data(struct work *w, unsigned long n)
-{
-    int head = snprintf(w->data, w->bytes + 64, "{\"n\":%lu,\"text\":\"", n);
-    size_t size = (size_t)head + 2 < w->bytes ? w->bytes : (size_t)head + 2;
-    memset(w->data + head, 'x', size - (size_t)head - 2);
-    memcpy(w->data + size - 2, "\"}", 3);
-}
-
-/* Every event has an id and a time of its own, as text. */
-static void put_stamps(unsigned long n, char id[64], char when[64])
-{
-    struct timespec t;
+    uint64_t ns = spool_id_time_ns(&load->id);
+    time_t seconds = (time_t)(ns / 1000000000u);
     struct tm utc;
-    clock_gettime(CLOCK_REALTIME, &t);
-    gmtime_r(&t.tv_sec, &utc);
-    size_t size = strftime(when, 64, "%Y-%m-%dT%H:%M:%S", &utc);
-    snprintf(when + size, 64 - size, ".%09ldZ", t.tv_nsec);
-    snprintf(id, 64, "01a2183b-9261-716a-8000-%012lx", n);
+    gmtime_r(&seconds, &utc);
+    size_t size = strftime(ret, 64, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(ret + size, 64 - size, ".%09uZ", (unsigned)(ns % 1000000000u));
 }
 
-static size_t put_event(struct work *w, char *out, unsigned long n)
+static size_t put_line(const struct load *load, char *out)
 {
-    static const char *const types[] = {"log.llm_call", "log.error", "memory.interaction", "memory.plan"};
-    char id[64], when[64];
-    const char *format =
-        w->ndjson
-            ? "{\"id\":\"%s\",\"time\":\"%s\",\"hlc\":\"%015lx.0000\",\"type\":\"%s\",\"agent\":\"agent-%lu\","
-              "\"session\":\"s-1\",\"priority\":\"medium\",\"content_type\":\"application/json\",\"data\":%s}\n"
-            : "{\"specversion\":\"1.0\",\"id\":\"%s\",\"time\":\"%s\",\"sequence\":\"%015lx.0000\",\"type\":\"%s\","
-              "\"agent\":\"agent-%lu\",\"session\":\"s-1\",\"priority\":\"medium\",\"source\":\"urn:libspool\","
-              "\"datacontenttype\":\"application/json\",\"data\":%s}";
-    make_data(w, n);
-    put_stamps(n, id, when);
-    return (size_t)snprintf(out, w->bytes + AROUND, format, id, when, n, types[n % 4], n % 16, w->data);
+    size_t size;
+    char *json = load_json(load, &size);
+    memcpy(out, json, size);
+    out[size] = '\n';
+    spool_free(json);
+    return size + 1;
+}
+
+static size_t put_event(struct work *w, char *out, uint64_t n)
+{
+    static struct load load;
+    char when[64];
+    load_event(&load, n, w->bytes);
+    if (w->ndjson)
+        return put_line(&load, out);
+    put_time(&load, when);
+    return (size_t)snprintf(
+        out, w->bytes + AROUND,
+        "{\"specversion\":\"1.0\",\"id\":\"%s\",\"time\":\"%s\",\"sequence\":\"%015lx.0000\",\"type\":\"%s\","
+        "\"agent\":\"%s\",\"session\":\"s-1\",\"priority\":\"medium\",\"source\":\"urn:libspool\","
+        "\"datacontenttype\":\"application/json\",\"data\":%s}",
+        load.id_text, when, (unsigned long)n, load.event.type, load.agent, load.body);
 }
 
 static void must(CURLcode code)
@@ -86,7 +75,7 @@ static void send_next(struct work *w, CURLM *multi, struct slot *slot)
 {
     char key[80];
     size_t size = 0;
-    snprintf(key, sizeof key, "Idempotency-Key: 01a2183b-9261-716a-8000-2f58%08lx", w->at);
+    snprintf(key, sizeof key, "Idempotency-Key: 01a2183b-9261-716a-8000-2f58%08lx", (unsigned long)w->at);
     for (size_t i = 0; i < w->per_request && w->at < w->events; i++, w->at++)
         size += put_event(w, slot->body + size, w->at);
     curl_slist_free_all(slot->headers);
@@ -160,11 +149,10 @@ int main(int argc, char **argv)
                      .bytes = strtoul(argv[4], NULL, 10),
                      .per_request = strtoul(argv[6], NULL, 10)};
     size_t count = (size_t)atoi(argv[5]);
-    w.data = malloc(w.bytes + 64);
     for (size_t i = 0; i < count; i++)
         make_slot(&w, &slots[i]);
-    double start = now();
+    uint64_t start_ns = clock_ns();
     run(&w, slots, count);
-    printf("%.0f\n", (double)w.events / (now() - start));
+    load_report(w.events, start_ns);
     return 0;
 }

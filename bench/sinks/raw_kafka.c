@@ -1,7 +1,9 @@
-/* raw_kafka.c - the same messages by librdkafka alone, as its example producer.c does: produce, poll, flush at the end;
- * with the settings of the sink. Both produce to a mock cluster of their own, which is within the process.
+/* raw_kafka.c - the same messages by librdkafka alone, as its example producer.c does: produce, poll, flush. Each is
+ * rendered with an id and a time of its own, has the sink's headers and key, and is acknowledged by its delivery report;
+ * the settings are the sink's. Behind each BATCH messages it waits for all of them, as the sink does; with BATCH 0 it waits
+ * at the end alone. The mock cluster is within the process, its own.
  *
- *     raw_kafka TOPIC EVENTS BYTES */
+ *     raw_kafka TOPIC EVENTS BYTES BATCH */
 #include <librdkafka/rdkafka.h>
 
 #include "load.h"
@@ -26,13 +28,13 @@ static void produce(rd_kafka_t *producer, const char *topic, uint64_t n, size_t 
     char *json;
     size_t size;
     load_event(&load, n, bytes);
-    if (spool_event_to_json(&load.event, &load.id, &json, &size) != SPOOL_OK)
-        errx(1, "%s", spool_last_error());
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(2);
+    json = load_json(&load, &size);
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(3);
     rd_kafka_header_add(headers, "id", -1, load.id_text, -1);
     rd_kafka_header_add(headers, "type", -1, load.event.type, -1);
     while (rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(load.agent, strlen(load.agent)),
                              RD_KAFKA_V_VALUE(json, size), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                             RD_KAFKA_V_TIMESTAMP((int64_t)(spool_id_time_ns(&load.id) / 1000000)),
                              RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
         rd_kafka_poll(producer, 10);
     rd_kafka_poll(producer, 0);
@@ -42,10 +44,11 @@ static void produce(rd_kafka_t *producer, const char *topic, uint64_t n, size_t 
 int main(int argc, char **argv)
 {
     char error[200];
-    uint64_t events = load_number(argc, argv, 2, 0), bytes = load_number(argc, argv, 3, 0);
+    uint64_t events = load_number(argc, argv, 2, 0), bytes = load_number(argc, argv, 3, 0),
+             batch = load_number(argc, argv, 4, 0);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    if (argc != 4)
-        errx(2, "usage: raw_kafka TOPIC EVENTS BYTES");
+    if (argc != 5)
+        errx(2, "usage: raw_kafka TOPIC EVENTS BYTES BATCH");
     set(conf, "test.mock.num.brokers", "3");
     set(conf, "log_level", "0");
     set(conf, "enable.idempotence", "true");
@@ -57,10 +60,13 @@ int main(int argc, char **argv)
     if (!producer)
         errx(1, "%s", error);
     uint64_t start_ns = clock_ns();
-    for (uint64_t n = 0; n < events; n++)
+    batch = batch ? batch : events;
+    for (uint64_t n = 0; n < events; n++) {
         produce(producer, argv[1], n, bytes);
-    if (rd_kafka_flush(producer, 60000) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        errx(1, "not all was acknowledged");
+        bool last = n % batch == batch - 1 || n + 1 == events;
+        if (last && rd_kafka_flush(producer, 60000) != RD_KAFKA_RESP_ERR_NO_ERROR)
+            errx(1, "not all was acknowledged");
+    }
     load_report(events, start_ns);
     rd_kafka_destroy(producer);
     return 0;

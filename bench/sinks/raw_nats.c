@@ -1,5 +1,6 @@
 /* raw_nats.c - the same messages by libnats alone, as its example js-pub.c does: js_PublishMsgAsync(), and at the end
- * js_PublishAsyncComplete().
+ * js_PublishAsyncComplete(), which waits for every acknowledgement; at most 4,096 are outstanding meanwhile. Each message is
+ * rendered with an id and a time of its own, and has the sink's subject and message id. It waits for no batch.
  *
  *     raw_nats URL STREAM EVENTS BYTES */
 #include <nats/nats.h>
@@ -26,8 +27,7 @@ static void publish(jsCtx *js, const char *stream, uint64_t n, size_t bytes)
     natsMsg *message;
     jsPubOptions options;
     load_event(&load, n, bytes);
-    if (spool_event_to_json(&load.event, &load.id, &json, &size) != SPOOL_OK)
-        errx(1, "%s", spool_last_error());
+    json = load_json(&load, &size);
     snprintf(subject, sizeof subject, "%s.%s.%s", stream, load.agent, load.event.type);
     must(natsMsg_Create(&message, subject, NULL, json, (int)size), "natsMsg_Create");
     spool_free(json);

@@ -1,5 +1,7 @@
 /* raw_postgres.c - COPY of events into the table of the postgres sink, by libpq alone, as its manual shows: text
- * format, a row at a time, a transaction for BATCH rows.
+ * format, a row at a time, a transaction for BATCH rows, whose commit is waited for. Each row has an id and a time of its
+ * own. It goes right into the table, without the staging table by which the sink leaves out what is there: what raw COPY
+ * cannot.
  *
  *     raw_postgres CONNINFO TABLE EVENTS BYTES BATCH */
 #include <libpq-fe.h>

@@ -1,5 +1,6 @@
 /* raw_redis.c - XADD of the same entries by hiredis alone, as its README shows for many commands: BATCH of them
- * appended, then their replies read.
+ * appended, then their replies read. Each entry is rendered with an id and a time of its own. (The sink sends a batch as
+ * one call of a script, which also writes down which batches there were.)
  *
  *     raw_redis SOCKET STREAM EVENTS BYTES BATCH */
 #include <hiredis/hiredis.h>
@@ -12,8 +13,7 @@ static void append(redisContext *redis, const char *stream, uint64_t n, size_t b
     char *json;
     size_t size;
     load_event(&load, n, bytes);
-    if (spool_event_to_json(&load.event, &load.id, &json, &size) != SPOOL_OK)
-        errx(1, "%s", spool_last_error());
+    json = load_json(&load, &size);
     const char *words[] = {"XADD", stream, "*", "id", load.id_text, "type", load.event.type, "event", json};
     const size_t sizes[] = {4, strlen(stream), 1, 2, SPOOL_ID_TEXT_SIZE - 1, 4, strlen(load.event.type), 5, size};
     if (redisAppendCommandArgv(redis, 9, words, sizes) != REDIS_OK)

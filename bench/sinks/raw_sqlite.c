@@ -3,7 +3,7 @@
  *     raw_sqlite ARCHIVE NEW EVENTS BYTES BATCH
  *
  * Takes the schema from ARCHIVE, which the sink has made, and writes NEW with the same settings: WAL, synchronous=FULL,
- * a transaction for BATCH rows, one prepared statement, values bound in place. */
+ * a transaction for BATCH rows, one prepared statement, values bound in place; each row has an id and a time of its own. */
 #include <sqlite3.h>
 
 #include "load.h"

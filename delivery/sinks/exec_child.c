@@ -16,7 +16,7 @@
 
 #include "../../lib/base/sync.h"
 
-enum { LOOK_MS = 5 };
+enum { LOOK_MS = 5, INPUT_BYTES = 256 << 10 };
 
 /* ---------------------------------------------------------------------------------------------------------- starting
  */
@@ -103,6 +103,8 @@ int child_start(struct child *child, const struct child_command *command)
         err = errno;
     if (err == 0)
         err = spawn(&pid, command, in[0], out[1]);
+    if (err == 0) /* so that it has something to do while we do not look; where it may not be, 64 KiB do */
+        (void)fcntl(in[1], F_SETPIPE_SZ, INPUT_BYTES);
     close_end(&in[0]);
     close_end(&out[1]);
     if (err) {

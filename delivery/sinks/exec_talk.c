@@ -9,7 +9,11 @@
  *
  * in any order, once for each event. Anything else is nonsense: the child is not what it should be, and is ended. Both
  * pipes are served at once, so that neither side can wait for the other for ever; lines are rendered only as the pipe
- * takes them. */
+ * takes them.
+ *
+ * A child that flushes each answer would wake us for each one, and for each page that it has read. So while it is at
+ * work on many events, what it does is looked at no more often than every PAUSE_NS: it goes on meanwhile, and the
+ * answers are read many at once. */
 #include "exec_talk.h"
 
 #include <errno.h>
@@ -17,9 +21,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { OUT_TARGET = 64 << 10 }; /* lines rendered ahead */
+enum { OUT_TARGET = 64 << 10 /* lines rendered ahead */, MANY = 32, PAUSE_NS = 50000 };
 
 static struct spool_delivery *delivery_at(const struct talk *talk, size_t i)
 {
@@ -29,10 +34,15 @@ static struct spool_delivery *delivery_at(const struct talk *talk, size_t i)
 /* ----------------------------------------------------------------------------------------------------- ids to indices
  */
 
+static const struct spool_id *id_at(const struct talk *talk, size_t i)
+{
+    return &delivery_at(talk, i)->id;
+}
+
 static int compare_by_id(const void *a, const void *b, void *user)
 {
     const struct talk *talk = user;
-    return spool_id_compare(&delivery_at(talk, *(const uint32_t *)a)->id, &delivery_at(talk, *(const uint32_t *)b)->id);
+    return spool_id_compare(id_at(talk, *(const uint32_t *)a), id_at(talk, *(const uint32_t *)b));
 }
 
 static int prepare(struct talk *talk)
@@ -41,26 +51,45 @@ static int prepare(struct talk *talk)
     talk->is_answered = calloc(talk->n, sizeof *talk->is_answered);
     if (!talk->by_id || !talk->is_answered)
         return ENOMEM;
-    for (size_t i = 0; i < talk->n; i++)
+    bool is_sorted = true; /* as it is but for what is tried again */
+    for (size_t i = 0; i < talk->n; i++) {
         talk->by_id[i] = (uint32_t)i;
-    qsort_r(talk->by_id, talk->n, sizeof *talk->by_id, compare_by_id, talk);
+        is_sorted = is_sorted && (i == 0 || spool_id_compare(id_at(talk, i - 1), id_at(talk, i)) < 0);
+    }
+    if (!is_sorted)
+        qsort_r(talk->by_id, talk->n, sizeof *talk->by_id, compare_by_id, talk);
     return 0;
 }
 
-/* The index of the event; n if it has none of that id. */
-static size_t find(const struct talk *talk, const struct spool_id *id)
+/* Where in by_id the first one stands that is not below `id`. */
+static size_t lower_bound(const struct talk *talk, const struct spool_id *id)
 {
     size_t low = 0, high = talk->n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (spool_id_compare(&delivery_at(talk, talk->by_id[middle])->id, id) < 0)
+        if (spool_id_compare(id_at(talk, talk->by_id[middle]), id) < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    if (low == talk->n || spool_id_compare(&delivery_at(talk, talk->by_id[low])->id, id) != 0)
+    return low;
+}
+
+static bool is_at(const struct talk *talk, size_t place, const struct spool_id *id)
+{
+    return place < talk->n && spool_id_compare(id_at(talk, talk->by_id[place]), id) == 0;
+}
+
+/* The index of the event; n if it has none of that id. Most children answer in order. */
+static size_t find(struct talk *talk, const struct spool_id *id)
+{
+    size_t place = talk->expected;
+    if (!is_at(talk, place, id))
+        place = lower_bound(talk, id);
+    if (!is_at(talk, place, id))
         return talk->n;
-    return talk->by_id[low];
+    talk->expected = place + 1;
+    return talk->by_id[place];
 }
 
 /* ------------------------------------------------------------------------------------------------------------ sending
@@ -105,21 +134,6 @@ static int render_ahead(struct talk *talk)
 static bool has_output(const struct talk *talk)
 {
     return talk->written < talk->out.size;
-}
-
-/* As much as the pipe takes. */
-static enum talk_end write_some(struct talk *talk)
-{
-    ssize_t n = write(talk->child->in, talk->out.data + talk->written, talk->out.size - talk->written);
-    if (n >= 0)
-        talk->written += (size_t)n;
-    else if (errno == EPIPE)
-        return TALK_ENDED;
-    else if (errno != EAGAIN && errno != EINTR) {
-        talk->err = errno;
-        return TALK_FAILED;
-    }
-    return TALK_DONE;
 }
 
 /* ------------------------------------------------------------------------------------------------------------ answers
@@ -202,8 +216,8 @@ static enum talk_end take_lines(struct talk *talk)
     }
     talk->in_size = (size_t)(end - at);
     memmove(talk->in, at, talk->in_size);
-    if (result == TALK_DONE && talk->in_size == sizeof talk->in) {
-        talk->in[sizeof talk->in - 1] = '\0';
+    if (result == TALK_DONE && talk->in_size >= ANSWER_MAX) {
+        talk->in[ANSWER_MAX - 1] = '\0';
         return nonsense(talk, talk->in);
     }
     return result;
@@ -234,6 +248,41 @@ static int left_ms(uint64_t deadline_ns)
     return ms < 60000 ? (int)ms : 60000;
 }
 
+/* What it said before it ended counts. */
+static enum talk_end read_last(struct talk *talk)
+{
+    size_t before;
+    enum talk_end end;
+    do {
+        before = talk->answered;
+        end = read_some(talk);
+    } while (end == TALK_DONE && talk->answered > before);
+    return end == TALK_DONE ? TALK_ENDED : end;
+}
+
+/* As much as the pipe takes. */
+static enum talk_end write_some(struct talk *talk)
+{
+    ssize_t n = write(talk->child->in, talk->out.data + talk->written, talk->out.size - talk->written);
+    if (n >= 0)
+        talk->written += (size_t)n;
+    else if (errno == EPIPE)
+        return read_last(talk);
+    else if (errno != EAGAIN && errno != EINTR) {
+        talk->err = errno;
+        return TALK_FAILED;
+    }
+    return TALK_DONE;
+}
+
+/* Lets a child go on that is at work on many. True: cancelled. */
+static bool pause_while_busy(const struct talk *talk)
+{
+    static const struct timespec time = {.tv_nsec = PAUSE_NS};
+    struct pollfd cancel = {.fd = talk->cancel->fd, .events = POLLIN};
+    return talk->is_busy && talk->open >= MANY && ppoll(&cancel, 1, &time, NULL) > 0;
+}
+
 /* One wait, and what it brought. */
 static enum talk_end step(struct talk *talk, uint64_t deadline_ns)
 {
@@ -242,22 +291,21 @@ static enum talk_end step(struct talk *talk, uint64_t deadline_ns)
         {.fd = talk->child->out, .events = POLLIN},
         {.fd = has_output(talk) ? talk->child->in : -1, .events = POLLOUT},
     };
+    if (pause_while_busy(talk))
+        return TALK_CANCELLED;
     int timeout_ms = left_ms(deadline_ns);
     int n = poll(fds, 3, timeout_ms);
     if (n < 0 && errno != EINTR) {
         talk->err = errno;
         return TALK_FAILED;
     }
+    talk->is_busy = n > 0;
     if (n <= 0)
         return timeout_ms == 0 ? TALK_SILENT : TALK_DONE;
     if (fds[0].revents)
         return TALK_CANCELLED;
-    enum talk_end end = TALK_DONE;
-    if (fds[1].revents) /* first: what it still said before it ended counts */
-        end = read_some(talk);
-    else if (fds[2].revents)
-        end = write_some(talk);
-    return end;
+    enum talk_end end = fds[1].revents ? read_some(talk) : TALK_DONE; /* first: what it said before it ended counts */
+    return end == TALK_DONE && fds[2].revents ? write_some(talk) : end;
 }
 
 enum talk_end talk_run(struct talk *talk)

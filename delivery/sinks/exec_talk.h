@@ -5,7 +5,7 @@
 #include "exec_child.h"
 #include "plugin.h"
 
-enum { ANSWER_MAX = 4096 }; /* bytes of a line of the child's */
+enum { ANSWER_MAX = 4096 /* bytes of a line of the child's */, ANSWERS_AT_ONCE = 16 << 10 };
 
 enum talk_end {
     TALK_DONE,      /* every event is answered */
@@ -27,10 +27,12 @@ struct talk {
     size_t alone;      /* index of one that is under way, when that is the only one */
     size_t answered;
     uint32_t *by_id; /* indices, sorted by id */
+    size_t expected; /* where in by_id the next answer belongs, if answers come in order */
     bool *is_answered;
     struct buffer out; /* lines not written yet, from `written` on */
     size_t written;
-    char in[ANSWER_MAX];
+    bool is_busy; /* the last wait brought something */
+    char in[ANSWERS_AT_ONCE];
     size_t in_size;
     char nonsense[81];
     int err;

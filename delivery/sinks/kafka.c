@@ -22,7 +22,7 @@
 
 #include "kafka_flight.h"
 
-enum { CLOSE_WAIT_MS = 1000, QUEUE_MESSAGES = 1 << 17, QUEUE_KIB = 64 << 10 };
+enum { CLOSE_WAIT_MS = 1000, FLUSH_MS = 10, QUEUE_MESSAGES = 1 << 17, QUEUE_KIB = 64 << 10 };
 static const char *const compression_names[] = {"none", "gzip", "snappy", "lz4", "zstd", NULL};
 
 struct kafka {
@@ -344,6 +344,7 @@ static int await(struct kafka *s, struct spool_delivery *batch, size_t n)
 {
     uint64_t deadline_ns = deadline_in_ms(s->ack_ms);
     size_t from = 0;
+    rd_kafka_flush(s->producer, FLUSH_MS); /* the last message sets need not linger. What is not done then: below */
     while (!is_answered(s, batch, n, &from)) {
         size_t before = from;
         if (s->trouble)

@@ -2,13 +2,19 @@
  *
  * When memory runs out jansson (2.14) calls a good text wrong, or cuts a string short and says nothing: its lexer
  * ignores that its buffer could not grow. So a text is only wrong if our own scanner, which takes no memory, says so
- * too; and a tree is only believed when a second one is equal. Configurations are small. */
+ * too; and a tree is only believed when it is compared with the text. What is compared is what most texts are made of:
+ * where there is more to it (escapes, characters that are not ASCII, decimals), a second tree must be equal. */
 #include "json_tree.h"
 
 #include <errno.h>
 
+#include <string.h>
+
 #include "../spool.h"
 #include "json.h"
+#include "json_scan.h"
+
+enum { COMPARE_DEPTH_MAX = 64, DIGITS_MAX = 18 /* any such number fits */ };
 
 /* What jansson refuses although it is JSON, and never for want of memory. */
 static bool is_refused(const json_error_t *error)
@@ -25,6 +31,111 @@ static bool is_refused(const json_error_t *error)
     }
 }
 
+/* ----------------------------------------------------------------------------------------- the text beside the tree */
+
+static bool says(struct json_cursor *c, const json_t *value, int depth);
+
+/* A string without escapes begins here; moves over it. */
+static bool plain_string(struct json_cursor *c, const char **ret, size_t *ret_size)
+{
+    if (!json_accept(c, '"'))
+        return false;
+    *ret = (const char *)c->at;
+    *ret_size = json_plain_run(c->at, c->end);
+    c->at += *ret_size;
+    return json_accept(c, '"');
+}
+
+static bool says_string(struct json_cursor *c, const json_t *value)
+{
+    const char *text;
+    size_t size;
+    return plain_string(c, &text, &size) && size == json_string_length(value) &&
+           memcmp(text, json_string_value(value), size) == 0;
+}
+
+static bool says_integer(struct json_cursor *c, const json_t *value)
+{
+    bool negative = json_accept(c, '-');
+    long long number = 0;
+    const uint8_t *first = c->at;
+    for (; c->at < c->end && *c->at >= '0' && *c->at <= '9' && c->at - first < DIGITS_MAX; c->at++)
+        number = 10 * number + (*c->at - '0');
+    bool over = c->at == c->end || strchr(",]} \t\r\n", *c->at);
+    return c->at > first && over && (negative ? -number : number) == json_integer_value(value);
+}
+
+static bool says_word(struct json_cursor *c, const char *word)
+{
+    size_t size = strlen(word);
+    if (!json_skip_space(c) || (size_t)(c->end - c->at) < size || memcmp(c->at, word, size) != 0)
+        return false;
+    c->at += size;
+    return true;
+}
+
+static bool says_array(struct json_cursor *c, const json_t *value, int depth)
+{
+    size_t n = json_array_size(value);
+    bool good = json_accept(c, '[');
+    for (size_t i = 0; i < n && good; i++)
+        good = (i == 0 || json_accept(c, ',')) && says(c, json_array_get(value, i), depth + 1);
+    return good && json_accept(c, ']');
+}
+
+static bool says_member(struct json_cursor *c, const json_t *object, int depth)
+{
+    const char *name;
+    size_t size;
+    if (!plain_string(c, &name, &size) || !json_accept(c, ':'))
+        return false;
+    const json_t *value = json_object_getn(object, name, size);
+    return value && says(c, value, depth + 1);
+}
+
+static bool says_object(struct json_cursor *c, const json_t *value, int depth)
+{
+    size_t n = json_object_size(value);
+    bool good = json_accept(c, '{');
+    for (size_t i = 0; i < n && good; i++)
+        good = (i == 0 || json_accept(c, ',')) && says_member(c, value, depth);
+    return good && json_accept(c, '}');
+}
+
+/* Moves over a value that says the same. False: it does not, or it cannot be told. */
+static bool says(struct json_cursor *c, const json_t *value, int depth)
+{
+    if (depth > COMPARE_DEPTH_MAX)
+        return false;
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return says_object(c, value, depth);
+    case JSON_ARRAY:
+        return says_array(c, value, depth);
+    case JSON_STRING:
+        return says_string(c, value);
+    case JSON_INTEGER:
+        return says_integer(c, value);
+    case JSON_TRUE:
+        return says_word(c, "true");
+    case JSON_FALSE:
+        return says_word(c, "false");
+    case JSON_NULL:
+        return says_word(c, "null");
+    default:
+        return false;
+    }
+}
+
+static bool is_all_there(const char *text, size_t size, const json_t *tree)
+{
+    struct json_cursor c;
+    json_begin(&c, text, size);
+    return says(&c, tree, 0) && !json_skip_space(&c);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- parsing */
+
 int json_tree(const char *text, size_t size, json_t **ret, json_error_t *ret_error)
 {
     *ret_error = (json_error_t){.line = 0}; /* without memory jansson leaves the code as it was */
@@ -33,6 +144,10 @@ int json_tree(const char *text, size_t size, json_t **ret, json_error_t *ret_err
         return ENOMEM;
     if (!tree)
         return SPOOL_EJSON;
+    if (is_all_there(text, size, tree)) {
+        *ret = tree;
+        return SPOOL_OK;
+    }
     json_t *again = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
     int code = again && json_equal(tree, again) ? SPOOL_OK : ENOMEM;
     json_decref(again);
