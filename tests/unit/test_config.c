@@ -168,6 +168,33 @@ START_TEST(no_memory_is_no_mistake)
 }
 END_TEST
 
+/* Some of these are compared with the text, others with a second tree; the tree is the same either way, and with every
+ * allocation that may fail it is that one or none. */
+START_TEST(a_tree_is_what_stands_in_the_text)
+{
+    static const char *const texts[] = {
+        "null", "true", "-1", "0", " [ ] ", "{}", "\"\"", "12.5e3", "999999999999999999", "1000000000000000000",
+        "-9223372036854775808", "{\"a\": [1, -2, {\"b\": \"c\"}], \"d\" : false}", "[\"\\u00e9\\n\", \"\xc3\xa9\", \"x\\\\\"]",
+        "[\"a string that is a good deal longer than the first buffer of the lexer, which has to grow for it\"]",
+        "[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]", "{\"numbers\": [0.1, 1e1, 17, -0]}",
+    };
+    json_error_t error;
+    json_t *tree = NULL, *expected = json_loads(texts[_i], JSON_DECODE_ANY, NULL);
+    int code;
+    ck_assert_ptr_nonnull(expected);
+    fail_each (code, FAIL_MEMORY, json_tree(texts[_i], strlen(texts[_i]), &tree, &error)) {
+        ck_code(code, code ? ENOMEM : SPOOL_OK);
+        ck_assert(code || json_equal(tree, expected));
+        json_decref(tree);
+        tree = NULL;
+    }
+    ck_ok(code);
+    ck_assert(json_equal(tree, expected));
+    json_decref(tree);
+    json_decref(expected);
+}
+END_TEST
+
 static int open_and_close(void)
 {
     struct spool *spool = NULL;
@@ -242,6 +269,7 @@ static Suite *suite(void)
     tcase_add_loop_test(tcase, a_mistake_is_named, 0, sizeof mistakes / sizeof *mistakes);
     tcase_add_test(tcase, a_missing_file);
     tcase_add_test(tcase, no_memory_is_no_mistake);
+    tcase_add_loop_test(tcase, a_tree_is_what_stands_in_the_text, 0, 16);
     tcase_add_test(tcase, a_file_that_cannot_be_read);
     tcase_add_test(tcase, a_sink_that_finds_no_memory);
     suite_add_tcase(suite, tcase);
