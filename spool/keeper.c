@@ -60,7 +60,6 @@ void *keeper_run(void *arg)
     enum { PRESSURE_MS = 20 };
     struct store *store = arg;
     uint32_t seen = wake_change(store->wake);
-    store->clock_resets = wake_clock_resets(store->wake);
     uint64_t last = mono_ns();
     bool want_room;
     while (!is_stopping(store, &want_room)) {

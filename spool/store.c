@@ -218,6 +218,7 @@ static int start_threads(struct store *store)
     if (code)
         return code;
     store->committer_runs = true;
+    store->clock_resets = wake_clock_resets(store->wake); /* here: one that comes before the thread runs is not missed */
     code = thread_start(&store->keeper, "spool-keep", keeper_run, store);
     store->keeper_runs = !code;
     return code;
