@@ -232,26 +232,21 @@ static int set_wal(struct archive *a)
                                    a->path);
 }
 
-/* Before anything is written to a file that may be somebody else's. In one transaction: another deliverer may just be making
- * the archive. */
-static int look(struct archive *a)
-{
-    int64_t version;
-    int code = run(a, "BEGIN");
-    if (code == SPOOL_OK)
-        code = identify(a, &version);
-    return code == SPOOL_OK ? run(a, "COMMIT") : code;
-}
-
 /* What is permanent in the file comes before the transaction: the journal mode cannot be changed within one. */
 static int settle(struct archive *a)
 {
     char pragmas[256];
+    int64_t version;
     snprintf(pragmas, sizeof pragmas,
              "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = %d; PRAGMA cache_size = -%d;"
              " PRAGMA journal_size_limit = 67108864; PRAGMA trusted_schema = OFF",
              CHECKPOINT_PAGES, CACHE_KIB);
-    int code = look(a);
+    /* Looked at before anything is written, and at one moment: it may be somebody else's, or another may be making it. */
+    int code = run(a, "BEGIN");
+    if (code == SPOOL_OK)
+        code = identify(a, &version);
+    if (code == SPOOL_OK)
+        code = run(a, "COMMIT");
     if (code == SPOOL_OK)
         code = set_wal(a);
     if (code == SPOOL_OK)
