@@ -247,9 +247,13 @@ class Server:
         self.checks, self.command, self.ready, self.log, self.keywords = checks, command, ready, log, keywords
         self.process = None
 
-    def start(self, timeout=30):
+    def launch(self):
+        """Does not wait until it is ready."""
         with open(self.log, "ab") as log:
             self.process = self.checks.start(*self.command, stdout=log, stderr=log, **self.keywords)
+
+    def start(self, timeout=30):
+        self.launch()
         if not harness.wait_until(lambda: self.ready() or self.process.poll() is not None, timeout) or \
                 self.process.poll() is not None:
             raise RuntimeError(f"the server does not start: {pathlib.Path(self.log).read_text()[-1500:]}")
