@@ -106,6 +106,11 @@ class Site:
         done = self.drain(timeout)
         return self.checks.check(done.returncode == 0, f"{what}: all is delivered", done.stderr[-2000:])
 
+    def is_empty(self):
+        """Nothing waits for the sink."""
+        sinks = harness.status(self.spool).get("sinks", [])
+        return bool(sinks) and sinks[0]["pending_events"] == 0
+
     def dead_letters(self):
         lines = harness.run(harness.SPOOL, "-C", self.spool, "-o", "json", "dlq", "list").stdout.splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
