@@ -4,6 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct load *load_for(struct load *old, size_t n)
+{
+    if (!old || old->cap < n) {
+        free(old);
+        old = malloc(sizeof *old + n * sizeof old->flights[0]);
+        if (!old)
+            return NULL;
+        old->cap = n;
+    }
+    old->pending = n;
+    old->left = 0;
+    for (size_t i = 0; i < n; i++)
+        old->flights[i] = (struct flight){.load = old};
+    return old;
+}
+
 static struct flight **bucket_of(const struct flights *flights, const struct spool_id *id)
 {
     uint64_t half;
@@ -12,24 +28,27 @@ static struct flight **bucket_of(const struct flights *flights, const struct spo
     return (struct flight **)&flights->buckets[half >> 51];
 }
 
+void flights_leave(struct flights *flights, struct load *load, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct flight *flight = &load->flights[i];
+        if (flight->state != FLIGHT_PENDING)
+            continue;
+        struct flight **bucket = bucket_of(flights, &flight->id);
+        flight->next = *bucket;
+        *bucket = flight;
+        flights->count++;
+        load->left++;
+    }
+    if (load->left == 0)
+        free(load);
+}
+
 struct flight *flight_find(const struct flights *flights, const struct spool_id *id)
 {
     struct flight *flight = *bucket_of(flights, id);
     while (flight && memcmp(&flight->id, id, sizeof *id) != 0)
         flight = flight->next;
-    return flight;
-}
-
-struct flight *flight_add(struct flights *flights, const struct spool_id *id)
-{
-    struct flight **bucket = bucket_of(flights, id);
-    struct flight *flight = flights->count < FLIGHTS_MAX ? calloc(1, sizeof *flight) : NULL;
-    if (!flight)
-        return NULL;
-    flight->id = *id;
-    flight->next = *bucket;
-    *bucket = flight;
-    flights->count++;
     return flight;
 }
 
@@ -42,7 +61,8 @@ void flight_remove(struct flights *flights, struct flight *flight)
         return;
     *at = flight->next;
     flights->count--;
-    free(flight);
+    if (--flight->load->left == 0)
+        free(flight->load);
 }
 
 void flights_forget_over(struct flights *flights)
@@ -50,7 +70,7 @@ void flights_forget_over(struct flights *flights)
     for (size_t i = 0; i < FLIGHT_BUCKETS; i++)
         for (struct flight *flight = flights->buckets[i], *next; flight; flight = next) {
             next = flight->next;
-            if (flight->state != FLIGHT_PENDING)
+            if (flight->state != FLIGHT_PENDING && !flight->is_asked_for)
                 flight_remove(flights, flight);
         }
 }

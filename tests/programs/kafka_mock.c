@@ -3,8 +3,9 @@
  *     kafka_mock TOPIC
  *
  * Prints the brokers' addresses, then obeys lines on standard input, answering each with a line: "down N" and "up N" a
- * broker, "fail N" requests to produce, "delay N" milliseconds, "count" of messages, "dump FILE": writes those read so
- * far, a line each: key, id header, value. */
+ * broker, "fail N" requests to produce, "delay N" milliseconds, "hang N" milliseconds before the next request to produce is
+ * answered, of each broker, "count" of messages, "dump FILE": writes those read so far, a line each: key, id header, value.
+ */
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 #include <pthread.h>
@@ -91,6 +92,9 @@ static void obey(rd_kafka_mock_cluster_t *mock, char *line)
     else if (strcmp(word, "delay") == 0)
         for (int i = 1; i <= BROKERS; i++)
             rd_kafka_mock_broker_set_rtt(mock, i, number);
+    else if (strcmp(word, "hang") == 0)
+        for (int i = 1; i <= BROKERS; i++)
+            rd_kafka_mock_broker_push_request_error_rtts(mock, i, PRODUCE, 1, RD_KAFKA_RESP_ERR_NO_ERROR, number);
     else if (strcmp(word, "fail") == 0)
         for (int i = 0; i < number; i++)
             rd_kafka_mock_push_request_errors(mock, PRODUCE, 1, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);

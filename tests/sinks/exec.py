@@ -173,17 +173,20 @@ def loses_nothing_whatever_the_child_does(checks):
     sink_harness.account(checks, "mad", site.acknowledged(), site.ids(), once=False)
 
 
-def leaks_nothing(checks):
+def needs_no_more_than_it_should(checks):
     site = Site(checks, "valgrind", "mad", answer_timeout="2s")
     site.produce(3000)
     sink_harness.leaks(site, "exec")
+    large = Site(checks, "memory", "good", {"batch_events": 4096, "batch_bytes": "4MiB"}, window=4096)
+    sink_harness.bounded(checks, large, large.is_empty)
 
 
 def shows_an_example_that_runs(checks):
     sink_harness.manual_example(checks, "exec")
 
 
-sink_harness.main("exec", [delivers, is_told_of_each_event, one_bad_event_fails_alone, says_what_is_wrong,
-                           refuses_what_is_wrong, gives_the_child_nothing_but_what_it_should, leaves_no_child_behind,
-                           is_cancelled_soon, loses_nothing_whatever_the_child_does, leaks_nothing,
-                           shows_an_example_that_runs])
+if __name__ == "__main__":
+    sink_harness.main("exec", [delivers, is_told_of_each_event, one_bad_event_fails_alone, says_what_is_wrong,
+                               refuses_what_is_wrong, gives_the_child_nothing_but_what_it_should, leaves_no_child_behind,
+                               is_cancelled_soon, loses_nothing_whatever_the_child_does, needs_no_more_than_it_should,
+                               shows_an_example_that_runs])

@@ -134,6 +134,11 @@ def memory(checks):
     used = harness.rss_anonymous(site.child.pid)
     site.stop()
     checks.check(len(server.requests) >= 60 and 0 < used < 96 << 20, "memory: bounded", f"{used} bytes")
+    for coding in ("none", "gzip", "zstd"):
+        large = sink_harness.Site(checks, f"large-{coding}", "http", {"url": Server(lambda request: 200).url, "format": "ndjson",
+                                                                      "compression": coding, "request_bytes": "4MiB"},
+                                  {"batch_events": 4096, "batch_bytes": "4MiB"})
+        sink_harness.bounded(checks, large, large.is_empty)
 
 
 def nobody(checks):
@@ -147,32 +152,6 @@ def nobody(checks):
 
 
 # ------------------------------------------------------------------------------------------------------------- cancel
-
-RESOLVER = """
-#include <netdb.h>
-#include <unistd.h>
-int getaddrinfo(const char *n, const char *s, const struct addrinfo *h, struct addrinfo **r)
-{
-    (void)n, (void)s, (void)h, (void)r;
-    sleep(20);
-    return EAI_AGAIN;
-}
-"""
-
-
-def full_listener():
-    """A port that answers no further connection: its backlog is full."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(0)
-    waiting = []
-    for _ in range(4):
-        peer = socket.socket()
-        peer.setblocking(False)
-        peer.connect_ex(listener.getsockname())
-        waiting.append(peer)
-    return listener, waiting, listener.getsockname()[1]
-
 
 def cancel_one(checks, what, settings, after_ms=300, **environment):
     """Cancels one deliver. Twice, so that one disturbance by the machine is not taken for the sink's fault."""
@@ -194,21 +173,16 @@ def cancel_one(checks, what, settings, after_ms=300, **environment):
 
 def cancel(checks):
     """In each stage: looking up the name, connecting, TLS, sending, waiting, reading."""
-    source, shim = checks.dir("resolver.c"), checks.dir("resolver.so")
-    source.write_text(RESOLVER)
-    harness.run(*os.environ.get("CC", "cc").split(), "-shared", "-fPIC", "-o", shim, source)
-    cancel_one(checks, "in the look-up of a name", {"url": "http://far.example/"}, LD_PRELOAD=str(shim))
-    listener, waiting, port = full_listener()
-    cancel_one(checks, "in connect", {"url": f"http://127.0.0.1:{port}/"})
+    sink_harness.cancelled_in_look_up(checks, "http", {"url": "http://far.example/"})
+    sink_harness.cancelled_in_connect(checks, "http", lambda port: {"url": f"http://127.0.0.1:{port}/"})
     silent = Server(lambda request: lambda connection: time.sleep(30))
-    cancel_one(checks, "waiting for an answer", {"url": silent.url})
+    sink_harness.cancelled_soon(checks, "waiting for an answer", "http", {"url": silent.url})
     mute = socket.create_server(("127.0.0.1", 0))
     cancel_one(checks, "in the TLS handshake", {"url": f"https://127.0.0.1:{mute.getsockname()[1]}/"})
     slow = Server(lambda request: send(OK + b"Content-Length: 100000\r\n\r\n", *[b"x"] * 3000, pause=0.01))
     cancel_one(checks, "reading an answer", {"url": slow.url})
     cancel_one(checks, "before deliver", {"url": silent.url}, after_ms=0)
-    for peer in waiting + [listener, mute]:
-        peer.close()
+    mute.close()
 
 
 def stop_while_hung(checks):

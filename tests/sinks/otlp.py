@@ -505,11 +505,17 @@ def restarted(checks):
 def cancel(checks):
     silent = Server(lambda request: lambda connection: time.sleep(30))
     for signals in ("logs", "traces", "both"):
-        done = harness.run(harness.program("hooks"), harness.BUILD / "sinks" / "libspool-sink-otlp.so",
-                           json.dumps(settings(silent, signals=signals)), 300)
-        got = harness.last_json(done.stdout)
-        checks.check(got and got["cancel_ms"] < 2000 and got["close_ms"] < 2000 and not got["delivered"],
-                     f"cancel, {signals}", f"{got} {done.stderr}")
+        sink_harness.cancelled_soon(checks, f"waiting for an answer, {signals}", "otlp", settings(silent, signals=signals))
+    sink_harness.cancelled_in_connect(checks, "otlp", lambda port: {"endpoint": f"http://127.0.0.1:{port}"})
+    sink_harness.cancelled_in_look_up(checks, "otlp", {"endpoint": "http://far.example"})
+
+
+def memory(checks):
+    for encoding in ("protobuf", "json"):
+        server = Server(lambda request: send(OK + b"Content-Length: 0\r\n\r\n"))
+        large = sink_harness.Site(checks, f"large-{encoding}", "otlp", settings(server, content="on", encoding=encoding),
+                                  {"batch_events": 4096, "batch_bytes": "4MiB"})
+        sink_harness.bounded(checks, large, large.is_empty)
 
 
 def valgrind(checks):
@@ -552,7 +558,7 @@ def manual(checks):
 
 TESTS = [logs, content, traces, official, partial, nonsense, again, never, bisected, paused, sizes, environment,
          timeout, bad_settings,
-         restarted, cancel, valgrind, manual]
+         restarted, cancel, memory, valgrind, manual]
 
 if __name__ == "__main__":
     only = sys.argv[1:]

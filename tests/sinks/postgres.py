@@ -271,8 +271,10 @@ def cancelled_at_any_moment(checks):
     server.server.process.send_signal(signal.SIGSTOP)
     sink_harness.cancelled_soon(checks, "while connecting to a server that stands still", "postgres", keys)
     server.server.process.send_signal(signal.SIGCONT)
+    sink_harness.cancelled_in_connect(checks, "postgres", lambda port: {
+        **keys, "conninfo": f"host=127.0.0.1 port={port} user=owner dbname=postgres sslmode=disable"})
     keys["conninfo"] = server.conninfo(host="no.such.host.example")
-    sink_harness.cancelled_soon(checks, "while the name is looked up", "postgres", keys, env=sink_harness.slow_names(checks))
+    sink_harness.cancelled_in_look_up(checks, "postgres", keys)
     quick = site(checks, "unknown", conninfo=keys["conninfo"])
     quick.put("{}")
     quick.is_down("an unknown name", "no.such.host.example")
@@ -287,11 +289,8 @@ def needs_no_more_than_it_should(checks):
     sink_harness.leaks(one, "a delivery")
     checks.check(len(ids("valgrind")) == 300, "and all is delivered")
     large = site(checks, "memory", {"batch_events": 4096, "batch_bytes": "4MiB"})
-    large.produce(20000)
     server.query("CREATE TABLE IF NOT EXISTS memory (LIKE apart INCLUDING ALL)")
-    runner = large.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peak = sink_harness.peak_memory(runner, lambda: int(server.query("SELECT count(*) FROM memory")[0]) == 20000)
-    checks.check(0 < peak < 96 << 20, "memory is bounded", f"{peak >> 20} MiB")
+    sink_harness.bounded(checks, large, lambda: int(server.query("SELECT count(*) FROM memory")[0]) == 20000)
 
 
 def as_documented(checks):

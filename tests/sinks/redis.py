@@ -217,8 +217,9 @@ def cancelled_at_any_moment(checks):
     server.server.process.send_signal(signal.SIGSTOP)
     sink_harness.cancelled_soon(checks, "a server that stands still", "redis", keys)
     server.server.process.send_signal(signal.SIGCONT)
+    sink_harness.cancelled_in_connect(checks, "redis", lambda port: {**keys, "url": f"redis://127.0.0.1:{port}"})
     names = {"url": "redis://no.such.host.example"}
-    sink_harness.cancelled_soon(checks, "while the name is looked up", "redis", names, env=sink_harness.slow_names(checks))
+    sink_harness.cancelled_in_look_up(checks, "redis", names)
     slow = site(checks, "slow", env=sink_harness.slow_names(checks), connect_timeout="300ms", **names)
     slow.put("{}")
     slow.is_down("a name server that is silent", "no name server answers")
@@ -232,10 +233,7 @@ def needs_no_more_than_it_should(checks):
     sink_harness.leaks(one, "a delivery")
     checks.check(len(server.ids("valgrind")) == 300, "and all is delivered")
     large = site(checks, "memory", {"batch_events": 4096, "batch_bytes": "4MiB"})
-    large.produce(20000)
-    runner = large.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peak = sink_harness.peak_memory(runner, lambda: server.cli("XLEN", "memory") == "20000")
-    checks.check(0 < peak < 96 << 20, "memory is bounded", f"{peak >> 20} MiB")
+    sink_harness.bounded(checks, large, lambda: server.cli("XLEN", "memory") == "20000")
 
 
 def as_documented(checks):

@@ -330,10 +330,7 @@ def needs_no_more_than_it_should(checks):
     archive.put("{}")
     archive.database.with_name(archive.database.name + "-wal").unlink(missing_ok=True)
     large = Archive(checks, "memory")
-    large.produce(30000)
-    runner = large.run(stdout=-3, stderr=-3)
-    peak = sink_harness.peak_memory(runner, lambda: len(large.ids_so_far()) == 30000)
-    checks.check(0 < peak < 96 << 20, "memory is bounded", f"{peak >> 20} MiB")
+    sink_harness.bounded(checks, large, lambda: len(large.ids_so_far()) == 30000, 30000)
 
 
 def checks_its_configuration(checks):
