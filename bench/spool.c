@@ -53,7 +53,7 @@ static void end(void *shared, struct outcome *outcome)
     double events = (double)stats.enqueued_events;
     figure(outcome, "bytes_per_second",
            (double)stats.enqueued_bytes / events *
-               figure_value(outcome, "per_second")); /* packed, as journal and log take it */
+               figure_value(outcome, "per_second")); /* packed, as the journal takes it */
     figure(outcome, "payload_bytes", payload_mean());
     figure(outcome, "given_bytes", (double)given_bytes() + payload_mean()); /* with type, agent, and the id */
     figure(outcome, "disk_bytes", disk_bytes(dir, "/segments/") / events);

@@ -24,38 +24,39 @@ static int answers_grow(void **array, size_t count, size_t more, size_t *cap, si
     return SPOOL_OK;
 }
 
-static int copy_packed(struct answers *a, const uint8_t *packed, uint32_t size, const uint8_t **ret)
+static int pack(struct answers *a, const struct event_view *event, const uint8_t **ret)
 {
-    *ret = NULL;
-    if (!packed)
-        return SPOOL_OK;
-    uint8_t *copy = malloc(size);
-    if (!copy)
-        return err_errno(ENOMEM, "copy of an event");
-    memcpy(copy, packed, size);
-    a->bytes += size;
-    *ret = copy;
+    uint8_t *packed = NULL;
+    int code = event ? event_repack(event, &packed) : SPOOL_OK;
+    if (code != SPOOL_OK)
+        return code;
+    a->bytes += event ? event->packed_size : 0;
+    *ret = packed;
     return SPOOL_OK;
 }
 
-int answers_retry(struct answers *a, const struct store_retry *row, const uint8_t *packed)
+int answers_retry(struct answers *a, const struct store_retry *row, const struct event_view *event)
 {
-    const uint8_t *copy;
-    if (answers_grow((void **)&a->retries, a->retry_count, 1, &a->retry_cap, sizeof *a->retries) != SPOOL_OK ||
-        copy_packed(a, packed, row->size, &copy) != SPOOL_OK)
-        return ENOMEM;
-    a->retries[a->retry_count++] = (struct store_retry_put){.row = *row, .packed = copy};
+    const uint8_t *packed;
+    int code = answers_grow((void **)&a->retries, a->retry_count, 1, &a->retry_cap, sizeof *a->retries);
+    if (code == SPOOL_OK)
+        code = pack(a, event, &packed);
+    if (code != SPOOL_OK)
+        return code;
+    a->retries[a->retry_count++] = (struct store_retry_put){.row = *row, .packed = packed};
     a->any = true;
     return SPOOL_OK;
 }
 
-int answers_dead(struct answers *a, const struct store_retry *row, uint64_t died_ns, const uint8_t *packed)
+int answers_dead(struct answers *a, const struct store_retry *row, uint64_t died_ns, const struct event_view *event)
 {
-    const uint8_t *copy;
-    if (answers_grow((void **)&a->dead, a->dead_count, 1, &a->dead_cap, sizeof *a->dead) != SPOOL_OK ||
-        copy_packed(a, packed, row->size, &copy) != SPOOL_OK)
-        return ENOMEM;
-    a->dead[a->dead_count++] = (struct store_dead_put){.row = *row, .died_ns = died_ns, .packed = copy};
+    const uint8_t *packed;
+    int code = answers_grow((void **)&a->dead, a->dead_count, 1, &a->dead_cap, sizeof *a->dead);
+    if (code == SPOOL_OK)
+        code = pack(a, event, &packed);
+    if (code != SPOOL_OK)
+        return code;
+    a->dead[a->dead_count++] = (struct store_dead_put){.row = *row, .died_ns = died_ns, .packed = packed};
     a->any = true;
     return SPOOL_OK;
 }

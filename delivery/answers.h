@@ -43,9 +43,9 @@ struct answers {
     size_t note_count, note_cap;
 };
 
-/* Rows. `packed` may be NULL (the row is in the store already), else `row->size` bytes are copied. ENOMEM. */
-int answers_retry(struct answers *a, const struct store_retry *row, const uint8_t *packed);
-int answers_dead(struct answers *a, const struct store_retry *row, uint64_t died_ns, const uint8_t *packed);
+/* Rows. `event` may be NULL (the row is in the store already), else it is packed, in `row->size` bytes. ENOMEM. */
+int answers_retry(struct answers *a, const struct store_retry *row, const struct event_view *event);
+int answers_dead(struct answers *a, const struct store_retry *row, uint64_t died_ns, const struct event_view *event);
 int answers_done(struct answers *a, int lane, uint64_t seq);
 int answers_note(struct answers *a, const struct answer_note *note);
 

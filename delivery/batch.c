@@ -6,7 +6,7 @@
 
 #include "../lib/base/error.h"
 
-int batch_add_piece(struct batch *batch, struct store_block *block, size_t offset, size_t end, uint32_t count)
+int batch_add_piece(struct batch *batch, struct store_block *block, uint32_t first, uint32_t end)
 {
     if (batch->piece_count == batch->piece_cap) {
         size_t cap = batch->piece_cap ? batch->piece_cap * 2 : 8;
@@ -17,9 +17,9 @@ int batch_add_piece(struct batch *batch, struct store_block *block, size_t offse
         batch->piece_cap = cap;
     }
     store_block_ref(block);
-    batch->pieces[batch->piece_count++] = (struct batch_piece){.block = block, .offset = offset, .end = end};
-    batch->count += count;
-    batch->bytes += end - offset;
+    batch->pieces[batch->piece_count++] = (struct batch_piece){.block = block, .first = first, .end = end};
+    batch->count += end - first;
+    batch->bytes += bundle_span(&block->events, first, end);
     return SPOOL_OK;
 }
 

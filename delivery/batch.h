@@ -20,7 +20,7 @@ enum batch_kind {
 /* Consecutive events in one block, which the batch holds a reference to. */
 struct batch_piece {
     struct store_block *block;
-    size_t offset, end; /* in block->events */
+    uint32_t first, end; /* in block->events */
 };
 
 struct batch_row {
@@ -39,7 +39,7 @@ struct batch {
     uint64_t first_seq; /* BATCH_LOG: [first_seq, first_seq + count) */
     uint32_t count;
     uint32_t wanted;            /* of them, those that pass the sink's filter */
-    size_t bytes, wanted_bytes; /* packed */
+    size_t bytes, wanted_bytes; /* in memory; each with its envelope, as a sink sees them */
     struct batch_piece *pieces; /* BATCH_LOG */
     size_t piece_count, piece_cap;
     struct batch_row *rows; /* BATCH_RETRY */
@@ -47,7 +47,7 @@ struct batch {
 };
 
 /* Adds a piece, with a reference of its own to the block. ENOMEM. */
-int batch_add_piece(struct batch *batch, struct store_block *block, size_t offset, size_t end, uint32_t count);
+int batch_add_piece(struct batch *batch, struct store_block *block, uint32_t first, uint32_t end);
 int batch_add_row(struct batch *batch, struct retry_row *row);
 /* Releases blocks and copies; keeps the arrays. */
 void batch_clear(struct batch *batch);

@@ -1,4 +1,4 @@
-/* bench.c - from packed events to the array a sink gets, and from its answers to a verdict per event. */
+/* bench.c - from stored events to the array a sink gets, and from its answers to a verdict per event. */
 #include "bench.h"
 
 #include <errno.h>
@@ -54,36 +54,55 @@ uint64_t bench_key(const struct spool_event *event, enum spool_order order)
     return hash ? hash : 1;
 }
 
-static void load_item(struct bench *bench, enum spool_order order, uint64_t now_ns, const uint8_t *packed, size_t avail,
-                      uint64_t seq, struct retry_row *row)
+/* What is shared by the items of a batch. */
+struct bench_loading {
+    struct bench *bench;
+    enum spool_order order;
+    uint64_t now_ns;
+};
+
+/* Adds an item whose event was read into its view, unless `code` says that it cannot be. */
+static void load_item(const struct bench_loading *l, int code, uint64_t seq, struct retry_row *row)
 {
+    struct bench *bench = l->bench;
     struct bench_item *item = &bench->items[bench->count];
-    struct event_view *view = &bench->views[bench->count++];
-    *item = (struct bench_item){.seq = seq, .packed = packed, .row = row};
-    if (!packed || event_unpack(packed, avail, view) != SPOOL_OK) {
+    const struct event_view *view = &bench->views[bench->count++];
+    *item = (struct bench_item){.seq = seq, .row = row};
+    if (code != SPOOL_OK) {
         item->verdict = VERDICT_DAMAGED;
         return;
     }
     item->size = (uint32_t)view->packed_size;
-    if (order != SPOOL_ORDER_NONE)
-        item->key = bench_key(&view->event, order);
+    if (l->order != SPOOL_ORDER_NONE)
+        item->key = bench_key(&view->event, l->order);
     if (!filter_passes(bench->filter, &view->event)) {
         item->verdict = VERDICT_FILTERED;
         return;
     }
     uint64_t ttl_ns = 0;
     if (view->event.ttl_ms > 0 && !__builtin_mul_overflow(view->event.ttl_ms, NS_PER_MS, &ttl_ns) &&
-        hlc_age_ns(now_ns, spool_id_time_ns(&view->id)) > ttl_ns)
+        hlc_age_ns(l->now_ns, spool_id_time_ns(&view->id)) > ttl_ns)
         item->verdict = VERDICT_EXPIRED;
 }
 
-static void load_log(struct bench *bench, const struct batch *batch, enum spool_order order, uint64_t now_ns)
+static void load_log(const struct bench_loading *l, const struct batch *batch)
 {
     uint64_t seq = batch->first_seq;
     for (size_t i = 0; i < batch->piece_count; i++) {
         const struct batch_piece *piece = &batch->pieces[i];
-        for (size_t at = piece->offset; at < piece->end; at += event_packed_size(piece->block->events + at))
-            load_item(bench, order, now_ns, piece->block->events + at, piece->end - at, seq++, NULL);
+        for (uint32_t at = piece->first; at < piece->end; at++)
+            load_item(l, bundle_event(&piece->block->events, at, &l->bench->views[l->bench->count]), seq++, NULL);
+    }
+}
+
+static void load_rows(const struct bench_loading *l, const struct batch *batch)
+{
+    for (size_t i = 0; i < batch->row_count; i++) {
+        const struct batch_row *r = &batch->rows[i];
+        int code = SPOOL_EDAMAGED;
+        if (r->packed)
+            code = event_unpack(r->packed, r->size, &l->bench->views[l->bench->count]);
+        load_item(l, code, r->row->seq, r->row);
     }
 }
 
@@ -94,11 +113,10 @@ int bench_load(struct bench *bench, const struct batch *batch, enum spool_order 
     bench->count = bench->open = 0;
     bench->holds = false;
     bench->reasons.size = 0;
+    const struct bench_loading l = {bench, order, now_ns};
     if (batch->kind == BATCH_LOG)
-        load_log(bench, batch, order, now_ns);
-    for (size_t i = 0; i < batch->row_count; i++)
-        load_item(bench, order, now_ns, batch->rows[i].packed, batch->rows[i].size, batch->rows[i].row->seq,
-                  batch->rows[i].row);
+        load_log(&l, batch);
+    load_rows(&l, batch);
     return SPOOL_OK;
 }
 

@@ -25,8 +25,7 @@ enum verdict {
 
 struct bench_item {
     uint64_t seq;
-    const uint8_t *packed;
-    uint32_t size;
+    uint32_t size; /* packed */
     uint8_t verdict; /* enum verdict */
     uint32_t reason; /* offset in reasons + 1; 0: none given */
     uint64_t retry_after_ms;
@@ -56,6 +55,11 @@ void bench_lay_out(struct bench *bench);
  * order is to be tried again (nothing may overtake it), the events not tried yet stay open. */
 int bench_deliver(struct bench *bench, const struct spool_sink *sink, void *state, bool (*goes_on)(void *user),
                   void *user);
+/* The item's event, unless it is damaged. */
+static inline const struct event_view *bench_view(const struct bench *bench, const struct bench_item *item)
+{
+    return &bench->views[item - bench->items];
+}
 const char *bench_reason(const struct bench *bench, const struct bench_item *item);
 /* Keeps a reason for the item, cut at REASON_MAX. */
 void bench_set_reason(struct bench *bench, struct bench_item *item, const char *text);

@@ -65,7 +65,7 @@ void judge_decide(const struct spool_sink_options *limits, struct bench *bench, 
 static void make_row(const struct bench *bench, const struct bench_item *item, int lane, bool failed, uint64_t due_ns,
                      struct store_retry *ret)
 {
-    const struct spool_id *id = &bench->views[item - bench->items].id;
+    const struct spool_id *id = &bench_view(bench, item)->id;
     *ret = (struct store_retry){
         .lane = lane,
         .seq = item->seq,
@@ -116,7 +116,7 @@ static int put_again(struct delivery *d, struct sink *sink, struct bench *bench,
         .key = stored.key_hash,
     };
     int code = retry_add(&sink->retries, &row, NULL);
-    return code == SPOOL_OK ? answers_retry(&sink->open, &stored, item->packed) : code;
+    return code == SPOOL_OK ? answers_retry(&sink->open, &stored, bench_view(bench, item)) : code;
 }
 
 static int bury(struct sink *sink, struct bench *bench, struct bench_item *item, int lane, uint64_t now_ns)
@@ -127,7 +127,7 @@ static int bury(struct sink *sink, struct bench *bench, struct bench_item *item,
     sink->buried++;
     if (item->row)
         retry_over(&sink->retries, item->row);
-    return answers_dead(&sink->open, &stored, now_ns, item->row ? NULL : item->packed);
+    return answers_dead(&sink->open, &stored, now_ns, item->row ? NULL : bench_view(bench, item));
 }
 
 static int finish_row(struct sink *sink, struct bench_item *item, int lane)

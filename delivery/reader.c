@@ -110,20 +110,11 @@ static uint32_t events_max(const struct sink *sink)
     return most > 0 ? most : 1;
 }
 
-/* Where event `seq` stands in the block. */
-static size_t offset_of(const struct store_block *block, uint64_t seq)
-{
-    size_t offset = 0;
-    for (uint64_t at = block->first_seq; at < seq && offset < block->size; at++)
-        offset += event_packed_size(block->events + offset);
-    return offset;
-}
-
-/* One that cannot be unpacked goes into the batch, where it is judged damaged. */
-static bool passes(const struct filter *filter, const uint8_t *packed, size_t size)
+/* One that cannot be read goes into the batch, where it is judged damaged. */
+static bool passes(const struct filter *filter, const struct store_block *block, uint32_t at)
 {
     struct event_view view;
-    return !filter || event_unpack(packed, size, &view) != SPOOL_OK || filter_passes(filter, &view.event);
+    return !filter || bundle_event(&block->events, at, &view) != SPOOL_OK || filter_passes(filter, &view.event);
 }
 
 /* What a filter stops takes memory too until the batch is judged. */
@@ -136,21 +127,20 @@ static bool reaches_far(const struct batch *batch, uint32_t more_events, size_t 
 static int add_from_block(const struct sink *sink, struct batch *batch, struct store_block *block, uint64_t seq,
                           uint64_t end, uint32_t most)
 {
-    size_t from = offset_of(block, seq), to = from;
-    uint32_t count = 0;
-    uint64_t block_end = block->first_seq + block->count;
-    for (uint64_t at = seq; at < end && at < block_end && batch->wanted < most && to < block->size; at++, count++) {
-        size_t size = event_packed_size(block->events + to);
-        bool wanted = passes(sink->filter, block->events + to, size);
+    uint64_t last = end - block->first_seq;
+    uint32_t from = (uint32_t)(seq - block->first_seq), to = from;
+    uint32_t upto = last < block->count ? (uint32_t)last : block->count;
+    for (; to < upto && batch->wanted < most; to++) {
+        size_t size = bundle_alone(&block->events, to);
+        bool wanted = passes(sink->filter, block, to);
         if (wanted && batch->wanted > 0 && batch->wanted_bytes + size > sink->options.batch_bytes_max)
             break;
-        if (batch->count + count > 0 && reaches_far(batch, count, to - from + size))
+        if (batch->count + to - from > 0 && reaches_far(batch, to - from, bundle_span(&block->events, from, to + 1)))
             break;
         batch->wanted += wanted;
         batch->wanted_bytes += wanted ? size : 0;
-        to += size;
     }
-    return count > 0 ? batch_add_piece(batch, block, from, to, count) : SPOOL_OK;
+    return to > from ? batch_add_piece(batch, block, from, to) : SPOOL_OK;
 }
 
 /* [first, skip_to) of the lane cannot be read: it is over for this sink. */

@@ -22,15 +22,16 @@ static int look_in_block(struct finding *finding, const struct store_block *bloc
     if (memcmp(finding->id, &block->min_id, sizeof *finding->id) < 0 ||
         memcmp(finding->id, &block->max_id, sizeof *finding->id) > 0)
         return SPOOL_ENOTFOUND;
-    uint64_t seq = block->first_seq;
-    for (size_t at = 0; at < block->size; at += event_packed_size(block->events + at), seq++) {
+    for (uint32_t i = 0; i < block->count; i++) {
         struct spool_id id;
-        event_packed_id(block->events + at, &id);
+        struct event_view view;
+        bundle_id(&block->events, i, &id);
         if (spool_id_compare(&id, finding->id) != 0)
             continue;
         finding->lane = block->lane;
-        finding->seq = seq;
-        return copy_packed(finding, block->events + at, block->size - at);
+        finding->seq = block->first_seq + i;
+        int code = bundle_event(&block->events, i, &view);
+        return code ? code : event_copy(&view.event, &view.id, &finding->found);
     }
     return SPOOL_ENOTFOUND;
 }

@@ -6,8 +6,7 @@
 
 struct lane_head {
     struct store_block *block; /* NULL: nothing at hand */
-    size_t at;                 /* offset of the event in the block */
-    uint32_t left;             /* events from there on */
+    uint32_t at;               /* which event of the block */
     uint64_t next_seq;         /* of the block after */
     bool at_end;               /* as of `end_seen` there was none */
     uint32_t end_seen;         /* store_change() before that look */
@@ -29,7 +28,7 @@ struct spool_reader {
 
 /* ------------------------------------------------------------------------------------------------------- a lane */
 
-static void note_id(struct lane_head *head) { event_packed_id(head->block->events + head->at, &head->id); }
+static void note_id(struct lane_head *head) { bundle_id(&head->block->events, head->at, &head->id); }
 
 static void drop_block(struct lane_head *head)
 {
@@ -59,10 +58,8 @@ static int load_block(struct spool_reader *reader, struct lane_head *head, int l
             return code;
         uint64_t skip = head->next_seq > head->block->first_seq ? head->next_seq - head->block->first_seq : 0;
         head->next_seq = head->block->first_seq + head->block->count;
-        head->left = head->block->count - (uint32_t)skip;
-        for (head->at = 0; skip; skip--)
-            head->at += event_packed_size(head->block->events + head->at);
-        if (head->left) {
+        if (skip < head->block->count) {
+            head->at = (uint32_t)skip;
             note_id(head);
             return SPOOL_OK;
         }
@@ -85,8 +82,7 @@ static int need_block(struct spool_reader *reader, int lane, uint64_t deadline)
 
 static void advance(struct lane_head *head)
 {
-    head->at += event_packed_size(head->block->events + head->at);
-    if (--head->left)
+    if (++head->at < head->block->count)
         note_id(head);
     else
         drop_block(head);
@@ -140,7 +136,7 @@ static bool is_wanted(const struct spool_reader *reader, const struct spool_even
 static bool take(struct spool_reader *reader, struct lane_head *head)
 {
     bool wanted = is_wanted_id(reader, &head->id);
-    if (wanted && event_unpack(head->block->events + head->at, head->block->size - head->at, &reader->view) == SPOOL_OK)
+    if (wanted && bundle_event(&head->block->events, head->at, &reader->view) == SPOOL_OK)
         wanted = is_wanted(reader, &reader->view.event);
     else
         wanted = false;

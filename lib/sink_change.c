@@ -55,14 +55,14 @@ int spool_sink_set_options(struct spool *spool, const char *name, const struct s
 /* The first event in the block, from `seq` on, that is not earlier than `id`; behind the block if there is none. */
 static uint64_t first_not_before(const struct store_block *block, uint64_t seq, const struct spool_id *id)
 {
-    uint64_t at = block->first_seq;
-    for (size_t offset = 0; offset < block->size; offset += event_packed_size(block->events + offset), at++) {
+    uint32_t i = seq > block->first_seq ? (uint32_t)(seq - block->first_seq) : 0;
+    for (; i < block->count; i++) {
         struct spool_id found;
-        event_packed_id(block->events + offset, &found);
-        if (at >= seq && spool_id_compare(&found, id) >= 0)
-            return at;
+        bundle_id(&block->events, i, &found);
+        if (spool_id_compare(&found, id) >= 0)
+            break;
     }
-    return at;
+    return block->first_seq + i;
 }
 
 /* Where to begin in a lane so that nothing from `id` on is missed: the block that the log names, less what in it is

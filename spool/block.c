@@ -1,8 +1,8 @@
-/* block.c - a block: many packed events of one lane under one header.
+/* block.c - a block: many events of one lane under one header.
  *
  *   offset size
  *        0    8  magic "SPLblk1\n"
- *        8    2  version: 1
+ *        8    2  version: 1, the events are a packed bundle; 2, a shared one (lib/base/bundle.c)
  *       10    1  lane
  *       11    1  codec: 0, the events stand as they are; 1, they are one zstd frame
  *       12    4  count of events, at least 1
@@ -12,20 +12,22 @@
  *       36    4  CRC32C of what stands behind the header
  *       40   16  smallest id
  *       56   16  largest id
- *       72    4  codec 1: size of the packed events; codec 0: zero, and not looked at
+ *       72    4  codec 1: size of the bundle; codec 0: zero, and not looked at
  *       76    8  zeros
  *       84    4  CRC32C of bytes 0 to 83
- *       88       packed events (lib/base/event.c), or the frame of them
+ *       88       the bundle, or the frame of it
  *
  * All numbers are little-endian. A block is valid if and only if both checksums match, every field is within its
- * bounds, the value ends where the size says, and a frame unpacks to exactly the size said. The size of the packed
- * events is a multiple of 8; a frame is smaller than they are, and they take at most BLOCK_COMPRESSED_MAX, which bounds
- * what a reader has to make room for before it has seen the frame. The header's checksum covers that of the rest, so
- * that the header can be believed without reading on.
+ * bounds, the value ends where the size says, a frame unpacks to exactly the size said, and the bundle is valid. The
+ * size of a packed bundle is a multiple of 8; a frame is smaller than its bundle, and that takes at most
+ * BLOCK_COMPRESSED_MAX, which bounds what a reader has to make room for before it has seen the frame. The header's
+ * checksum covers that of the rest, so that the header can be believed without reading on.
+ *
+ * Version 1 is what the first libspool wrote; today only an event that is not valid is stored so (packer.c).
  *
  * A new codec: number it, and keep reading 0 and 1; what is meant by bytes 32 to 39 stays. A new version: increase
- * `BLOCK_VERSION`, keep the magic and the place of version and header checksum, and keep reading version 1. What this
- * library does not know it answers with SPOOL_EVERSION and leaves alone. */
+ * `BLOCK_VERSION`, keep the magic and the place of version and header checksum, and keep reading versions 1 and 2. What
+ * this library does not know it answers with SPOOL_EVERSION and leaves alone. */
 #include "block.h"
 
 #include <errno.h>
@@ -40,14 +42,15 @@
 
 const uint8_t BLOCK_MAGIC[8] = {'S', 'P', 'L', 'b', 'l', 'k', '1', '\n'};
 
-enum { BLOCK_VERSION = 1, CODEC_LAST = BLOCK_ZSTD, AT_EVENTS_SIZE = 72, HEADER_CRC = BLOCK_HEADER - 4 };
+enum { BLOCK_VERSION = 2, CODEC_LAST = BLOCK_ZSTD, AT_EVENTS_SIZE = 72, HEADER_CRC = BLOCK_HEADER - 4 };
 _Static_assert(BLOCK_HEADER == 88, "the format is fixed");
+_Static_assert(BUNDLE_PACKED + 1 == 1 && BUNDLE_SHARED + 1 == BLOCK_VERSION, "the version is the form, and one");
 
 void block_write(uint8_t *dst, const struct block_info *info, const uint8_t *stored)
 {
     memset(dst, 0, BLOCK_HEADER);
     memcpy(dst, BLOCK_MAGIC, sizeof BLOCK_MAGIC);
-    put_u16(dst + 8, BLOCK_VERSION);
+    put_u16(dst + 8, (uint16_t)(info->form + 1));
     dst[10] = (uint8_t)info->lane;
     dst[11] = (uint8_t)info->codec;
     put_u32(dst + 12, info->count);
@@ -71,6 +74,7 @@ static void read_fields(const uint8_t *value, struct block_info *ret)
 {
     ret->lane = value[10];
     ret->codec = value[11];
+    ret->form = (enum bundle_form)(get_u16(value + 8) - 1);
     ret->count = get_u32(value + 12);
     ret->first_seq = get_u64(value + 16);
     ret->commit = get_u64(value + 24);
@@ -84,7 +88,8 @@ static int check_fields(const struct block_info *info, size_t size)
 {
     if (info->lane >= LANES)
         return err_set(SPOOL_EDAMAGED, "a block names lane %d, which does not exist", info->lane);
-    if (info->count == 0 || info->events_size % 8 || info->events_size / EVENT_PACKED_MIN < info->count)
+    if (info->count == 0 || (info->form == BUNDLE_PACKED && info->events_size % 8) ||
+        info->events_size / bundle_event_min(info->form) < info->count)
         return err_set(SPOOL_EDAMAGED, "a block says that it holds %u events in %u bytes", info->count,
                        info->events_size);
     if (info->codec != BLOCK_PLAIN && (info->events_size > BLOCK_COMPRESSED_MAX || info->size >= info->events_size))
@@ -108,10 +113,11 @@ int block_peek(const uint8_t *value, size_t size, struct block_info *ret)
         return err_set(SPOOL_EDAMAGED, "this is no block: its magic bytes are wrong");
     if (get_u32(value + HEADER_CRC) != crc32c(0, value, HEADER_CRC))
         return err_set(SPOOL_EDAMAGED, "the checksum of a block's header does not match");
-    if (get_u16(value + 8) != BLOCK_VERSION || value[11] > CODEC_LAST)
+    unsigned version = get_u16(value + 8);
+    if (version == 0 || version > BLOCK_VERSION || value[11] > CODEC_LAST)
         return err_set(SPOOL_EVERSION,
-                       "a block has format %u and codec %u; this libspool reads format %d and codecs to %d",
-                       get_u16(value + 8), value[11], BLOCK_VERSION, CODEC_LAST);
+                       "a block has format %u and codec %u; this libspool reads formats to %d, codecs to %d",
+                       version, value[11], BLOCK_VERSION, CODEC_LAST);
     read_fields(value, &info);
     int code = check_fields(&info, size);
     if (code)
@@ -127,9 +133,11 @@ static int check_stored(const uint8_t *header, const uint8_t *stored, size_t siz
     return SPOOL_OK;
 }
 
+/* The struct, then where its events begin, then their bytes. */
 static struct store_block *new_block(const struct block_info *info)
 {
-    struct store_block *block = malloc(sizeof *block + info->events_size);
+    size_t places = (info->count + (size_t)1) * sizeof(uint32_t);
+    struct store_block *block = malloc(sizeof *block + places + info->events_size);
     if (!block)
         return NULL;
     atomic_init(&block->refs, 1);
@@ -139,7 +147,6 @@ static struct store_block *new_block(const struct block_info *info)
     block->min_id = info->min_id;
     block->max_id = info->max_id;
     block->size = info->events_size;
-    block->events = (uint8_t *)(block + 1);
     return block;
 }
 
@@ -175,6 +182,14 @@ static int copy_unpacked(const uint8_t *value, const struct block_info *info, ui
     return code;
 }
 
+static int fill(struct store_block *block, const uint8_t *value, const struct block_info *info)
+{
+    uint32_t *at = (uint32_t *)(block + 1);
+    uint8_t *bytes = (uint8_t *)(at + info->count + 1);
+    int code = info->codec == BLOCK_PLAIN ? copy_plain(value, info, bytes) : copy_unpacked(value, info, bytes);
+    return code ? code : bundle_open(info->form, bytes, info->events_size, info->count, at, &block->events);
+}
+
 int block_copy(const uint8_t *value, size_t size, struct store_block **ret)
 {
     struct block_info info;
@@ -184,8 +199,7 @@ int block_copy(const uint8_t *value, size_t size, struct store_block **ret)
     struct store_block *block = new_block(&info);
     if (!block)
         return err_errno(ENOMEM, "a block of %u bytes", info.events_size);
-    code = info.codec == BLOCK_PLAIN ? copy_plain(value, &info, block->events)
-                                     : copy_unpacked(value, &info, block->events);
+    code = fill(block, value, &info);
     if (code) {
         free(block);
         return code;

@@ -1,4 +1,4 @@
-/* block.h - a block: the value in a segment, many packed events under one checksum. (block.c has the format in prose.)
+/* block.h - a block: the value in a segment, many events under one checksum. (block.c has the format in prose.)
  *
  * The header names magic, version, codec, lane, first sequence number, count, sizes, smallest and largest id, a commit
  * counter and a CRC32C over everything, so that a block found anywhere in a damaged file can be put back in its place.
@@ -25,7 +25,8 @@ struct block_info {
     uint64_t first_seq, commit;
     uint32_t size; /* of what stands behind the header */
     enum block_codec codec;
-    uint32_t events_size; /* of the packed events; unless compressed the same, and not looked at by block_write() */
+    enum bundle_form form;
+    uint32_t events_size; /* of the bundle of events; unless compressed the same, and not looked at by block_write() */
     struct spool_id min_id, max_id;
 };
 
@@ -42,7 +43,7 @@ int block_peek(const uint8_t *value, size_t size, struct block_info *ret);
 /* How long the value that begins with this header says it is: for a search in raw bytes. Nothing is checked. */
 size_t block_size(const uint8_t header[BLOCK_HEADER]);
 
-/* A checked copy, unpacked. */
+/* A checked copy, unpacked and ready to be read. */
 int block_copy(const uint8_t *value, size_t size, struct store_block **ret);
 
 #endif

@@ -24,7 +24,7 @@ uint64_t limits_used_bytes(const struct store *store)
 
 bool limits_allow(const struct store *store, int lane, uint64_t bytes)
 {
-    enum { OVERHEAD_SHIFT = 5 }; /* blocks, pages and segments take about 3 % more than events */
+    enum { OVERHEAD_SHIFT = 5 }; /* blocks, pages and segments: about 3 % more than packed events at most */
     uint64_t waiting = bytes;
     if (store->ring)
         waiting += journal_head(store->ring->journal) - journal_applied(store->ring->journal);

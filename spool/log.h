@@ -37,10 +37,10 @@ int log_open(const struct log_options *options, uint64_t deadline_ns, struct log
 void log_close(struct log *log);
 void log_abandon(struct log *log); /* in a forked child */
 
-/* Consecutive packed events of one lane that become one block. Compressed ones stand as one frame (block.h), and events_size
- * says what they take unpacked. */
+/* Consecutive events of one lane, a bundle, that become one block. Compressed ones stand as one frame (block.h), and
+ * events_size says what they take unpacked. */
 struct log_run {
-    int lane, codec;
+    int lane, codec, form; /* enum block_codec, enum bundle_form */
     uint32_t count, events_size;
     const uint8_t *events;
     size_t size;

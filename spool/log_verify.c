@@ -64,35 +64,30 @@ static void advance(struct verify *verify, uint64_t bytes)
 /* ------------------------------------------------------------------------------------------------------------ events
  */
 
-static int check_event(const struct store_block *block, size_t at, struct event_view *view)
+static int check_event(const struct store_block *block, uint32_t i)
 {
-    int code = event_unpack(block->events + at, block->size - at, view);
+    struct event_view view;
+    int code = bundle_event(&block->events, i, &view);
     if (code)
         return code;
-    if (memcmp(&view->id, &block->min_id, sizeof view->id) < 0 ||
-        memcmp(&view->id, &block->max_id, sizeof view->id) > 0)
+    if (memcmp(&view.id, &block->min_id, sizeof view.id) < 0 ||
+        memcmp(&view.id, &block->max_id, sizeof view.id) > 0)
         return err_set(SPOOL_EDAMAGED, "its id is outside of the block's range");
-    if (lane_of(view->event.priority) != block->lane)
+    if (lane_of(view.event.priority) != block->lane)
         return err_set(SPOOL_EDAMAGED, "its priority is not that of its lane");
     return SPOOL_OK;
 }
 
 static void verify_events(struct verify *verify, const struct store_block *block)
 {
-    size_t at = 0;
     for (uint32_t i = 0; i < block->count; i++) {
-        struct event_view view;
-        if (check_event(block, at, &view)) {
+        if (check_event(block, i)) {
             finding(verify, block->count - i, "block of lane %s, event %" PRIu64 ": %s", lane_name(block->lane),
                     block->first_seq + i, err_last());
             return;
         }
-        at += view.packed_size;
         verify->report->events++;
     }
-    if (at != block->size)
-        finding(verify, 0, "block of lane %s, event %" PRIu64 ": %zu bytes stand behind its last event",
-                lane_name(block->lane), block->first_seq, block->size - at);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ blocks

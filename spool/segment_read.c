@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,9 +123,12 @@ static int copy_block(struct scan *scan, struct store_block **ret, struct segmen
     int code = scan_peek(scan, &info);
     if (!code)
         code = block_copy(scan->value.mv_data, scan->value.mv_size, ret);
-    if (code == SPOOL_EDAMAGED)
-        describe_flaw(scan, ret_flaw);
-    return code;
+    if (code != SPOOL_EDAMAGED)
+        return code;
+    char why[256]; /* where the block ends is asked of LMDB, which may leave a message, too */
+    snprintf(why, sizeof why, "%s", err_last());
+    describe_flaw(scan, ret_flaw);
+    return err_set(code, "%s", why);
 }
 
 int segment_read(const struct segment *segment, int lane, uint64_t seq, struct store_block **ret,

@@ -158,6 +158,7 @@ static int put_runs(struct segment *segment, MDB_txn *txn, struct segment_tally 
             .first_seq = tally->lane[runs[i].lane].next,
             .size = (uint32_t)runs[i].size,
             .codec = (enum block_codec)runs[i].codec,
+            .form = (enum bundle_form)runs[i].form,
             .events_size = runs[i].events_size,
             .min_id = runs[i].min_id,
             .max_id = runs[i].max_id,

@@ -8,7 +8,7 @@
  *        sink-<name>.mark      what its deliverer has in hand (marks.c)
  *        wake                  mapped futex words (wake.h)
  *        journal/<uuid>.jnl    one ring per process (journal.h)
- *        segments/<n>.mdb      the log: LMDB environments with blocks of packed events, a B-tree per lane (log.h)
+ *        segments/<n>.mdb      the log: LMDB environments with blocks of events, a B-tree per lane (log.h)
  *        state.mdb             sinks, cursors, checkpoints, retries, dead letters (state.h)
  *        quarantine/           what was damaged
  *
@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "../clock/clock.h"
+#include "../lib/base/bundle.h"
 #include "../lib/base/event.h"
 #include "../lib/base/histogram.h"
 #include "../lib/base/log.h"
@@ -85,7 +86,7 @@ int store_commit(struct store *store, uint64_t deadline_ns);
 
 /* ------------------------------------------------------------------------------------------------------- reading */
 
-/* One block, copied out of the log: packed events, one after the other. Shared by reference count. */
+/* One block, copied out of the log. Shared by reference count. */
 struct store_block {
     atomic_uint refs;
     int lane;
@@ -93,7 +94,7 @@ struct store_block {
     uint64_t first_seq;          /* of the first event */
     struct spool_id min_id, max_id;
     size_t size;                 /* of events, bytes */
-    uint8_t *events;             /* allocated behind the struct */
+    struct bundle events;        /* in memory behind the struct */
 };
 void store_block_ref(struct store_block *block);
 void store_block_unref(struct store_block *block); /* NULL is fine */

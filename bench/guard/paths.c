@@ -80,6 +80,7 @@ static struct block_info info_of(const struct log_run *run)
     return (struct block_info){.lane = run->lane,
                                .count = run->count,
                                .size = (uint32_t)run->size,
+                               .form = (enum bundle_form)run->form,
                                .min_id = run->min_id,
                                .max_id = run->max_id};
 }
@@ -105,9 +106,9 @@ MEASURED measured_read(const struct buffer *blocks)
     for (size_t at = 0; at < blocks->size; at += block_size(blocks->data + at)) {
         struct store_block *block;
         ok(block_copy(blocks->data + at, block_size(blocks->data + at), &block));
-        for (size_t in = 0; in < block->size; in += event_packed_size(block->events + in)) {
+        for (uint32_t i = 0; i < block->count; i++) {
             struct event_view view;
-            ok(event_unpack(block->events + in, block->size - in, &view));
+            ok(bundle_event(&block->events, i, &view));
         }
         store_block_unref(block);
     }

@@ -25,44 +25,19 @@
  * one.
  *
  * Why lengths of one byte and texts with NULs: an event of type, agent and 256 bytes of body carries 33 bytes of
- * overhead besides its texts, and unpacking hands out pointers.
+ * overhead besides its texts, and unpacking hands out pointers. Journals, retries and dead letters hold events in this
+ * form; blocks hold them in less space (bundle.c), where bytes 24 to 31 and the texts stand once for many.
  *
  * To change the format: number it 2, write it in event_pack(), keep reading 1 in event_unpack() (choose by the byte at
  * 29, which must stay where it is, as must the first word), and raise the versions of journal and block with it, so
  * that an older library refuses the file as a whole instead of meeting events that it cannot read. */
-#include "event.h"
+#include "event_format.h"
 
 #include <string.h>
 
-#include "bytes.h"
 #include "error.h"
 #include "id.h"
 #include "utf8.h"
-
-enum {
-    EVENT_VERSION = 1,
-    HEADER_SIZE = 32,
-    AT_BODY_SIZE = 4,
-    AT_ID = 8,
-    AT_TYPE = 24,
-    AT_AGENT = 25,
-    AT_SESSION = 26,
-    AT_CONTENT_TYPE = 27,
-    AT_FLAGS = 28,
-    AT_VERSION = 29,
-    AT_TAGS_BYTES = 30,
-    TRACE_SIZE = 56, /* with its NUL */
-};
-enum {
-    FLAG_PRIORITY = 3,
-    FLAG_DURABILITY_SHIFT = 2,
-    FLAG_OCCURRED = 1 << 4,
-    FLAG_TTL = 1 << 5,
-    FLAG_PARENT = 1 << 6,
-    FLAG_TRACE = 1 << 7,
-};
-
-static const char DEFAULT_CONTENT_TYPE[] = "application/json";
 
 /* The first release had this struct, so that no shorter one is legal. When a member is added: accept sizes from here
  * on, and read the newer members only if event->size covers them. */
@@ -114,7 +89,7 @@ static int measure_texts(const struct spool_event *event, struct event_measure *
         rc = measure_text("session", event->session, SPOOL_SESSION_MAX, SPOOL_EINVAL, &m->session);
     if (!rc)
         rc = measure_text("content type", event->content_type, SPOOL_CONTENT_TYPE_MAX, SPOOL_EINVAL, &m->content_type);
-    if (m->content_type == sizeof DEFAULT_CONTENT_TYPE && !strcmp(event->content_type, DEFAULT_CONTENT_TYPE))
+    if (m->content_type == sizeof EVENT_CONTENT_TYPE && !strcmp(event->content_type, EVENT_CONTENT_TYPE))
         m->content_type = 0;
     return rc;
 }
@@ -150,9 +125,9 @@ static bool is_all_zero(const char *text, size_t size)
 }
 
 /* W3C Trace Context, version-trace-span-flags: lower-case hexadecimal, neither id all zero, version ff forbidden. */
-static bool trace_is_valid(const char *t)
+bool event_trace_is_valid(const char *t)
 {
-    return strnlen(t, TRACE_SIZE) == TRACE_SIZE - 1 && t[2] == '-' && t[35] == '-' && t[52] == '-' &&
+    return strnlen(t, EVENT_TRACE_SIZE) == EVENT_TRACE_SIZE - 1 && t[2] == '-' && t[35] == '-' && t[52] == '-' &&
            is_lower_hex(t, 2) && memcmp(t, "ff", 2) != 0 && is_lower_hex(t + 3, 32) && !is_all_zero(t + 3, 32) &&
            is_lower_hex(t + 36, 16) && !is_all_zero(t + 36, 16) && is_lower_hex(t + 53, 2);
 }
@@ -160,7 +135,7 @@ static bool trace_is_valid(const char *t)
 static int check_trace(const char *trace, struct event_measure *m)
 {
     m->has_trace = trace && *trace;
-    if (m->has_trace && !trace_is_valid(trace))
+    if (m->has_trace && !event_trace_is_valid(trace))
         return err_set(SPOOL_EINVAL,
                        "\"%.64s\" is not a W3C traceparent: it must look like "
                        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
@@ -183,23 +158,12 @@ static int check_numbers(const struct spool_event *event)
     return SPOOL_OK;
 }
 
-static size_t fixed_size(bool occurred, bool ttl, bool parent, bool trace)
-{
-    return HEADER_SIZE + 8u * occurred + 8u * ttl + 16u * parent + (size_t)TRACE_SIZE * trace;
-}
-
-/* The sum that the format's validity rule is about. */
-static uint64_t padded_size(size_t fixed, size_t texts, uint64_t body)
-{
-    return round_up(fixed + texts + body + 1, 8);
-}
-
 static int check_size(const struct spool_event *event, size_t packed_max, struct event_measure *m)
 {
-    size_t fixed = fixed_size(event->occurred_at_ns, event->ttl_ms, event->parent, m->has_trace);
+    size_t fixed = event_fixed_size(event->occurred_at_ns, event->ttl_ms, event->parent, m->has_trace);
     size_t texts = (size_t)m->type + m->agent + m->session + m->content_type + m->tags_bytes;
     uint64_t max = packed_max < UINT32_MAX ? packed_max : UINT32_MAX;
-    uint64_t size = event->body_size < max ? padded_size(fixed, texts, event->body_size) : UINT64_MAX;
+    uint64_t size = event->body_size < max ? event_padded_size(fixed, texts, event->body_size) : UINT64_MAX;
     if (size > max)
         return err_set(SPOOL_ETOOBIG,
                        "the event is too big: %zu bytes of body and %zu of envelope, %zu may be packed: "
@@ -241,20 +205,21 @@ static void pack_header(const struct spool_event *event, const struct event_meas
                         uint8_t *dst)
 {
     unsigned flags = (unsigned)event->priority | (unsigned)event->durability << FLAG_DURABILITY_SHIFT;
-    flags |= event->occurred_at_ns ? FLAG_OCCURRED : 0;
-    flags |= event->ttl_ms ? FLAG_TTL : 0;
-    flags |= event->parent ? FLAG_PARENT : 0;
-    flags |= m->has_trace ? FLAG_TRACE : 0;
+    flags |= event->occurred_at_ns ? EVENT_HAS_OCCURRED : 0;
+    flags |= event->ttl_ms ? EVENT_HAS_TTL : 0;
+    flags |= event->parent ? EVENT_HAS_PARENT : 0;
+    flags |= m->has_trace ? EVENT_HAS_TRACE : 0;
     put_u32(dst, (uint32_t)m->packed_size);
     put_u32(dst + AT_BODY_SIZE, (uint32_t)event->body_size);
     memcpy(dst + AT_ID, id, sizeof *id);
-    dst[AT_TYPE] = length_byte(m->type);
-    dst[AT_AGENT] = length_byte(m->agent);
-    dst[AT_SESSION] = length_byte(m->session);
-    dst[AT_CONTENT_TYPE] = length_byte(m->content_type);
-    dst[AT_FLAGS] = (uint8_t)flags;
-    dst[AT_VERSION] = EVENT_VERSION;
-    put_u16(dst + AT_TAGS_BYTES, m->tags_bytes);
+    uint8_t *head = dst + AT_HEAD;
+    head[HEAD_TYPE] = length_byte(m->type);
+    head[HEAD_AGENT] = length_byte(m->agent);
+    head[HEAD_SESSION] = length_byte(m->session);
+    head[HEAD_CONTENT_TYPE] = length_byte(m->content_type);
+    head[HEAD_FLAGS] = (uint8_t)flags;
+    head[HEAD_VERSION] = EVENT_VERSION;
+    put_u16(head + HEAD_TAGS_BYTES, m->tags_bytes);
 }
 
 static uint8_t *pack_bytes(uint8_t *p, const void *bytes, size_t size)
@@ -288,198 +253,11 @@ void event_pack(const struct spool_event *event, const struct event_measure *mea
     uint8_t *p = pack_number(dst + HEADER_SIZE, event->occurred_at_ns);
     p = pack_number(p, event->ttl_ms);
     p = pack_bytes(p, event->parent, event->parent ? sizeof *event->parent : 0);
-    p = pack_bytes(p, event->traceparent, m->has_trace ? TRACE_SIZE : 0);
+    p = pack_bytes(p, event->traceparent, m->has_trace ? EVENT_TRACE_SIZE : 0);
     p = pack_bytes(p, event->type, m->type);
     p = pack_bytes(p, event->agent, m->agent);
     p = pack_bytes(p, event->session, m->session);
     p = pack_bytes(p, event->content_type, m->content_type);
     p = pack_tags(p, event->tags, m->tag_count);
     pack_bytes(p, event->body, event->body_size);
-}
-
-/* -------------------------------------------------------------------------------------------------------- unpack */
-
-static int damaged(const char *what)
-{
-    return err_set(SPOOL_EDAMAGED, "a packed event is damaged: %s", what);
-}
-
-/* The size of a text with its NUL in the packed bytes. */
-static size_t text_size(uint8_t length)
-{
-    return length ? (size_t)length + 1 : 0;
-}
-
-static size_t packed_fixed_size(const uint8_t *src)
-{
-    uint8_t flags = src[AT_FLAGS];
-    return fixed_size(flags & FLAG_OCCURRED, flags & FLAG_TTL, flags & FLAG_PARENT, flags & FLAG_TRACE);
-}
-
-/* What makes all later reads safe: every part ends within `size`, and that within `avail`. */
-static int check_sizes(const uint8_t *src, size_t avail)
-{
-    if (avail < EVENT_PACKED_MIN)
-        return damaged("it is cut off");
-    if (src[AT_VERSION] != EVENT_VERSION)
-        return err_set(SPOOL_EVERSION, "a packed event has format version %d, this libspool (%s) reads %d: upgrade it",
-                       src[AT_VERSION], spool_version(), EVENT_VERSION);
-    uint32_t size = get_u32(src);
-    if (size > avail)
-        return damaged("it is cut off");
-    size_t texts = text_size(src[AT_TYPE]) + text_size(src[AT_AGENT]) + text_size(src[AT_SESSION]) +
-                   text_size(src[AT_CONTENT_TYPE]) + get_u16(src + AT_TAGS_BYTES);
-    if (padded_size(packed_fixed_size(src), texts, get_u32(src + AT_BODY_SIZE)) != size)
-        return damaged("its sizes do not add up");
-    return SPOOL_OK;
-}
-
-static bool fixed_part_is_valid(const uint8_t *src)
-{
-    const uint8_t *p = src + HEADER_SIZE;
-    uint8_t flags = src[AT_FLAGS];
-    bool valid = id_is_valid((const struct spool_id *)(src + AT_ID)) &&
-                 (flags >> FLAG_DURABILITY_SHIFT & 3) <= SPOOL_DURABLE_POWER;
-    if (flags & FLAG_OCCURRED)
-        valid = valid && get_u64(p) != 0, p += 8;
-    if (flags & FLAG_TTL)
-        valid = valid && get_u64(p) != 0, p += 8;
-    if (flags & FLAG_PARENT)
-        valid = valid && id_is_valid((const struct spool_id *)p), p += sizeof(struct spool_id);
-    if (flags & FLAG_TRACE)
-        valid = valid && trace_is_valid((const char *)p);
-    return valid;
-}
-
-/* Moves over one text; NULL if it is none. */
-static const uint8_t *skip_text(const uint8_t *p, uint8_t length)
-{
-    if (!p || !length)
-        return p;
-    return p[length] == 0 && utf8_is_plain_text((const char *)p, length) ? p + length + 1 : NULL;
-}
-
-static const uint8_t *skip_content_type(const uint8_t *p, uint8_t length)
-{
-    if (length > SPOOL_CONTENT_TYPE_MAX)
-        return NULL;
-    if (p && length == sizeof DEFAULT_CONTENT_TYPE - 1 && !memcmp(p, DEFAULT_CONTENT_TYPE, length))
-        return NULL; /* never spelled out */
-    return skip_text(p, length);
-}
-
-static const uint8_t *skip_tags(const uint8_t *p, size_t bytes)
-{
-    for (size_t count = 0; p && bytes > 0; count++) {
-        size_t length = strnlen((const char *)p, bytes);
-        if (length == bytes || length == 0 || length > SPOOL_TAG_MAX || count == SPOOL_TAGS_MAX)
-            return NULL;
-        bytes -= length + 1;
-        p = skip_text(p, (uint8_t)length);
-    }
-    return p;
-}
-
-static bool padding_is_zero(const uint8_t *body_end, const uint8_t *end)
-{
-    for (; body_end < end; body_end++)
-        if (*body_end)
-            return false;
-    return true;
-}
-
-static int check_packed(const uint8_t *src, size_t avail)
-{
-    int rc = check_sizes(src, avail);
-    if (rc)
-        return rc;
-    if (!fixed_part_is_valid(src))
-        return damaged("an id, a number or the traceparent is none");
-    const uint8_t *p = src[AT_TYPE] ? skip_text(src + packed_fixed_size(src), src[AT_TYPE]) : NULL;
-    p = skip_text(p, src[AT_AGENT]);
-    p = skip_text(p, src[AT_SESSION]);
-    p = skip_content_type(p, src[AT_CONTENT_TYPE]);
-    p = skip_tags(p, get_u16(src + AT_TAGS_BYTES));
-    if (!p)
-        return damaged("a text of its envelope is none");
-    if (!padding_is_zero(p + get_u32(src + AT_BODY_SIZE), src + get_u32(src)))
-        return damaged("its padding is not zero");
-    return SPOOL_OK;
-}
-
-static const uint8_t *unpack_text(const uint8_t *p, uint8_t length, const char **ret)
-{
-    if (length)
-        *ret = (const char *)p;
-    return p + text_size(length);
-}
-
-static const uint8_t *unpack_number(const uint8_t *p, bool present, uint64_t *ret)
-{
-    if (!present)
-        return p;
-    *ret = get_u64(p);
-    return p + 8;
-}
-
-static const uint8_t *unpack_fixed(const uint8_t *src, struct event_view *v)
-{
-    uint8_t flags = src[AT_FLAGS];
-    v->event = (struct spool_event){.size = sizeof v->event, .id = &v->id, .content_type = DEFAULT_CONTENT_TYPE};
-    v->packed_size = get_u32(src);
-    memcpy(&v->id, src + AT_ID, sizeof v->id);
-    v->event.priority = flags & FLAG_PRIORITY;
-    v->event.durability = flags >> FLAG_DURABILITY_SHIFT & 3;
-    const uint8_t *p = unpack_number(src + HEADER_SIZE, flags & FLAG_OCCURRED, &v->event.occurred_at_ns);
-    p = unpack_number(p, flags & FLAG_TTL, &v->event.ttl_ms);
-    if (flags & FLAG_PARENT) {
-        memcpy(&v->parent, p, sizeof v->parent);
-        v->event.parent = &v->parent;
-        p += sizeof v->parent;
-    }
-    return flags & FLAG_TRACE ? unpack_text(p, TRACE_SIZE - 1, &v->event.traceparent) : p;
-}
-
-static const uint8_t *unpack_tags(const uint8_t *p, size_t bytes, struct event_view *v)
-{
-    if (bytes == 0)
-        return p;
-    size_t count = 0;
-    for (const uint8_t *end = p + bytes; p < end; p += strlen((const char *)p) + 1)
-        v->tags[count++] = (const char *)p;
-    v->tags[count] = NULL;
-    v->event.tags = v->tags;
-    return p;
-}
-
-int event_unpack(const uint8_t *src, size_t avail, struct event_view *ret)
-{
-    int rc = check_packed(src, avail);
-    if (rc)
-        return rc;
-    struct spool_event *event = &ret->event;
-    const uint8_t *p = unpack_fixed(src, ret);
-    p = unpack_text(p, src[AT_TYPE], &event->type);
-    p = unpack_text(p, src[AT_AGENT], &event->agent);
-    p = unpack_text(p, src[AT_SESSION], &event->session);
-    p = unpack_text(p, src[AT_CONTENT_TYPE], &event->content_type);
-    p = unpack_tags(p, get_u16(src + AT_TAGS_BYTES), ret);
-    event->body = p;
-    event->body_size = get_u32(src + AT_BODY_SIZE);
-    return SPOOL_OK;
-}
-
-size_t event_packed_size(const uint8_t *src)
-{
-    return get_u32(src);
-}
-
-enum spool_priority event_packed_priority(const uint8_t *src)
-{
-    return src[AT_FLAGS] & FLAG_PRIORITY;
-}
-
-void event_packed_id(const uint8_t *src, struct spool_id *ret_id)
-{
-    memcpy(ret_id, src + AT_ID, sizeof *ret_id);
 }

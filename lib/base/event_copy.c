@@ -47,6 +47,20 @@ int event_copy(const struct spool_event *event, const struct spool_id *id, struc
     return rc;
 }
 
+int event_repack(const struct event_view *view, uint8_t **ret)
+{
+    struct event_measure measure;
+    int rc = event_measure(&view->event, SIZE_MAX, &measure);
+    if (rc || measure.packed_size != view->packed_size)
+        return err_set(SPOOL_EINTERNAL, "an event could not be packed again: was it changed meanwhile?");
+    uint8_t *packed = malloc(measure.packed_size);
+    if (!packed)
+        return err_set(ENOMEM, "out of memory: cannot copy an event of %zu bytes", measure.packed_size);
+    event_pack(&view->event, &measure, &view->id, packed);
+    *ret = packed;
+    return SPOOL_OK;
+}
+
 void spool_event_free(struct spool_event *event)
 {
     free(event);

@@ -16,26 +16,6 @@
 
 #define NODE_MASK 0xffffffffffffull
 #define COUNTER_MASK 0x3fffu
-#define TICKS_MASK 0xfffffffffffffffull
-#define VERSION_BITS 0x7000ull
-#define VARIANT_BITS 0x8000000000000000ull
-
-void id_make(struct hlc_stamp stamp, uint64_t node, struct spool_id *ret_id)
-{
-    uint64_t ticks = stamp.ticks & TICKS_MASK;
-    put_be64(ret_id->bytes, ticks >> 12 << 16 | VERSION_BITS | (ticks & 0xfff));
-    put_be64(ret_id->bytes + 8, VARIANT_BITS | (uint64_t)(stamp.counter & COUNTER_MASK) << 48 | (node & NODE_MASK));
-}
-
-uint64_t id_node(const struct spool_id *id)
-{
-    return get_be64(id->bytes + 8) & NODE_MASK;
-}
-
-bool id_is_valid(const struct spool_id *id)
-{
-    return id->bytes[6] >> 4 == 7 && id->bytes[8] >> 6 == 2;
-}
 
 int id_stamp_compare(struct hlc_stamp a, struct hlc_stamp b)
 {

@@ -20,9 +20,12 @@ static char path[96];
 
 /* ---------------------------------------------------------------------------------------------------------- pieces */
 
-static size_t put_events(uint8_t *dst, uint32_t count, int lane, uint64_t ticks)
+static size_t put_events(uint8_t *dst, enum bundle_form form, uint32_t count, int lane, uint64_t ticks)
 {
+    static struct bundle_writer writer;
+    static struct buffer bundle;
     size_t size = 0;
+    bundle.size = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct spool_event event =
             SPOOL_EVENT(.type = "t", .priority = lane_priority(lane), .body = "1", .body_size = 1);
@@ -31,19 +34,29 @@ static size_t put_events(uint8_t *dst, uint32_t count, int lane, uint64_t ticks)
         id_make((struct hlc_stamp){.ticks = ticks + i}, 7, &id);
         require(event_measure(&event, SIZE_MAX, &measure) == SPOOL_OK);
         event_pack(&event, &measure, &id, dst + size);
-        size += measure.packed_size;
+        if (form == BUNDLE_PACKED)
+            size += measure.packed_size;
+        else
+            require(bundle_put(&writer, &bundle, dst, measure.packed_size) == SPOOL_OK);
     }
-    return size;
+    if (form == BUNDLE_PACKED)
+        return size;
+    bundle_end(&writer, &bundle);
+    memcpy(dst, bundle.data, bundle.size);
+    return bundle.size;
 }
 
 static size_t put_block(struct input *in, uint8_t *dst)
 {
     static uint8_t events[16 << 10];
-    struct block_info info = {.lane = take_u8(in) % LANES, .count = 1 + take_u8(in) % 9u};
+    uint8_t kind = take_u8(in);
+    struct block_info info = {.lane = kind % LANES,
+                              .form = kind / LANES % 2 ? BUNDLE_PACKED : BUNDLE_SHARED,
+                              .count = 1 + take_u8(in) % 9u};
     uint64_t ticks = 1000 + take_odd_number(in) % (1ull << 59);
     info.first_seq = take_odd_number(in);
     info.commit = take_odd_number(in);
-    info.size = (uint32_t)put_events(events, info.count, info.lane, ticks);
+    info.size = (uint32_t)put_events(events, info.form, info.count, info.lane, ticks);
     id_make((struct hlc_stamp){.ticks = ticks}, 7, &info.min_id);
     id_make((struct hlc_stamp){.ticks = ticks + info.count - 1}, 7, &info.max_id);
     if (take_u8(in) % 16 == 0)
@@ -155,7 +168,8 @@ static void commit_one(struct log *log, int lane)
 {
     static uint8_t events[256];
     struct log_position position = {.applied = 4096};
-    struct log_run run = {.lane = lane, .count = 1, .events = events, .size = put_events(events, 1, lane, 1ull << 58)};
+    struct log_run run = {.lane = lane, .form = BUNDLE_SHARED, .count = 1, .events = events};
+    run.size = put_events(events, BUNDLE_SHARED, 1, lane, 1ull << 58);
     id_make((struct hlc_stamp){.ticks = 1ull << 58}, 7, &run.min_id);
     run.max_id = run.min_id;
     int code = log_commit(log, &run, 1, &position, 1, deadline_in_ms(LOCK_MS));

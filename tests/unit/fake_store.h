@@ -84,6 +84,21 @@ static inline void fake_free(struct store *s)
     free(s);
 }
 
+/* The bundle as a block; empties the buffer. */
+static inline struct store_block *fake_block(int lane, unsigned n, struct buffer *bundle)
+{
+    struct store_block *block = calloc(1, sizeof *block + (n + 1) * sizeof(uint32_t) + bundle->size);
+    uint32_t *at = (uint32_t *)(block + 1);
+    uint8_t *bytes = memcpy(at + n + 1, bundle->data, bundle->size);
+    atomic_init(&block->refs, 1);
+    block->lane = lane;
+    block->count = n;
+    block->size = bundle->size;
+    ck_ok(bundle_open(BUNDLE_SHARED, bytes, bundle->size, n, at, &block->events));
+    buffer_free(bundle);
+    return block;
+}
+
 /* Commits `n` events as one block; their bodies are their numbers from `number` on. agent may be NULL. */
 static inline void fake_commit(struct store *s, enum spool_priority priority, const char *agent, unsigned number,
                                unsigned n, uint64_t ttl_ms, uint64_t at_ns)
@@ -93,10 +108,8 @@ static inline void fake_commit(struct store *s, enum spool_priority priority, co
                                 [SPOOL_MEDIUM] = LANE_MEDIUM,
                                 [SPOOL_LOW] = LANE_LOW};
     int lane = lanes[priority];
-    struct store_block *block = calloc(1, sizeof *block + (size_t)n * 256);
-    atomic_init(&block->refs, 1);
-    block->lane = lane;
-    block->events = (uint8_t *)(block + 1);
+    struct bundle_writer *writer = calloc(1, sizeof *writer);
+    struct buffer bundle = {0};
     for (unsigned i = 0; i < n; i++) {
         char body[16];
         int size = snprintf(body, sizeof body, "%u", number + i);
@@ -106,10 +119,14 @@ static inline void fake_commit(struct store *s, enum spool_priority priority, co
         ck_ok(event_measure(&event, 256, &measure));
         struct spool_id id;
         id_make((struct hlc_stamp){ticks_from_ns(at_ns), (uint16_t)((number + i) & 0x3fff)}, 7, &id);
-        event_pack(&event, &measure, &id, block->events + block->size);
-        block->size += measure.packed_size;
-        block->count++;
+        uint8_t packed[256];
+        event_pack(&event, &measure, &id, packed);
+        ck_ok(bundle_put(writer, &bundle, packed, measure.packed_size));
     }
+    bundle_end(writer, &bundle);
+    bundle_writer_free(writer);
+    free(writer);
+    struct store_block *block = fake_block(lane, n, &bundle);
     pthread_mutex_lock(&s->lock);
     block->first_seq = s->next[lane];
     s->next[lane] += n;

@@ -104,7 +104,8 @@ static inline struct spool_id test_id(uint64_t ticks)
  */
 static inline struct log_run test_run(int lane, uint32_t count, size_t body_size, uint64_t ticks)
 {
-    struct buffer packed = {0};
+    static struct bundle_writer writer;
+    struct buffer bundle = {0};
     char *body = calloc(1, body_size + 1);
     for (size_t i = 0; i < body_size; i++)
         body[i] = (char)('a' + (ticks + i) % 26);
@@ -114,15 +115,18 @@ static inline struct log_run test_run(int lane, uint32_t count, size_t body_size
         struct event_measure measure;
         struct spool_id id = test_id(ticks + i);
         ck_ok(event_measure(&event, SIZE_MAX, &measure));
-        ck_ok(buffer_reserve(&packed, measure.packed_size));
-        event_pack(&event, &measure, &id, packed.data + packed.size);
-        packed.size += measure.packed_size;
+        uint8_t *packed = malloc(measure.packed_size);
+        event_pack(&event, &measure, &id, packed);
+        ck_ok(bundle_put(&writer, &bundle, packed, measure.packed_size));
+        free(packed);
     }
     free(body);
+    bundle_end(&writer, &bundle);
     return (struct log_run){.lane = lane,
+                            .form = BUNDLE_SHARED,
                             .count = count,
-                            .events = packed.data,
-                            .size = packed.size,
+                            .events = bundle.data,
+                            .size = bundle.size,
                             .min_id = test_id(ticks),
                             .max_id = test_id(ticks + count - 1),
                             .first_seq = UINT64_MAX};
@@ -167,13 +171,10 @@ static inline uint64_t test_read_all(struct fixture *fixture, int lane, uint64_t
         ck_assert_uint_gt(end, seq);
         ck_assert_int_eq(block->lane, lane);
         skipped += from - seq;
-        size_t at = 0;
         for (uint32_t i = 0; i < block->count; i++) {
             struct event_view view;
-            ck_ok(event_unpack(block->events + at, block->size - at, &view));
-            at += view.packed_size;
+            ck_ok(bundle_event(&block->events, i, &view));
         }
-        ck_assert_uint_eq(at, block->size);
         events += end - from;
         seq = end;
         store_block_unref(block);

@@ -11,13 +11,25 @@ enum { EVENTS_SIZE = 4 * EVENT_PACKED_MIN, VALUE_SIZE = BLOCK_HEADER + EVENTS_SI
 
 static uint8_t events[EVENTS_SIZE], value[VALUE_SIZE + 8];
 
+/* The smallest there are, EVENT_PACKED_MIN bytes each. */
+static void put_events(uint8_t *dst, unsigned count)
+{
+    const struct spool_event event = SPOOL_EVENT(.type = "t", .priority = SPOOL_LOW);
+    for (unsigned i = 0; i < count; i++) {
+        struct event_measure measure;
+        struct spool_id id;
+        id_make((struct hlc_stamp){.ticks = 5 + i}, 1, &id);
+        ck_ok(event_measure(&event, EVENT_PACKED_MIN, &measure));
+        event_pack(&event, &measure, &id, dst + (size_t)i * EVENT_PACKED_MIN);
+    }
+}
+
 static struct block_info sample(void)
 {
     struct block_info info = {.lane = LANE_LOW, .count = 4, .first_seq = 1ull << 40, .commit = 77, .size = EVENTS_SIZE};
     id_make((struct hlc_stamp){.ticks = 5}, 1, &info.min_id);
     id_make((struct hlc_stamp){.ticks = 9}, 1, &info.max_id);
-    for (size_t i = 0; i < sizeof events; i++)
-        events[i] = (uint8_t)(i * 7);
+    put_events(events, 4);
     return info;
 }
 
@@ -50,7 +62,7 @@ START_TEST(what_is_written_is_read)
     ck_assert_uint_eq(peeked.first_seq, info.first_seq);
     ck_ok(block_copy(value, VALUE_SIZE, &block));
     ck_assert_uint_eq(block->size, sizeof events);
-    ck_assert_mem_eq(block->events, events, sizeof events);
+    ck_assert_mem_eq(block->events.bytes, events, sizeof events);
     ck_assert_uint_eq(block->first_seq, info.first_seq);
     store_block_unref(block);
     ck_assert_uint_eq(block_size(value), VALUE_SIZE);
@@ -104,10 +116,13 @@ START_TEST(newer_version_and_codec_are_named)
 {
     struct block_info info = {.count = 99};
     write_sample();
-    put_u16(value + 8, 2);
-    sign_header();
-    ck_code(block_check(value, VALUE_SIZE, &info), SPOOL_EVERSION);
-    ck_assert_ptr_nonnull(strstr(err_last(), "format 2"));
+    static const uint16_t unknown[] = {0, 3, 0xffff};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        put_u16(value + 8, unknown[i]);
+        sign_header();
+        ck_code(block_check(value, VALUE_SIZE, &info), SPOOL_EVERSION);
+    }
+    ck_assert_ptr_nonnull(strstr(err_last(), "format 65535"));
     write_sample();
     value[11] = 2;
     sign_header();
@@ -146,6 +161,56 @@ START_TEST(impossible_fields_are_refused)
 }
 END_TEST
 
+/* A right checksum over events that are none: not by a medium, but by a mistake, or by somebody. */
+START_TEST(a_block_whose_events_are_none_is_damaged)
+{
+    struct store_block *block = NULL;
+    struct block_info info = sample();
+    put_u32(events + EVENT_PACKED_MIN, 3 * EVENT_PACKED_MIN + 8); /* the second one reaches beyond the end */
+    block_write(value, &info, events);
+    ck_code(block_copy(value, VALUE_SIZE, &block), SPOOL_EDAMAGED);
+    info = sample();
+    info.count = 3;
+    block_write(value, &info, events);
+    ck_code(block_copy(value, VALUE_SIZE, &block), SPOOL_EDAMAGED);
+    info = sample();
+    info.form = BUNDLE_SHARED;
+    block_write(value, &info, events);
+    ck_code(block_copy(value, VALUE_SIZE, &block), SPOOL_EDAMAGED);
+    ck_assert_ptr_null(block);
+}
+END_TEST
+
+/* What is written today; before, version 1. */
+START_TEST(the_version_says_how_events_stand)
+{
+    static struct bundle_writer writer;
+    struct buffer bundle = {0};
+    struct block_info info = sample(), got;
+    struct store_block *block;
+    for (unsigned i = 0; i < 4; i++)
+        ck_ok(bundle_put(&writer, &bundle, events + (size_t)i * EVENT_PACKED_MIN, EVENT_PACKED_MIN));
+    bundle_end(&writer, &bundle);
+    info.form = BUNDLE_SHARED;
+    info.size = (uint32_t)bundle.size;
+    ck_assert_uint_lt(bundle.size, EVENTS_SIZE);
+    block_write(value, &info, bundle.data);
+    ck_assert_uint_eq(get_u16(value + 8), 2);
+    ck_ok(block_check(value, BLOCK_HEADER + bundle.size, &got));
+    ck_assert_int_eq(got.form, BUNDLE_SHARED);
+    ck_ok(block_copy(value, BLOCK_HEADER + bundle.size, &block));
+    for (uint32_t i = 0; i < 4; i++) {
+        struct event_view view;
+        ck_ok(bundle_event(&block->events, i, &view));
+        ck_assert_uint_eq(id_stamp(&view.id).ticks, 5 + i);
+        ck_assert_int_eq(view.event.priority, SPOOL_LOW);
+    }
+    store_block_unref(block);
+    buffer_free(&bundle);
+    bundle_writer_free(&writer);
+}
+END_TEST
+
 /* ------------------------------------------------------------------------------------------------------ compressed */
 
 enum { LONG_SIZE = 100 * EVENT_PACKED_MIN };
@@ -155,8 +220,8 @@ static uint8_t long_events[LONG_SIZE], frame[LONG_SIZE], squeezed[BLOCK_HEADER +
 static size_t write_compressed(void)
 {
     struct block_info info = sample();
-    for (size_t i = 0; i < sizeof long_events; i++)
-        long_events[i] = (uint8_t)(i / 100);
+    put_events(long_events, 100);
+    info.count = 100;
     size_t size = ZSTD_compress(frame, sizeof frame, long_events, sizeof long_events, 1);
     ck_assert(!ZSTD_isError(size));
     info.codec = BLOCK_ZSTD;
@@ -185,7 +250,7 @@ START_TEST(compressed_events_are_read)
     ck_assert_uint_eq(got.size, size - BLOCK_HEADER);
     ck_ok(block_copy(squeezed, size, &block));
     ck_assert_uint_eq(block->size, LONG_SIZE);
-    ck_assert_mem_eq(block->events, long_events, LONG_SIZE);
+    ck_assert_mem_eq(block->events.bytes, long_events, LONG_SIZE);
     store_block_unref(block);
     ck_assert_uint_eq(block_size(squeezed), size);
     ck_assert_uint_eq(squeezed[11], 1);
@@ -261,6 +326,8 @@ static Suite *suite(void)
     tcase_add_test(c, every_other_size_is_refused);
     tcase_add_test(c, newer_version_and_codec_are_named);
     tcase_add_test(c, impossible_fields_are_refused);
+    tcase_add_test(c, a_block_whose_events_are_none_is_damaged);
+    tcase_add_test(c, the_version_says_how_events_stand);
     tcase_add_test(c, compressed_events_are_read);
     tcase_add_test(c, every_damaged_bit_of_a_compressed_block_is_found);
     tcase_add_test(c, a_frame_that_does_not_unpack_as_said_is_damage);

@@ -10,15 +10,15 @@
 START_TEST(answers_without_memory_stay_as_they_were)
 {
     struct answers *a = calloc(1, sizeof *a), *to = calloc(1, sizeof *to);
-    const struct store_retry row = {.size = 5};
-    const uint8_t packed[5] = "abcd";
+    const struct store_retry row = {.size = 40};
+    struct event_view view = {.event = SPOOL_EVENT(.type = "t"), .packed_size = 40};
     int code;
     for (unsigned i = 0; i < 40; i++) {
-        fail_each(code, FAIL_MEMORY, answers_retry(a, &row, i % 2 ? packed : NULL)) ck_assert_int_eq(code, ENOMEM);
-        fail_each(code, FAIL_MEMORY, answers_dead(a, &row, 1, i % 2 ? packed : NULL)) ck_assert_int_eq(code, ENOMEM);
+        fail_each(code, FAIL_MEMORY, answers_retry(a, &row, i % 2 ? &view : NULL)) ck_assert_int_eq(code, ENOMEM);
+        fail_each(code, FAIL_MEMORY, answers_dead(a, &row, 1, i % 2 ? &view : NULL)) ck_assert_int_eq(code, ENOMEM);
         fail_each(code, FAIL_MEMORY, answers_done(a, 0, i)) ck_assert_int_eq(code, ENOMEM);
         ck_assert_uint_eq(answers_rows(a), 3 * (i + 1));
-        ck_assert_uint_eq(a->bytes, (i + 1) / 2 * 10);
+        ck_assert_uint_eq(a->bytes, (i + 1) / 2 * 80);
     }
     a->upto = 7;
     for (unsigned round = 0; round < 2; round++) {
@@ -32,7 +32,7 @@ START_TEST(answers_without_memory_stay_as_they_were)
         ck_assert_uint_eq(answers_rows(a), 0);
         ck_assert_uint_eq(answers_rows(to), 120);
         ck_assert_uint_eq(to->upto, 7);
-        ck_assert_uint_eq(to->bytes, 200);
+        ck_assert_uint_eq(to->bytes, 1600);
     }
     answers_free(a);
     answers_free(to);
@@ -43,13 +43,16 @@ END_TEST
 
 START_TEST(batches_without_memory_stay_as_they_were)
 {
-    struct store_block block = {.count = 100};
+    uint32_t at[101];
+    struct store_block block = {.count = 100, .events = {.count = 100, .at = at}};
     struct batch *batch = calloc(1, sizeof *batch);
     struct retry_row row = {.size = 7};
     int code;
     atomic_init(&block.refs, 1);
+    for (uint32_t i = 0; i <= 100; i++)
+        at[i] = i;
     for (unsigned i = 0; i < 40; i++) {
-        fail_each(code, FAIL_MEMORY, batch_add_piece(batch, &block, i, i + 1, 1)) ck_documented(code);
+        fail_each(code, FAIL_MEMORY, batch_add_piece(batch, &block, i, i + 1)) ck_documented(code);
         fail_each(code, FAIL_MEMORY, batch_add_row(batch, &row)) ck_documented(code);
         ck_assert_uint_eq(batch->count, 2 * (i + 1));
         ck_assert_uint_eq(batch->bytes, 8 * (i + 1));
@@ -110,7 +113,7 @@ START_TEST(a_bench_without_memory)
     struct store *store = fake_new();
     int code;
     fake_commit(store, SPOOL_MEDIUM, "a", 0, 10, UINT64_MAX, real_ns()); /* a time to live without end */
-    ck_ok(batch_add_piece(&batch, store->blocks[LANE_MEDIUM][0], 0, store->blocks[LANE_MEDIUM][0]->size, 10));
+    ck_ok(batch_add_piece(&batch, store->blocks[LANE_MEDIUM][0], 0, 10));
     fail_each(code, FAIL_MEMORY, bench_load(&bench, &batch, SPOOL_ORDER_LANE, real_ns()))
         ck_assert_int_eq(code, ENOMEM);
     ck_ok(code);

@@ -56,7 +56,7 @@ START_TEST(committed_events_are_read_back_as_they_were)
     ck_assert_uint_eq(block->first_seq, 0);
     ck_assert_uint_eq(block->count, 100);
     ck_assert_uint_eq(block->size, run.size);
-    ck_assert_mem_eq(block->events, run.events, run.size);
+    ck_assert_mem_eq(block->events.bytes, run.events, run.size);
     ck_assert_mem_eq(&block->max_id, &run.max_id, sizeof run.max_id);
     store_block_unref(block);
     ck_code(log_read(f.log, LANE_HIGH, 100, soon(), &block, &skip), SPOOL_ENOTFOUND);
@@ -296,7 +296,7 @@ START_TEST(block_held_while_its_segment_is_deleted_stays_readable)
     ck_ok(log_bounds(f.log, soon(), first, next));
     ck_ok(log_delete(f.log, next, &none, soon(), &deleted));
     struct event_view view;
-    ck_ok(event_unpack(block->events, block->size, &view));
+    ck_ok(bundle_event(&block->events, 0, &view));
     store_block_unref(block);
     /* What is before the first there is reads as the first there is. */
     ck_ok(log_bounds(f.log, soon(), first, next));

@@ -355,10 +355,10 @@ START_TEST(whole_blocks_that_say_what_cannot_be_are_found)
     is_found(run, "its id is outside of the block's range (1)");
     run = test_run(LANE_HIGH, 3, 10, 40);
     run.count = 2;
-    is_found(run, "stand behind its last event (0)");
+    is_found(run, "bytes stand behind event 1 (2)");
     run = test_run(LANE_HIGH, 3, 10, 50);
     run.count = 4;
-    is_found(run, "event 11");
+    is_found(run, "not whole: event 3 (4)");
 }
 END_TEST
 

@@ -56,6 +56,7 @@ static int put_block_at(struct segment *segment, MDB_txn *txn, uint64_t seq, uin
 {
     struct log_run run = test_run(LANE_HIGH, 1, 100, 1000 + seq);
     struct block_info info = {.lane = LANE_HIGH,
+                              .form = (enum bundle_form)run.form,
                               .count = 1,
                               .first_seq = says,
                               .size = (uint32_t)run.size,

@@ -48,6 +48,7 @@ static void put_block(int lane, uint64_t first_seq, uint32_t count, uint64_t com
                                     .count = count,
                                     .first_seq = first_seq,
                                     .size = (uint32_t)run.size,
+                                    .form = (enum bundle_form)run.form,
                                     .min_id = run.min_id,
                                     .max_id = run.max_id,
                                     .commit = commit};
@@ -224,7 +225,7 @@ END_TEST
 /* More than the first arrays hold, and more than one window of the search and one transaction of the rebuilding. */
 START_TEST(large_files_are_taken_in_pieces)
 {
-    enum { ROWS = 300, BIG = 50, EVENTS = 4000 };
+    enum { ROWS = 300, BIG = 50, EVENTS = 7000 };
     for (unsigned i = 0; i < ROWS; i++) {
         put_block(LANE_LOW, i, 1, i);
         put_position((uint8_t)(i % 3), i, i);

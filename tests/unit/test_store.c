@@ -52,9 +52,9 @@ static unsigned count(struct store *store, const struct spool_id *id, unsigned *
         struct store_block *block;
         uint64_t skip_to;
         for (uint64_t seq = first[lane]; store_read(store, lane, seq, deadline_in_ms(5000), &block, &skip_to) == SPOOL_OK;) {
-            for (size_t at = 0; at < block->size; at += event_packed_size(block->events + at)) {
+            for (uint32_t i = 0; i < block->count; i++) {
                 struct spool_id found;
-                event_packed_id(block->events + at, &found);
+                bundle_id(&block->events, i, &found);
                 same += id && spool_id_compare(id, &found) == 0;
             }
             all += block->count;

@@ -21,30 +21,33 @@ static void *add(void **array, size_t *n, size_t *cap, size_t size)
 
 /* ---------------------------------------------------------------------------------------------------------- the log */
 
+static void read_event(const struct event_view *view, int lane, uint64_t seq, struct found_event *ret)
+{
+    ret->lane = lane;
+    ret->seq = seq;
+    ret->id = view->id;
+    ret->whole = lab_event_read(&view->event, &ret->producer, &ret->number);
+}
+
 static int read_packed(const uint8_t *packed, size_t size, int lane, uint64_t seq, struct found_event *ret)
 {
     struct event_view view;
     int code = event_unpack(packed, size, &view);
-    if (code)
-        return code;
-    ret->lane = lane;
-    ret->seq = seq;
-    ret->id = view.id;
-    ret->whole = lab_event_read(&view.event, &ret->producer, &ret->number);
-    return SPOOL_OK;
+    if (!code)
+        read_event(&view, lane, seq, ret);
+    return code;
 }
 
 static int read_block(const struct store_block *block, struct found *found)
 {
-    uint64_t seq = block->first_seq;
     int code = SPOOL_OK;
-    for (size_t at = 0; at < block->size && !code; at += event_packed_size(block->events + at)) {
+    for (uint32_t i = 0; i < block->count && !code; i++) {
+        struct event_view view;
         struct found_event *event = add((void **)&found->events, &found->n, &found->cap, sizeof *event);
-        code = event ? read_packed(block->events + at, block->size - at, block->lane, seq++, event) : ENOMEM;
+        code = event ? bundle_event(&block->events, i, &view) : ENOMEM;
+        if (!code)
+            read_event(&view, block->lane, block->first_seq + i, event);
     }
-    if (!code && seq != block->first_seq + block->count)
-        code = err_set(SPOOL_EDAMAGED, "a block holds %llu events and says %u",
-                       (unsigned long long)(seq - block->first_seq), block->count);
     return code;
 }
 

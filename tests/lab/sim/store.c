@@ -103,15 +103,18 @@ static struct store_block *copy_out(const struct block *from)
     size_t size = 0;
     for (uint32_t i = 0; i < from->count; i++)
         size += event_at(from->lane, from->first_seq + i)->size;
-    struct store_block *block = arena_get(co_proc(), sizeof *block + size);
+    struct store_block *block = arena_get(co_proc(), sizeof *block + (from->count + 1) * sizeof(uint32_t) + size);
     *block = (struct store_block){.lane = from->lane, .count = from->count, .first_seq = from->first_seq, .size = size};
     atomic_init(&block->refs, 1);
-    uint8_t *to = block->events = (uint8_t *)(block + 1);
+    uint32_t *at = (uint32_t *)(block + 1);
+    uint8_t *bytes = (uint8_t *)(at + from->count + 1), *to = bytes;
     for (uint32_t i = 0; i < from->count; i++) {
         const struct event *e = event_at(from->lane, from->first_seq + i);
         memcpy(to, e->packed, e->size);
         to += e->size;
     }
+    if (bundle_open(BUNDLE_PACKED, bytes, size, from->count, at, &block->events))
+        violation("simulation", "a block of packed events cannot be opened: %s", err_last());
     return block;
 }
 
