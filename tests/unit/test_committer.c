@@ -1,8 +1,9 @@
-/* test_committer.c - the committer beside a producer that does not wait, while commits fail at random: each event is there once
- * and in its place. */
+/* test_committer.c - the committer by itself: pages of the ring that it opens ahead of producers; and beside a producer that does
+ * not wait, while commits fail at random. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <lmdb.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -51,7 +52,54 @@ int mdb_txn_commit(MDB_txn *txn)
     return EIO;
 }
 
-/* -------------------------------------------------------------------------------------------------------- the test */
+/* ------------------------------------------------------------------------------------------- pages opened ahead */
+
+/* How much of the journal's mapping is open for writing, by the kernel's account, in KiB. */
+static unsigned long open_kib(void)
+{
+    char line[4200], journal[4200];
+    unsigned long kib = 0, dirty;
+    bool ours = false;
+    snprintf(journal, sizeof journal, "%s/journal/", path);
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    ck_assert_ptr_nonnull(maps);
+    while (fgets(line, sizeof line, maps)) {
+        if (strstr(line, "-") && strchr(line, '/')) /* a mapping's first line, of a file */
+            ours = strstr(line, journal) != NULL;
+        if (ours && (sscanf(line, "Private_Dirty: %lu", &dirty) == 1 || sscanf(line, "Shared_Dirty: %lu", &dirty) == 1))
+            kib += dirty;
+    }
+    fclose(maps);
+    return kib;
+}
+
+static struct spool *open_with(uint32_t flush_interval_ms)
+{
+    struct spool *spool;
+    ck_ok(spool_open(path, &SPOOL_OPTIONS(.max_bytes = 64 << 20, .journal_bytes = 1 << 20,
+                                          .flush_interval_ms = flush_interval_ms), &spool));
+    return spool;
+}
+
+/* Else each page costs the producer that comes to it first a fault. With a flush in the background they are opened as they are
+ * needed: a flush writes all that are open. */
+START_TEST(a_ring_that_nobody_flushes_is_opened_at_once)
+{
+    struct spool *spool = open_with(20);
+    struct spool_event event = SPOOL_EVENT(.type = "t", .body = "x", .body_size = 1);
+    ck_ok(spool_enqueue(spool, &event, NULL));
+    ck_ok(spool_flush(spool, 10000));
+    ck_assert_uint_lt(open_kib(), 512);
+    ck_ok(spool_close(spool));
+    spool = open_with(SPOOL_FLUSH_NEVER);
+    for (int i = 0; i < 1000 && open_kib() < 1024; i++)
+        poll(NULL, 0, 10);
+    ck_assert_uint_ge(open_kib(), 1024);
+    ck_ok(spool_close(spool));
+}
+END_TEST
+
+/* ------------------------------------------------------------------------------------------------ commits that fail */
 
 static bool has_thread(const char *wanted)
 {
@@ -125,6 +173,7 @@ static Suite *suite(void)
     Suite *s = suite_create("committer");
     TCase *t = tcase_create("committer");
     tcase_add_checked_fixture(t, scratch_begin, scratch_end);
+    tcase_add_test(t, a_ring_that_nobody_flushes_is_opened_at_once);
     tcase_add_test(t, whichever_commits_fail_each_event_is_there_once_and_in_its_place);
     suite_add_tcase(s, t);
     return s;
