@@ -230,9 +230,11 @@ CHECK_SCRIPTS := $(wildcard tests/lab/*/check.* tests/models/check.sh) $(sort $(
                      tests/sinks/*.sh tests/sinks/*.py)) bench/guard/guard.py
 # ThreadSanitizer for what has threads; valgrind for what has neither many threads nor many processes.
 TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%, \
+                     ahead \
                      clock \
                      clock_sntp \
                      clock_sources \
+                     committer \
                      config \
                      delivery \
                      delivery_checkpoint \

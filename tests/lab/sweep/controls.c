@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../../../delivery/sinks/group.h"
+#include "../../../spool/ahead.h"
 #include "../../../spool/journal.h"
 #include "../../../spool/log.h"
 #include "../../../spool/store_inside.h"
@@ -19,6 +20,8 @@ const struct control controls[] = {
      "was acknowledged and is not there"},
     {"twice", "a failed commit is repeated although it was done", "commit", FAULT_LMDB_COMMIT, MODE_ONCE, END_CLOSE, 4,
      "is there 2 times"},
+    {"packed-on-failed", "what was packed during a commit that failed is committed as if it had not", "rotate",
+     FAULT_LMDB_COMMIT, MODE_ONCE, END_CLOSE, 24, "was acknowledged and is not there"},
     {"leak", "memory is not freed", "open-existing", FAULT_OPEN_EMFILE, MODE_ONCE, END_CLOSE, 8, "leak"},
     {"undocumented", "a failed flush is answered SPOOL_EINTERNAL", "flush", FAULT_SYNC, MODE_FROM, END_CLOSE, 4,
      "SPOOL_EINTERNAL"},
@@ -64,6 +67,30 @@ int __wrap_log_commit(struct log *log, struct log_run *runs, size_t n, const str
     if (code && is_active("twice"))
         __real_log_commit(log, runs, n, NULL, 0, deadline_ns);
     return code;
+}
+
+static _Atomic uint64_t packed_from; /* where what was packed ahead begins: one spool at a time */
+
+void __real_ahead_begin(struct ahead *ahead, struct journal *journal, uint64_t from, size_t bytes_max);
+void __wrap_ahead_begin(struct ahead *ahead, struct journal *journal, uint64_t from, size_t bytes_max);
+void __wrap_ahead_begin(struct ahead *ahead, struct journal *journal, uint64_t from, size_t bytes_max)
+{
+    atomic_store(&packed_from, from);
+    __real_ahead_begin(ahead, journal, from, bytes_max);
+}
+
+void __real_ahead_end(struct ahead *ahead, bool keep);
+void __wrap_ahead_end(struct ahead *ahead, bool keep);
+void __wrap_ahead_end(struct ahead *ahead, bool keep)
+{
+    __real_ahead_end(ahead, keep || is_active("packed-on-failed"));
+}
+
+bool __real_ahead_take(struct ahead *ahead, uint64_t from, struct packer **packer, uint64_t *ret_to);
+bool __wrap_ahead_take(struct ahead *ahead, uint64_t from, struct packer **packer, uint64_t *ret_to);
+bool __wrap_ahead_take(struct ahead *ahead, uint64_t from, struct packer **packer, uint64_t *ret_to)
+{
+    return __real_ahead_take(ahead, is_active("packed-on-failed") ? atomic_load(&packed_from) : from, packer, ret_to);
 }
 
 int __real_store_flush(struct store *store, uint64_t deadline_ns);
