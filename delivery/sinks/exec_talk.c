@@ -24,6 +24,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../lib/base/error.h"
+#include "../../lib/base/json.h"
+
 enum { OUT_TARGET = 64 << 10 /* lines rendered ahead */, MANY = 32, PAUSE_NS = 50000 };
 
 static struct spool_delivery *delivery_at(const struct talk *talk, size_t i)
@@ -99,26 +102,23 @@ static size_t find(struct talk *talk, const struct spool_id *id)
 static int render(struct talk *talk)
 {
     struct spool_delivery *delivery = delivery_at(talk, talk->sent);
-    char *json;
-    size_t size;
-    int code = spool_event_to_json(delivery->event, &delivery->id, &json, &size);
-    if (code == ENOMEM)
+    size_t before = talk->out.size;
+    int code = json_put_event(&talk->out, delivery->event, &delivery->id);
+    if (code == SPOOL_OK)
+        code = buffer_put(&talk->out, "\n", 1);
+    if (code == ENOMEM) {
+        talk->out.size = before;
         return ENOMEM;
+    }
     if (code != SPOOL_OK) {
-        spool_delivery_fail(delivery, SPOOL_REJECTED, "cannot be written as JSON: %s", spool_last_error());
+        spool_delivery_fail(delivery, SPOOL_REJECTED, "cannot be written as JSON: %s", err_last());
         talk->is_answered[talk->sent++] = true;
         talk->answered++;
         return 0;
     }
-    code = buffer_reserve(&talk->out, size + 1);
-    if (code == 0) {
-        buffer_put(&talk->out, json, size);
-        buffer_put(&talk->out, "\n", 1);
-        talk->alone = talk->sent++;
-        talk->open++;
-    }
-    spool_free(json);
-    return code;
+    talk->alone = talk->sent++;
+    talk->open++;
+    return 0;
 }
 
 static int render_ahead(struct talk *talk)

@@ -9,6 +9,7 @@
 #include "../../lib/base/json.h"
 #include "../../lib/base/json_tree.h"
 #include "../../lib/base/utf8.h"
+#include "otlp_direct.h"
 #include "otlp_genai.h"
 #include "otlp_value.h"
 
@@ -32,7 +33,8 @@ struct record {
     const struct spool_event *event;
     const struct spool_id *id;
     const struct genai_kind *kind;
-    json_t *tree; /* the body, if it is JSON */
+    json_t *tree;       /* the body, if it is JSON */
+    bool has_some_only; /* the body is an object, and the tree has those of its members that are asked for */
     bool with_content;
 };
 
@@ -51,16 +53,40 @@ static bool is_utf8(const uint8_t *p, size_t size)
     return true;
 }
 
-/* The body as a value, or NULL if it is not JSON. */
-static json_t *parse_body(struct otlp_writer *w, const struct spool_event *event)
+/* Of a body that is an object: what attributes are made of. */
+static bool is_asked_for(const void *kind_, const char *name, size_t size)
+{
+    const struct genai_kind *kind = kind_;
+    static const char *const always[] = {"provider", "latency_ms", "error"};
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        if (strlen(always[i]) == size && memcmp(always[i], name, size) == 0)
+            return true;
+    for (const struct genai_row *row = kind->rows; row->member; row++)
+        if (strlen(row->member) == size && memcmp(row->member, name, size) == 0)
+            return true;
+    return kind->target && strlen(kind->target) == size && memcmp(kind->target, name, size) == 0;
+}
+
+/* The tree, if the body is JSON, otherwise NULL. */
+static void parse_whole(struct otlp_writer *w, struct record *r)
 {
     json_error_t error;
-    json_t *tree = NULL;
-    if (event->body_size == 0 || !is_json_type(event->content_type))
-        return NULL;
-    if (json_tree(event->body, event->body_size, &tree, &error) == ENOMEM && w->code == SPOOL_OK)
+    json_decref(r->tree);
+    r->tree = NULL;
+    r->has_some_only = false;
+    if (json_tree(r->event->body, r->event->body_size, &r->tree, &error) == ENOMEM && w->code == SPOOL_OK)
         w->code = ENOMEM;
-    return tree;
+}
+
+static void parse_body(struct otlp_writer *w, struct record *r, bool needs_whole)
+{
+    const struct spool_event *event = r->event;
+    if (event->body_size == 0 || !is_json_type(event->content_type))
+        return;
+    r->has_some_only =
+        !needs_whole && otlp_members(w, event->body, event->body_size, is_asked_for, r->kind, &r->tree);
+    if (!r->has_some_only)
+        parse_whole(w, r);
 }
 
 /* The body may go along whole. */
@@ -70,9 +96,13 @@ static bool may_have_body(const struct record *r)
 }
 
 /* It as a value: JSON as what it says, text, or bytes. */
-static void put_body(struct otlp_writer *w, const struct record *r)
+static void put_body(struct otlp_writer *w, struct record *r)
 {
     const struct spool_event *event = r->event;
+    if (r->has_some_only && otlp_value_direct(w, event->body, event->body_size))
+        return;
+    if (r->has_some_only)
+        parse_whole(w, r);
     if (r->tree)
         otlp_value_json(w, r->tree);
     else if (is_utf8(event->body, event->body_size))
@@ -305,7 +335,7 @@ static const char *severity_name(int severity)
     return names[(severity - 1) / 4];
 }
 
-static void put_log_body(struct otlp_writer *w, const struct record *r)
+static void put_log_body(struct otlp_writer *w, struct record *r)
 {
     if (!may_have_body(r))
         return;
@@ -317,11 +347,12 @@ static void put_log_body(struct otlp_writer *w, const struct record *r)
 void otlp_put_log(struct otlp_writer *w, const struct otlp_style *style, const struct spool_event *event,
                   const struct spool_id *id)
 {
-    const struct record r = {
-        style, event, id, genai_kind_of(event->type), parse_body(w, event), style->content_in_logs};
+    struct record r = {.style = style, .event = event, .id = id, .kind = genai_kind_of(event->type),
+                       .with_content = style->content_in_logs};
     const char *name = r.kind->event_name ? r.kind->event_name : event->type;
     const char *severity = severity_name(r.kind->severity);
     uint64_t recorded_ns = spool_id_time_ns(id);
+    parse_body(w, &r, w->json && may_have_body(&r));
     otlp_item(w, RECORD_GUESS + event->body_size);
     otlp_fixed64(w, &LOG_TIME, event->occurred_at_ns ? event->occurred_at_ns : recorded_ns);
     otlp_fixed64(w, &LOG_OBSERVED, recorded_ns);
@@ -377,11 +408,11 @@ static void put_memory(struct otlp_writer *w, const struct record *r)
 }
 
 /* A span has no body: it becomes an attribute, where it may go along. */
-static void put_span_body(struct otlp_writer *w, const struct record *r)
+static void put_span_body(struct otlp_writer *w, struct record *r)
 {
     if (!may_have_body(r))
         return;
-    if (r->kind->is_memory && r->tree) {
+    if (r->kind->is_memory && r->tree) { /* the whole one */
         put_memory(w, r);
         return;
     }
@@ -390,7 +421,7 @@ static void put_span_body(struct otlp_writer *w, const struct record *r)
     otlp_key_end(w);
 }
 
-static void put_span_attributes(struct otlp_writer *w, const struct record *r)
+static void put_span_attributes(struct otlp_writer *w, struct record *r)
 {
     otlp_list(w, &SPAN_ATTRIBUTES);
     put_envelope(w, r);
@@ -412,8 +443,9 @@ static void put_span_status(struct otlp_writer *w, const struct record *r)
 void otlp_put_span(struct otlp_writer *w, const struct otlp_style *style, const struct spool_event *event,
                    const struct spool_id *id)
 {
-    const struct record r = {
-        style, event, id, genai_kind_of(event->type), parse_body(w, event), style->content_in_spans};
+    struct record r = {.style = style, .event = event, .id = id, .kind = genai_kind_of(event->type),
+                       .with_content = style->content_in_spans};
+    parse_body(w, &r, may_have_body(&r) && (w->json || r.kind->is_memory));
     otlp_item(w, RECORD_GUESS);
     put_trace_of_span(w, &r);
     put_span_name(w, &r);

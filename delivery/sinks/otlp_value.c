@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VALUE_DEPTH_MAX = 16, SMALL = 100 };
+enum { SMALL = 100, AROUND_KEY = 6 /* the tags and lengths of a key and its value */ };
 
 static const struct otlp_field STRING = {1, "stringValue"}, BOOL = {2, "boolValue"}, INT = {3, "intValue"},
                                DOUBLE = {4, "doubleValue"}, ARRAY = {5, "arrayValue"}, KVLIST = {6, "kvlistValue"},
@@ -32,11 +32,39 @@ void otlp_value_double(struct otlp_writer *w, double value)
     otlp_double(w, &DOUBLE, value);
 }
 
+void otlp_value_bool(struct otlp_writer *w, bool value)
+{
+    otlp_bool(w, &BOOL, value);
+}
+
+void otlp_value_array(struct otlp_writer *w, size_t size_guess)
+{
+    otlp_begin(w, &ARRAY, size_guess);
+    otlp_list(w, &VALUES);
+}
+
+void otlp_value_object(struct otlp_writer *w, size_t size_guess)
+{
+    otlp_begin(w, &KVLIST, size_guess);
+    otlp_list(w, &VALUES);
+}
+
+void otlp_value_nested_end(struct otlp_writer *w)
+{
+    otlp_list_end(w);
+    otlp_end(w);
+}
+
+void otlp_key_of(struct otlp_writer *w, const char *key, size_t size, size_t value_guess)
+{
+    otlp_item(w, AROUND_KEY + size + value_guess);
+    otlp_text(w, &KEY, key, size);
+    otlp_begin(w, &VALUE, value_guess);
+}
+
 void otlp_key(struct otlp_writer *w, const char *key)
 {
-    otlp_item(w, SMALL);
-    otlp_text(w, &KEY, key, strlen(key));
-    otlp_begin(w, &VALUE, SMALL);
+    otlp_key_of(w, key, strlen(key), SMALL / 2);
 }
 
 void otlp_key_end(struct otlp_writer *w)
@@ -51,32 +79,28 @@ static void put_array(struct otlp_writer *w, const json_t *array, int depth)
 {
     size_t i;
     json_t *item;
-    otlp_begin(w, &ARRAY, SMALL);
-    otlp_list(w, &VALUES);
+    otlp_value_array(w, SMALL);
     json_array_foreach(array, i, item)
     {
         otlp_item(w, SMALL);
         put_value(w, item, depth + 1);
         otlp_end(w);
     }
-    otlp_list_end(w);
-    otlp_end(w);
+    otlp_value_nested_end(w);
 }
 
 static void put_object(struct otlp_writer *w, const json_t *object, int depth)
 {
     const char *key;
     json_t *item;
-    otlp_begin(w, &KVLIST, SMALL);
-    otlp_list(w, &VALUES);
+    otlp_value_object(w, SMALL);
     json_object_foreach((json_t *)object, key, item)
     {
         otlp_key(w, key);
         put_value(w, item, depth + 1);
         otlp_key_end(w);
     }
-    otlp_list_end(w);
-    otlp_end(w);
+    otlp_value_nested_end(w);
 }
 
 static void put_as_text(struct otlp_writer *w, const json_t *value)
@@ -91,7 +115,7 @@ static void put_as_text(struct otlp_writer *w, const json_t *value)
 
 static void put_value(struct otlp_writer *w, const json_t *value, int depth)
 {
-    if (depth > VALUE_DEPTH_MAX && (json_is_object(value) || json_is_array(value))) {
+    if (depth > OTLP_VALUE_DEPTH_MAX && (json_is_object(value) || json_is_array(value))) {
         put_as_text(w, value);
         return;
     }
@@ -113,7 +137,7 @@ static void put_value(struct otlp_writer *w, const json_t *value, int depth)
         break;
     case JSON_TRUE:
     case JSON_FALSE:
-        otlp_bool(w, &BOOL, json_is_true(value));
+        otlp_value_bool(w, json_is_true(value));
         break;
     case JSON_NULL:
         break;

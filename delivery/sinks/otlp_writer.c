@@ -91,7 +91,8 @@ static void end_proto(struct otlp_writer *w)
     w->code = buffer_reserve(w->out, VARINT_MAX);
     if (w->code != SPOOL_OK)
         return;
-    memmove(w->out->data + start + n, w->out->data + frame->begin, size);
+    if (n != frame->room)
+        memmove(w->out->data + start + n, w->out->data + frame->begin, size);
     memcpy(w->out->data + start, length, n);
     w->out->size = start + n + size;
 }

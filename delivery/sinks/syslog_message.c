@@ -14,6 +14,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "../../lib/base/json.h"
+
 const char *const message_facilities[] = {"kern",   "user",   "mail",   "daemon",   "auth",   "syslog", "lpr",
                                           "news",   "uucp",   "cron",   "authpriv", "ftp",    "ntp",    "audit",
                                           "alert",  "clock",  "local0", "local1",   "local2", "local3", "local4",
@@ -92,18 +94,13 @@ static int put_header(struct buffer *out, const struct message_form *form, const
 int message_put(struct buffer *out, const struct message_form *form, const struct spool_delivery *delivery,
                 size_t *ret_header)
 {
-    char *json = NULL;
-    size_t size = 0, before = out->size;
+    size_t before = out->size;
     int err = put_header(out, form, delivery);
     if (err)
         return ENOMEM;
     *ret_header = out->size - before;
     if (form->bare)
         return delivery->event->body_size > 0 ? buffer_put(out, delivery->event->body, delivery->event->body_size) : 0;
-    err = spool_event_to_json(delivery->event, &delivery->id, &json, &size);
-    if (err)
-        return err == ENOMEM ? ENOMEM : SPOOL_EREJECTED;
-    err = buffer_put(out, json, size);
-    spool_free(json);
-    return err;
+    err = json_put_event(out, delivery->event, &delivery->id);
+    return !err || err == ENOMEM ? err : SPOOL_EREJECTED;
 }

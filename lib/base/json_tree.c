@@ -2,19 +2,20 @@
  *
  * When memory runs out jansson (2.14) calls a good text wrong, or cuts a string short and says nothing: its lexer
  * ignores that its buffer could not grow. So a text is only wrong if our own scanner, which takes no memory, says so
- * too; and a tree is only believed when it is compared with the text. What is compared is what most texts are made of:
+ * too, or if it is one of those that jansson alone refuses; and a tree is only believed when it is compared with the text.
+ * What is compared is what most texts are made of:
  * where there is more to it (escapes, characters that are not ASCII, decimals), a second tree must be equal. */
 #include "json_tree.h"
 
 #include <errno.h>
-
+#include <stdlib.h>
 #include <string.h>
 
 #include "../spool.h"
 #include "json.h"
 #include "json_scan.h"
 
-enum { COMPARE_DEPTH_MAX = 64, DIGITS_MAX = 18 /* any such number fits */ };
+enum { COMPARE_DEPTH_MAX = 64, DIGITS_MAX = 18 /* any such number fits */, ESCAPE_SIZE = 6 /* of \u0000 */ };
 
 /* What jansson refuses although it is JSON, and never for want of memory. */
 static bool is_refused(const json_error_t *error)
@@ -29,6 +30,31 @@ static bool is_refused(const json_error_t *error)
     default:
         return false;
     }
+}
+
+/* Where a \u escape stands that says a unit of UTF-16 from `first` on, of 1,024 such. */
+static bool is_surrogate(const char *at, const char *end, unsigned first)
+{
+    unsigned unit = 0;
+    char digits[5] = "";
+    if (end - at < ESCAPE_SIZE || at[0] != '\\' || at[1] != 'u')
+        return false;
+    memcpy(digits, at + 2, 4);
+    unit = (unsigned)strtoul(digits, NULL, 16);
+    return unit >= first && unit < first + 0x400;
+}
+
+/* Half a surrogate pair in a text that is valid JSON: our scanner lets it pass, to jansson it is wrong syntax. */
+static bool has_half_character(const char *text, size_t size)
+{
+    const char *at = text, *end = text + size;
+    while (at < end && (at = memchr(at, '\\', (size_t)(end - at)))) {
+        bool first = is_surrogate(at, end, 0xd800), second = is_surrogate(at, end, 0xdc00);
+        if (second || (first && !is_surrogate(at + ESCAPE_SIZE, end, 0xdc00)))
+            return true;
+        at += first ? 2 * ESCAPE_SIZE : 2;
+    }
+    return false;
 }
 
 /* ----------------------------------------------------------------------------------------- the text beside the tree */
@@ -140,7 +166,7 @@ int json_tree(const char *text, size_t size, json_t **ret, json_error_t *ret_err
 {
     *ret_error = (json_error_t){.line = 0}; /* without memory jansson leaves the code as it was */
     json_t *tree = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, ret_error);
-    if (!tree && !is_refused(ret_error) && json_is_valid(text, size))
+    if (!tree && !is_refused(ret_error) && json_is_valid(text, size) && !has_half_character(text, size))
         return ENOMEM;
     if (!tree)
         return SPOOL_EJSON;

@@ -14,6 +14,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import harness
+import otlp_bodies
 import sink_harness
 from http_server import OK, Server, Unsteady, send
 from sink_site import QUICK, SinkSite
@@ -89,10 +90,10 @@ def value(any_value):
 
 
 def attributes(pairs):
-    names = [pair["key"] for pair in pairs]
+    names = [pair.get("key", "") for pair in pairs]
     if len(set(names)) != len(names):
         raise ValueError(f"a key stands twice: {names}")
-    return {pair["key"]: value(pair.get("value", {})) for pair in pairs}
+    return {pair.get("key", ""): value(pair.get("value", {})) for pair in pairs}
 
 
 class Sent:
@@ -221,6 +222,33 @@ def content(checks):
             checks.check(value(sent.logs[ids[0]]["body"]) == CALL["data"], "content: the whole body")
             expect(checks, "content: in a delegation", sent.spans[ids[1]]["attributes"], {
                 "gen_ai.tool.call.arguments": {"q": "secret"}, "libspool.task": "secret task"})
+
+
+def bodies(checks):
+    """Whatever JSON says, and however it says it: by protobuf straight from the text, in JSON from a tree."""
+    decoder = Decoder(checks)
+    texts = otlp_bodies.texts(checks.random, 400)
+    wanted = [otlp_bodies.said(text) for text in texts]
+    for encoding in ("protobuf", "json"):
+        for kind in ("my.type", "log.error", "log.llm_call"):
+            events = [{"type": kind, "priority": "medium", "content_type": "application/json",
+                       "data_base64": base64.b64encode(text.encode()).decode()} for text in texts]
+            ids, server, _ = deliver(checks, f"bodies-{encoding}-{kind}", events, {"encoding": encoding, "content": "on"})
+            sent = Sent(decoder, server.requests)
+            wrong = [(text, said, found) for text, said, found in
+                     zip(texts, wanted, (value(sent.logs[i]["body"]) if "body" in sent.logs[i] else "" for i in ids))
+                     if not same(said, found)]
+            checks.check(not wrong and not sent.errors, f"bodies, {encoding}, {kind}: all {len(texts)} say the same",
+                         f"{len(wanted)}: {wrong[:2]} {sent.errors[:1]}"[:1500])
+
+
+def same(a, b):
+    """Equal, and of one type at each place."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
 
 
 def traces(checks):
@@ -528,7 +556,8 @@ def valgrind(checks):
                         settings(collector(answers), signals="both", content="on", encoding=encoding,
                         compression="gzip", compress_min=10, bearer={"env": "FAR_TOKEN"}), batch_events=5,
                         retry={"base": "1ms", "cap": "5ms"})
-        site.put(ALL * 4)
+        site.put(ALL * 4 + [{"type": "log.llm_call", "priority": "medium", "content_type": "application/json",
+                             "data_base64": base64.b64encode(text.encode()).decode()} for text in otlp_bodies.texts(checks.random, 30)])
         site.run("valgrind", "-q", "--error-exitcode=9", "--leak-check=full",
                  "--errors-for-leak-kinds=definite,indirect",
                  f"--log-file={log}", FAR_TOKEN="x", OTEL_EXPORTER_OTLP_HEADERS="a=b,c=d",
@@ -556,7 +585,7 @@ def manual(checks):
     checks.check(site.deliver(), "examples/otel-collector: delivers", site.said())
 
 
-TESTS = [logs, content, traces, official, partial, nonsense, again, never, bisected, paused, sizes, environment,
+TESTS = [logs, content, bodies, traces, official, partial, nonsense, again, never, bisected, paused, sizes, environment,
          timeout, bad_settings,
          restarted, cancel, memory, valgrind, manual]
 

@@ -195,6 +195,24 @@ START_TEST(a_tree_is_what_stands_in_the_text)
 }
 END_TEST
 
+/* What jansson refuses and our scanner does not is wrong, and no lack of memory, which would be tried again for ever. */
+START_TEST(what_jansson_alone_refuses)
+{
+    static const char *const wrong[] = {"\"\\ud800\"", "[\"a\\udc00\"]", "\"\\ud83d\\u0041\"", "\"\\ud83dx\\ude00\"",
+                                        "\"\\ude00\\ud83d\"", "\"\\\\\\ud800\"", "\"\\u0000\"", "{\"a\":1,\"a\":2}",
+                                        "9223372036854775808", "1e999"};
+    static const char *const good[] = {"\"\\ud83d\\ude00\"", "\"\\\\ud800\"", "\"\\u0041\\ud83d\\ude00\\ud83d\\ude00\""};
+    json_error_t error;
+    json_t *tree = NULL;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        ck_assert_msg(json_tree(wrong[i], strlen(wrong[i]), &tree, &error) == SPOOL_EJSON, "%s", wrong[i]);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        ck_assert_msg(json_tree(good[i], strlen(good[i]), &tree, &error) == SPOOL_OK, "%s", good[i]);
+        json_decref(tree);
+    }
+}
+END_TEST
+
 static int open_and_close(void)
 {
     struct spool *spool = NULL;
@@ -269,6 +287,7 @@ static Suite *suite(void)
     tcase_add_loop_test(tcase, a_mistake_is_named, 0, sizeof mistakes / sizeof *mistakes);
     tcase_add_test(tcase, a_missing_file);
     tcase_add_test(tcase, no_memory_is_no_mistake);
+    tcase_add_test(tcase, what_jansson_alone_refuses);
     tcase_add_loop_test(tcase, a_tree_is_what_stands_in_the_text, 0, 16);
     tcase_add_test(tcase, a_file_that_cannot_be_read);
     tcase_add_test(tcase, a_sink_that_finds_no_memory);
