@@ -340,8 +340,6 @@ static enum spool_sink_state state_of(const struct delivery *d, const struct sin
         return SPOOL_SINK_STOPPED;
     if (sink->elsewhere)
         return SPOOL_SINK_ELSEWHERE;
-    if (sink->gone)
-        return SPOOL_SINK_ABSENT;
     if (sink->breaker.state != SPOOL_BREAKER_CLOSED)
         return SPOOL_SINK_DOWN;
     return sink->paused ? SPOOL_SINK_PAUSED : SPOOL_SINK_RUNNING;

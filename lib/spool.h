@@ -489,8 +489,9 @@ int spool_sink_load_registered(struct spool *spool, size_t *ret_n);
  * SPOOL_ETIMEOUT (it did not return even then: its thread stays until it does). */
 int spool_sink_test(struct spool *spool, const char *name, uint32_t timeout_ms);
 
-/* Forgets the sink: cursor, retries, checkpoint; its dead letters stay. What only it held is gone. SPOOL_ENOTFOUND,
- * SPOOL_EBUSY (another process delivers to it), SPOOL_ETIMEOUT (not within stop_timeout_ms). */
+/* Forgets the sink: cursor, retries, checkpoint; its dead letters stay. What only it held is gone. Whoever delivers to it, here or
+ * in another process, lets go of it first. SPOOL_ENOTFOUND; SPOOL_ETIMEOUT: that has not happened within stop_timeout_ms: its
+ * removal is noted, and done as soon as it does, also when this process is gone; nobody delivers to it any more. */
 int spool_sink_remove(struct spool *spool, const char *name);
 
 /* No new batches until resumed, also across restarts and for other processes. */
@@ -708,6 +709,7 @@ struct spool_sink_info {
     uint32_t deliverer_pid;        /* as it is known in its own container; 0: not known */
     uint64_t deliverer_seen_ns;    /* when it said so; 0: never */
     uint64_t latency_p50_ns, latency_p99_ns; /* of what it delivered, since enqueued; at most 1/16 off; 0: nothing yet */
+    uint32_t removing;             /* 1: spool_sink_remove() was called, and who delivers to it has not let go of it yet */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */

@@ -1,4 +1,5 @@
-/* state_sink_change.c - what changes about a sink while it is served: its configuration, and where it stands.
+/* state_sink_change.c - what changes about a sink while it is served: its configuration, where it stands, and that it is to
+ * be removed.
  *
  * Rewinding gives the sink another generation, so that what is acknowledged by somebody who did not know of it is
  * refused; ranges go with it. Rows of the retry table stay: each stands for its event, which is not taken from the log
@@ -95,4 +96,21 @@ int state_sink_rewind(struct state *state, const char *name, const uint64_t curs
     if (!code && ret_again)
         *ret_again = again;
     return code;
+}
+
+/* --------------------------------------------------------------------------------------------------------- removal */
+
+static int mark_removal(struct state_txn *txn, const char *name)
+{
+    struct sink_row sink;
+    int code = sink_row_find(txn, name, &sink);
+    sink.removing = true;
+    return code ? code : sink_row_put(txn, &sink);
+}
+
+int state_sink_mark_removal(struct state *state, const char *name, uint64_t deadline_ns)
+{
+    struct state_txn txn;
+    int code = state_txn_write(state, deadline_ns, &txn);
+    return code ? code : state_txn_end(&txn, mark_removal(&txn, name));
 }

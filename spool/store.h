@@ -145,6 +145,7 @@ struct store_sink {
     uint64_t generation;         /* changes with rewind and removal; acknowledgements carry it */
     uint32_t order;              /* enum spool_order */
     bool paused;
+    bool removing;               /* its removal is asked for: nobody delivers to it any more */
     uint64_t cursor[LANES];
     struct store_range ranges[LANES][STORE_RANGES_MAX]; /* ascending, disjoint, beyond the cursor */
     uint32_t range_count[LANES];
@@ -168,7 +169,9 @@ int store_sink_set_config(struct store *store, const char *name, const char *con
 /* Begins again at these cursors, in lanes where that is further back; acknowledgements from before are void. *ret_again: how
  * many events that are done it gets again. */
 int store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again);
-/* Also takes its lock: SPOOL_EBUSY if another has it. */
+/* store_removal.c. Marks it, tells whoever delivers to it, and removes it when that one has let go. SPOOL_ETIMEOUT: it has not
+ * by then; the sink goes when it does. asks: only marks it. */
+int store_sink_ask_removal(struct store *store, const char *name, uint64_t deadline_ns);
 int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns);
 int store_sink_pause(struct store *store, const char *name, bool paused);
 /* Pauses it, with a reason that is kept until it is resumed. */
