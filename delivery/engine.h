@@ -73,6 +73,7 @@ struct sink {
     struct spool_sink_options options; /* with the defaults filled in */
     char *config;
     struct filter *filter;              /* constant; NULL: all pass */
+    bool best_effort;                   /* constant: what it accepts is sent, not delivered */
     struct spool_sink_options as_added; /* for the store */
     struct slot *slots;                 /* options.workers of them */
 

@@ -247,6 +247,7 @@ enum spool_receipt_state {
     SPOOL_RECEIPT_SKIPPED,         /* the sink was registered later, and began with what came then */
     SPOOL_RECEIPT_OVER,            /* finished with: delivered, or expired before; which is not kept */
     SPOOL_RECEIPT_GONE,            /* deleted, as an event is that every sink is finished with */
+    SPOOL_RECEIPT_SENT,            /* the sink took it, but is best effort: whether it arrived nobody knows */
 };
 /* "queued", "in flight", "retrying"…; "unknown" for none of them. */
 const char *spool_receipt_state_name(enum spool_receipt_state state);
@@ -413,7 +414,9 @@ const char *spool_breaker_name(enum spool_breaker breaker);
  *   checkpoint  makes everything delivered so far durable over there, and writes up to `cap` bytes that tell where that
  *               ends; they are stored in the same transaction as the acknowledgements and given back at open. Returns
  *               their number, or SIZE_MAX on failure (then those events are delivered again after open). May be NULL.
- *               A sink that has it runs one batch at a time; that makes it exactly once. */
+ *               A sink that has it runs one batch at a time; that makes it exactly once.
+ *   traits      what the sink is with that configuration: SPOOL_TRAIT_BEST_EFFORT … or 0. Asked when it is added; opens
+ *               nothing. May be NULL: 0. */
 struct spool_sink {
     uint32_t abi;                  /* SPOOL_SINK_ABI */
     size_t size;                   /* sizeof(struct spool_sink) */
@@ -423,8 +426,13 @@ struct spool_sink {
     void (*cancel)(void *state);
     void (*close)(void *state);
     size_t (*checkpoint)(void *state, void *buf, size_t cap);
+    uint32_t (*traits)(const char *json_config);
 };
 #define SPOOL_CHECKPOINT_MAX 4096
+/* What it accepts may be lost without anybody noticing, as a datagram is. Its events are told as sent, not as delivered
+ * (SPOOL_RECEIPT_SENT, spool_sink_info.best_effort); a quorum does not count it, and a failover takes it only as its last
+ * member, when it is told to be best effort itself. */
+#define SPOOL_TRAIT_BEST_EFFORT (1u << 0)
 
 /* For open, deliver and checkpoint: keeps the message that goes with the code returned, and returns `code`. */
 int spool_sink_error(int code, const char *format, ...)
@@ -709,6 +717,7 @@ struct spool_sink_info {
     uint32_t deliverer_pid;        /* as it is known in its own container; 0: not known */
     uint64_t deliverer_seen_ns;    /* when it said so; 0: never */
     uint64_t latency_p50_ns, latency_p99_ns; /* of what it delivered, since enqueued; at most 1/16 off; 0: nothing yet */
+    uint32_t best_effort;          /* 1: what it accepted was sent, and may be lost: SPOOL_TRAIT_BEST_EFFORT */
     uint32_t removing;             /* 1: spool_sink_remove() was called, and who delivers to it has not let go of it yet */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the

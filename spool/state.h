@@ -65,6 +65,7 @@ int state_sink_mark_removal(struct state *state, const char *name, uint64_t dead
 int state_sink_remove_marked(struct state *state, const char *name, uint64_t deadline_ns);
 int state_sink_pause(struct state *state, const char *name, bool paused, uint64_t deadline_ns);
 int state_sink_pause_for(struct state *state, const char *name, const char *reason, uint64_t deadline_ns);
+int state_sink_set_best_effort(struct state *state, const char *name, bool best_effort, uint64_t deadline_ns);
 int state_sink_limit(struct state *state, const char *name, uint64_t max_pending_bytes, uint64_t max_pending_age_ms,
                      uint64_t deadline_ns);
 int state_sink_each(struct state *state, uint64_t deadline_ns, int (*each)(void *user, const struct store_sink *sink),

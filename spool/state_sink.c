@@ -23,6 +23,7 @@ static int describe(struct state_txn *txn, const struct sink_row *sink, struct s
     ret->order = sink->order;
     ret->paused = sink->paused;
     ret->removing = sink->removing;
+    ret->best_effort = sink->best_effort;
     ret->delivered = sink->delivered;
     ret->dropped = sink->dropped;
     ret->retry_rows = sink->retry_rows;

@@ -79,6 +79,11 @@ int store_sink_limit(struct store *store, const char *name, uint64_t max_pending
     return state_sink_limit(store->state, name, max_pending_bytes, max_pending_age_ms, state_deadline());
 }
 
+int store_sink_set_best_effort(struct store *store, const char *name, bool best_effort)
+{
+    return state_sink_set_best_effort(store->state, name, best_effort, state_deadline());
+}
+
 int store_sink_set_config(struct store *store, const char *name, const char *config)
 {
     int code = refuse_read_only(store);

@@ -105,6 +105,13 @@ static void print_state(struct table *table, const struct spool_sink_info *sink)
     table_cell(table, "%s%s%s", state, there, breaker_text(sink, breaker, sizeof breaker));
 }
 
+/* What a best-effort sink took may be lost. */
+static void print_delivered(struct table *table, const struct spool_sink_info *sink)
+{
+    char text[UNITS_SIZE];
+    table_cell(table, "%s%s", units_count(sink->delivered_events, text), sink->best_effort ? " sent (best effort)" : "");
+}
+
 static void print_sinks(const struct survey *survey)
 {
     static const char *const titles[] = {"SINK",      "KIND",  "STATE",      ">WAITING", "OLDEST",
@@ -122,7 +129,7 @@ static void print_sinks(const struct survey *survey)
         table_cell(table, "%s", units_age(sink->oldest_ns, text));
         table_cell(table, "%s", units_count(sink->retrying_events, text));
         table_cell(table, "%s", units_count(sink->dead_letters, text));
-        table_cell(table, "%s", units_count(sink->delivered_events, text));
+        print_delivered(table, sink);
         table_cell(table, "%s", sink->latency_p99_ns ? units_span(sink->latency_p99_ns, text) : "-");
         table_cell(table, "%s", *sink->last_error ? sink->last_error : "-");
     }
@@ -327,6 +334,7 @@ static json_t *sink_json(const struct spool_sink_info *sink)
     json_set(object, "retrying_events", json_number(sink->retrying_events));
     json_set(object, "dead_letters", json_number(sink->dead_letters));
     json_set(object, "delivered_events", json_number(sink->delivered_events));
+    json_set(object, "best_effort", json_boolean(sink->best_effort));
     json_set(object, "dropped_events", json_number(sink->dropped_events));
     json_set(object, "filtered_events", json_number(sink->filtered_events));
     json_set(object, "options", json_loads(sink->options_json, 0, NULL));
@@ -476,7 +484,7 @@ static void print_sink_list(const struct survey *survey)
         table_cell(table, "%s", sink->kind);
         print_state(table, sink);
         table_cell(table, "%s", units_count(sink->pending_events, text));
-        table_cell(table, "%s", units_count(sink->delivered_events, text));
+        print_delivered(table, sink);
         table_cell(table, "%s", units_count(sink->filtered_events, text));
         table_cell(table, "%s", units_count(sink->dropped_events, text));
         table_cell(table, "%s", sink->json_config);
