@@ -111,6 +111,11 @@ void delivery_abandon(struct delivery *d)
 
 /* ---------------------------------------------------------------------------------------------------------- adding */
 
+uint32_t delivery_sink_traits(const struct spool_sink *sink, const char *json_config)
+{
+    return sink->traits ? sink->traits(json_config ? json_config : "{}") : 0;
+}
+
 static int register_sink(struct delivery *d, struct sink *sink)
 {
     struct store_sink *stored = malloc(sizeof *stored);
@@ -127,6 +132,8 @@ static int register_sink(struct delivery *d, struct sink *sink)
                                         stored->max_pending_age_ms != o->max_pending_age_ms);
     if (limited)
         code = store_sink_limit(d->store, sink->name, o->max_pending_bytes, o->max_pending_age_ms);
+    if (code == SPOOL_OK && stored->best_effort != sink->best_effort)
+        code = store_sink_set_best_effort(d->store, sink->name, sink->best_effort);
     if (code == SPOOL_OK) {
         sink->id = stored->id;
         sink->paused = stored->paused;
@@ -196,6 +203,7 @@ int delivery_sink_add(struct delivery *d, const char *name, const struct spool_s
         return code;
     }
     made->filter = filter;
+    made->best_effort = delivery_sink_traits(&hooks, made->config) & SPOOL_TRAIT_BEST_EFFORT;
     options_given(options, &made->as_added);
     code = register_sink(d, made);
     made->as_added.filter = made->as_added.plugin = NULL; /* the caller's */
@@ -340,8 +348,6 @@ static enum spool_sink_state state_of(const struct delivery *d, const struct sin
         return SPOOL_SINK_STOPPED;
     if (sink->elsewhere)
         return SPOOL_SINK_ELSEWHERE;
-    if (sink->gone)
-        return SPOOL_SINK_ABSENT;
     if (sink->breaker.state != SPOOL_BREAKER_CLOSED)
         return SPOOL_SINK_DOWN;
     return sink->paused ? SPOOL_SINK_PAUSED : SPOOL_SINK_RUNNING;

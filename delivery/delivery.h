@@ -78,6 +78,8 @@ struct delivery_kind {
 int delivery_kind_find(const char *kind, const char *plugin, struct delivery_kind *ret);
 /* Reads a configuration (NULL: "{}") without opening anything: SPOOL_ECONFIG, with a message that names the key. */
 int delivery_kind_check(const struct delivery_kind *kind, const char *json_config);
+/* What its hook of that name says of such a configuration (NULL: "{}"); 0 without one. */
+uint32_t delivery_sink_traits(const struct spool_sink *sink, const char *json_config);
 /* As spool_sink_kind_each(). */
 int delivery_kind_each(int (*each)(void *user, const struct spool_sink_kind *kind), void *user);
 

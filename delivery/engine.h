@@ -73,14 +73,15 @@ struct sink {
     struct spool_sink_options options; /* with the defaults filled in */
     char *config;
     struct filter *filter;              /* constant; NULL: all pass */
+    bool best_effort;                   /* constant: what it accepts is sent, not delivered */
     struct spool_sink_options as_added; /* for the store */
     struct slot *slots;                 /* options.workers of them */
 
-    bool dropping; /* delivery_sink_drop() is on it */
+    bool dropping; /* it is let go of, and then forgotten: delivery_sink_drop(), or it was removed from the store */
     bool elected, loaded;
     bool elsewhere; /* the election was lost */
     bool reload;    /* forget what is in memory, read the store again */
-    bool paused, failed, hung, gone;
+    bool paused, failed, hung;
     bool pause_unstored;   /* it asked to be paused, and the store does not know yet */
     bool crash_told;       /* suspects found by this election */
     bool states_stale;     /* its states are to be closed before it gets another batch */

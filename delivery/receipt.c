@@ -41,7 +41,7 @@ int delivery_filter_passes(const char *json, const struct spool_event *event, bo
 
 /* ---------------------------------------------------------------------------------------------------------- telling */
 
-static enum spool_receipt_state state_of_verdict(enum verdict verdict)
+static enum spool_receipt_state state_of_verdict(const struct sink *sink, enum verdict verdict)
 {
     switch (verdict) {
     case VERDICT_REJECTED:
@@ -53,7 +53,7 @@ static enum spool_receipt_state state_of_verdict(enum verdict verdict)
     case VERDICT_DAMAGED:
         return SPOOL_RECEIPT_DAMAGED;
     default:
-        return SPOOL_RECEIPT_DELIVERED;
+        return sink->best_effort ? SPOOL_RECEIPT_SENT : SPOOL_RECEIPT_DELIVERED;
     }
 }
 
@@ -68,7 +68,7 @@ int receipt_note(const struct delivery *d, struct sink *sink, const struct bench
     enum verdict verdict = (enum verdict)item->verdict;
     if (!d->on_delivery || !is_finished(verdict))
         return SPOOL_OK;
-    struct answer_note note = {.state = state_of_verdict(verdict),
+    struct answer_note note = {.state = state_of_verdict(sink, verdict),
                                .attempts = (item->row ? item->row->attempts : 0) + (verdict == VERDICT_REJECTED)};
     if (verdict != VERDICT_DAMAGED)
         note.id = bench->views[item - bench->items].id;

@@ -73,7 +73,7 @@ struct sink *sink_find(struct delivery *d, const char *name)
 
 bool sink_is_wanted(const struct delivery *d, const struct sink *sink)
 {
-    return d->running && !d->stopping && !sink->dropping && !sink->gone;
+    return d->running && !d->stopping && !sink->dropping;
 }
 
 bool sink_is_open(const struct sink *sink)

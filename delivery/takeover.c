@@ -74,6 +74,20 @@ static uint64_t due_here(struct delivery *d, uint64_t due_ns)
     return now_ns + (due_ns - wall_ns);
 }
 
+static const uint64_t let_go_ns = 500 * NS_PER_MS;
+
+/* The sink is not registered any more, or somebody wants it removed: it is let go of, with what it has answered, and then
+ * forgotten here. */
+static void let_go(struct delivery *d, struct sink *sink, const char *why)
+{
+    if (sink->dropping)
+        return;
+    sink_error(sink, why);
+    sink->dropping = true;
+    sink->cancel_at_ns = mono_ns() + let_go_ns; /* its events are nobody's any more: nothing is worth waiting for */
+    pthread_cond_signal(&d->cancel);
+}
+
 struct pause {
     bool paused;
     char reason[REASON_MAX + 1];
@@ -156,6 +170,8 @@ static int read_progress(struct delivery *d, struct sink *sink, struct pause *re
     if (!stored)
         return err_errno(ENOMEM, "sink %s", sink->name);
     int code = store_sink_get(d->store, sink->name, stored);
+    if (code == SPOOL_OK && stored->removing)
+        code = err_set(SPOOL_ENOTFOUND, "sink %s is to be removed", sink->name);
     if (code == SPOOL_OK) {
         ret_pause->paused = stored->paused;
         memcpy(ret_pause->reason, stored->paused_reason, sizeof ret_pause->reason);
@@ -207,13 +223,15 @@ void takeover_load(struct delivery *d, struct sink *sink)
         take_pause(sink, &pause);
     sink->loaded = code == SPOOL_OK;
     sink->reload = code != SPOOL_OK;
-    sink->gone = code == SPOOL_ENOTFOUND;
     pthread_cond_broadcast(&d->idle);
     if (code == SPOOL_OK) {
         tell_crash(d, sink);
         return;
     }
-    sink_error(sink, sink->gone ? "the sink was removed" : err_last());
+    if (code == SPOOL_ENOTFOUND)
+        let_go(d, sink, "was removed");
+    else
+        sink_error(sink, err_last());
     sink->load_again_ns = mono_ns() + again_interval_ns;
 }
 
@@ -248,8 +266,12 @@ static int merge_rows(struct sink *sink, const struct retry_index *stored)
     return SPOOL_OK;
 }
 
-static void apply_outside(struct sink *sink, int code, const struct outside *now)
+static void apply_outside(struct delivery *d, struct sink *sink, int code, const struct outside *now)
 {
+    if (code == SPOOL_OK && now->sink.removing && now->sink.generation == sink->generation) {
+        let_go(d, sink, "is being removed"); /* what it has answered is stored first */
+        return;
+    }
     if (code == SPOOL_ENOTFOUND || (code == SPOOL_OK && now->sink.generation != sink->generation)) {
         sink->reload = true;
         return;
@@ -279,7 +301,7 @@ void takeover_refresh(struct delivery *d, struct sink *sink)
     int code = look_outside(d, sink, now);
     pthread_mutex_lock(&d->lock);
     sink->store_busy = false;
-    apply_outside(sink, code, now);
+    apply_outside(d, sink, code, now);
     if (code == SPOOL_OK || code == SPOOL_ENOTFOUND)
         sink->control_seen = control;
     if (sink->paused || sink->reload)

@@ -79,6 +79,8 @@ static bool is_behind(struct draining *draining, const struct store_sink *sink)
 static int look_at_sink(void *user, const struct store_sink *sink)
 {
     struct draining *draining = user;
+    if (sink->removing)
+        return 0; /* nobody delivers to it any more */
     draining->sinks++;
     if (!is_behind(draining, sink))
         return 0;

@@ -10,7 +10,7 @@ const char *spool_receipt_state_name(enum spool_receipt_state state)
         [SPOOL_RECEIPT_DEAD] = "dead",         [SPOOL_RECEIPT_EXPIRED] = "expired",
         [SPOOL_RECEIPT_FILTERED] = "filtered", [SPOOL_RECEIPT_DAMAGED] = "damaged",
         [SPOOL_RECEIPT_SKIPPED] = "skipped",   [SPOOL_RECEIPT_OVER] = "over",
-        [SPOOL_RECEIPT_GONE] = "gone",
+        [SPOOL_RECEIPT_GONE] = "gone",         [SPOOL_RECEIPT_SENT] = "sent (best effort)",
     };
     return (unsigned)state < sizeof names / sizeof *names ? names[state] : "unknown";
 }
@@ -149,7 +149,9 @@ static int describe_place(const struct asking *a, const struct store_sink *sink,
     else if (!finished)
         ret->state = is_expired(a) ? SPOOL_RECEIPT_EXPIRED : SPOOL_RECEIPT_QUEUED;
     else
-        ret->state = is_expired(a) && sink->dropped ? SPOOL_RECEIPT_OVER : SPOOL_RECEIPT_DELIVERED;
+        ret->state = is_expired(a) && sink->dropped ? SPOOL_RECEIPT_OVER
+                     : sink->best_effort           ? SPOOL_RECEIPT_SENT
+                                                   : SPOOL_RECEIPT_DELIVERED;
     return code;
 }
 

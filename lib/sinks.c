@@ -96,8 +96,8 @@ static int load_one(void *user, const struct store_sink *sink)
     struct loading *loading = user;
     struct delivery *delivery = loading->spool->delivery;
     struct delivery_sink_status status;
-    if (delivery_sink_status(delivery, sink->name, &status) == SPOOL_OK)
-        return 0; /* here already */
+    if (sink->removing || delivery_sink_status(delivery, sink->name, &status) == SPOOL_OK)
+        return 0; /* nobody's any more, or here already */
     bool is_own = false;
     int code = load_stored(loading->spool, sink, &is_own);
     if (code)
@@ -129,8 +129,10 @@ int spool_sink_remove(struct spool *spool, const char *name)
     if (!code && thread_is_ours())
         code = err_set(SPOOL_EDEADLK, "spool_sink_remove() from a thread of the library would wait for itself");
     if (!code)
+        code = store_sink_ask_removal(spool->store, name, deadline);
+    if (!code)
         code = delivery_sink_drop(spool->delivery, name, deadline);
-    if (code && code != SPOOL_ENOTFOUND)
+    if (code)
         return code;
     at_least = deadline_in_ms(250); /* a sink may have taken all of it to end */
     return store_sink_remove(spool->store, name, deadline > at_least ? deadline : at_least);

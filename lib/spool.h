@@ -247,6 +247,7 @@ enum spool_receipt_state {
     SPOOL_RECEIPT_SKIPPED,         /* the sink was registered later, and began with what came then */
     SPOOL_RECEIPT_OVER,            /* finished with: delivered, or expired before; which is not kept */
     SPOOL_RECEIPT_GONE,            /* deleted, as an event is that every sink is finished with */
+    SPOOL_RECEIPT_SENT,            /* the sink took it, but is best effort: whether it arrived nobody knows */
 };
 /* "queued", "in flight", "retrying"…; "unknown" for none of them. */
 const char *spool_receipt_state_name(enum spool_receipt_state state);
@@ -413,7 +414,9 @@ const char *spool_breaker_name(enum spool_breaker breaker);
  *   checkpoint  makes everything delivered so far durable over there, and writes up to `cap` bytes that tell where that
  *               ends; they are stored in the same transaction as the acknowledgements and given back at open. Returns
  *               their number, or SIZE_MAX on failure (then those events are delivered again after open). May be NULL.
- *               A sink that has it runs one batch at a time; that makes it exactly once. */
+ *               A sink that has it runs one batch at a time; that makes it exactly once.
+ *   traits      what the sink is with that configuration: SPOOL_TRAIT_BEST_EFFORT … or 0. Asked when it is added; opens
+ *               nothing. May be NULL: 0. */
 struct spool_sink {
     uint32_t abi;                  /* SPOOL_SINK_ABI */
     size_t size;                   /* sizeof(struct spool_sink) */
@@ -423,8 +426,13 @@ struct spool_sink {
     void (*cancel)(void *state);
     void (*close)(void *state);
     size_t (*checkpoint)(void *state, void *buf, size_t cap);
+    uint32_t (*traits)(const char *json_config);
 };
 #define SPOOL_CHECKPOINT_MAX 4096
+/* What it accepts may be lost without anybody noticing, as a datagram is. Its events are told as sent, not as delivered
+ * (SPOOL_RECEIPT_SENT, spool_sink_info.best_effort); a quorum does not count it, and a failover takes it only as its last
+ * member, when it is told to be best effort itself. */
+#define SPOOL_TRAIT_BEST_EFFORT (1u << 0)
 
 /* For open, deliver and checkpoint: keeps the message that goes with the code returned, and returns `code`. */
 int spool_sink_error(int code, const char *format, ...)
@@ -489,8 +497,9 @@ int spool_sink_load_registered(struct spool *spool, size_t *ret_n);
  * SPOOL_ETIMEOUT (it did not return even then: its thread stays until it does). */
 int spool_sink_test(struct spool *spool, const char *name, uint32_t timeout_ms);
 
-/* Forgets the sink: cursor, retries, checkpoint; its dead letters stay. What only it held is gone. SPOOL_ENOTFOUND,
- * SPOOL_EBUSY (another process delivers to it), SPOOL_ETIMEOUT (not within stop_timeout_ms). */
+/* Forgets the sink: cursor, retries, checkpoint; its dead letters stay. What only it held is gone. Whoever delivers to it, here or
+ * in another process, lets go of it first. SPOOL_ENOTFOUND; SPOOL_ETIMEOUT: that has not happened within stop_timeout_ms: its
+ * removal is noted, and done as soon as it does, also when this process is gone; nobody delivers to it any more. */
 int spool_sink_remove(struct spool *spool, const char *name);
 
 /* No new batches until resumed, also across restarts and for other processes. */
@@ -708,6 +717,8 @@ struct spool_sink_info {
     uint32_t deliverer_pid;        /* as it is known in its own container; 0: not known */
     uint64_t deliverer_seen_ns;    /* when it said so; 0: never */
     uint64_t latency_p50_ns, latency_p99_ns; /* of what it delivered, since enqueued; at most 1/16 off; 0: nothing yet */
+    uint32_t best_effort;          /* 1: what it accepted was sent, and may be lost: SPOOL_TRAIT_BEST_EFFORT */
+    uint32_t removing;             /* 1: spool_sink_remove() was called, and who delivers to it has not let go of it yet */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */

@@ -99,6 +99,8 @@ static int tell_sink(struct listing *listing, const struct store_sink *sink, con
         .deliverer_seen_ns = o->here ? real_ns() : o->report.at_ns,
         .latency_p50_ns = latency_ns(&o->report.metrics, 0.5),
         .latency_p99_ns = latency_ns(&o->report.metrics, 0.99),
+        .best_effort = sink->best_effort,
+        .removing = sink->removing,
     };
     return listing->each(listing->user, &info);
 }

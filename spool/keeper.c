@@ -39,6 +39,7 @@ static void keep_house(struct store *store)
     if (mono_ns() >= store->sinks_again_ns) {
         store->sinks_again_ns = mono_ns() + HOUSEKEEP_MS * NS_PER_MS;
         limits_of_sinks(store);
+        removals_finish(store);
     }
     limits_reclaim(store);
     pthread_mutex_lock(&store->append_mutex);

@@ -59,8 +59,13 @@ int state_sink_set_config(struct state *state, const char *name, const char *con
 int state_sink_rewind(struct state *state, const char *name, const uint64_t cursor[LANES], uint64_t deadline_ns,
                       uint64_t *ret_again);
 int state_sink_remove(struct state *state, const char *name, uint64_t deadline_ns);
+/* Its removal is asked for; and done, if it is: SPOOL_ENOTFOUND also when a sink of that name is there without that mark. One
+ * that is registered in the place of one with the mark is a new one. */
+int state_sink_mark_removal(struct state *state, const char *name, uint64_t deadline_ns);
+int state_sink_remove_marked(struct state *state, const char *name, uint64_t deadline_ns);
 int state_sink_pause(struct state *state, const char *name, bool paused, uint64_t deadline_ns);
 int state_sink_pause_for(struct state *state, const char *name, const char *reason, uint64_t deadline_ns);
+int state_sink_set_best_effort(struct state *state, const char *name, bool best_effort, uint64_t deadline_ns);
 int state_sink_limit(struct state *state, const char *name, uint64_t max_pending_bytes, uint64_t max_pending_age_ms,
                      uint64_t deadline_ns);
 int state_sink_each(struct state *state, uint64_t deadline_ns, int (*each)(void *user, const struct store_sink *sink),

@@ -185,7 +185,8 @@ struct sink_row {
     char name[SINK_NAME_MAX + 1], kind[SINK_KIND_MAX + 1];
     uint32_t id, order;
     uint64_t generation;
-    bool paused, removed; /* a removed one stays as a mark, so that salvage does not bring it back */
+    bool paused, best_effort, removing;
+    bool removed; /* it stays as a mark, so that salvage does not bring it back */
     uint64_t cursor[LANES];
     uint32_t range_count[LANES];
     uint64_t delivered, dropped, retry_rows, dead_rows;

@@ -22,6 +22,8 @@ static int describe(struct state_txn *txn, const struct sink_row *sink, struct s
     ret->generation = sink->generation;
     ret->order = sink->order;
     ret->paused = sink->paused;
+    ret->removing = sink->removing;
+    ret->best_effort = sink->best_effort;
     ret->delivered = sink->delivered;
     ret->dropped = sink->dropped;
     ret->retry_rows = sink->retry_rows;
@@ -168,10 +170,22 @@ static int bring_up_to_date(struct state_txn *txn, const struct registration *r,
     return SPOOL_OK;
 }
 
+static int remove_in(struct state_txn *txn, const char *name);
+
+/* In the place of one that is to be removed it is a new one. */
+static int find_registered(struct state_txn *txn, const char *name, struct sink_row *ret)
+{
+    int code = sink_row_find(txn, name, ret);
+    if (code || !ret->removing)
+        return code;
+    code = remove_in(txn, name);
+    return code ? code : SPOOL_ENOTFOUND;
+}
+
 static int register_in(struct state_txn *txn, const struct registration *r, struct store_sink *ret, bool *ret_is_new)
 {
     struct sink_row sink;
-    int code = sink_row_find(txn, r->name, &sink);
+    int code = find_registered(txn, r->name, &sink);
     *ret_is_new = code == SPOOL_ENOTFOUND;
     if (!code) {
         code = bring_up_to_date(txn, r, &sink);
@@ -263,13 +277,33 @@ static int remove_in(struct state_txn *txn, const char *name)
     return sink_row_put(txn, &mark);
 }
 
-int state_sink_remove(struct state *state, const char *name, uint64_t deadline_ns)
+static int remove_marked_in(struct state_txn *txn, const char *name)
+{
+    struct sink_row sink;
+    int code = sink_row_find(txn, name, &sink);
+    if (!code && !sink.removing)
+        code = err_set(SPOOL_ENOTFOUND, "sink %s is another one, that nobody wants removed", name);
+    return code ? code : remove_in(txn, name);
+}
+
+static int remove_by(struct state *state, int (*in)(struct state_txn *txn, const char *name), const char *name,
+                     uint64_t deadline_ns)
 {
     struct state_txn txn;
     int code = state_txn_write(state, deadline_ns, &txn);
     if (!code)
-        code = state_txn_end(&txn, remove_in(&txn, name));
+        code = state_txn_end(&txn, in(&txn, name));
     return code ? code : state_retry_sweep(state, deadline_ns);
+}
+
+int state_sink_remove(struct state *state, const char *name, uint64_t deadline_ns)
+{
+    return remove_by(state, remove_in, name, deadline_ns);
+}
+
+int state_sink_remove_marked(struct state *state, const char *name, uint64_t deadline_ns)
+{
+    return remove_by(state, remove_marked_in, name, deadline_ns);
 }
 
 /* -------------------------------------------------------------------------------------------- all sinks together */

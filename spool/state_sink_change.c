@@ -1,4 +1,5 @@
-/* state_sink_change.c - what changes about a sink while it is served: its configuration, and where it stands.
+/* state_sink_change.c - what changes about a sink while it is served: its configuration, where it stands, what it counts for,
+ * and that it is to be removed.
  *
  * Rewinding gives the sink another generation, so that what is acknowledged by somebody who did not know of it is
  * refused; ranges go with it. Rows of the retry table stay: each stands for its event, which is not taken from the log
@@ -95,4 +96,35 @@ int state_sink_rewind(struct state *state, const char *name, const uint64_t curs
     if (!code && ret_again)
         *ret_again = again;
     return code;
+}
+
+/* ----------------------------------------------------------------------------------------------- best effort, removal */
+
+static int change_flags(struct state *state, const char *name, void (*change)(struct sink_row *sink, bool on), bool on,
+                        uint64_t deadline_ns)
+{
+    struct state_txn txn;
+    struct sink_row sink;
+    int code = state_txn_write(state, deadline_ns, &txn);
+    if (code)
+        return code;
+    code = sink_row_find(&txn, name, &sink);
+    if (!code) {
+        change(&sink, on);
+        code = sink_row_put(&txn, &sink);
+    }
+    return state_txn_end(&txn, code);
+}
+
+static void set_removing(struct sink_row *sink, bool on) { sink->removing = on; }
+static void set_best_effort(struct sink_row *sink, bool on) { sink->best_effort = on; }
+
+int state_sink_mark_removal(struct state *state, const char *name, uint64_t deadline_ns)
+{
+    return change_flags(state, name, set_removing, true, deadline_ns);
+}
+
+int state_sink_set_best_effort(struct state *state, const char *name, bool best_effort, uint64_t deadline_ns)
+{
+    return change_flags(state, name, set_best_effort, best_effort, deadline_ns);
 }

@@ -2,7 +2,7 @@
  *
  * Body of a sink row:
  *
- *    0  4  flags: 1 paused, 2 removed        4  4  enum spool_order
+ *    0  4  flags: 1 paused, 2 removed, 4 to be removed, 8 best effort       4  4  enum spool_order
  *    8  8  generation                       16 32  cursor of each lane
  *   48 16  number of ranges of each lane    64  8  delivered      72  8  dropped
  *   80  8  retry rows                       88  8  dead letters
@@ -21,6 +21,8 @@
 enum {
     SINK_PAUSED = 1,
     SINK_REMOVED = 2,
+    SINK_REMOVING = 4,
+    SINK_BEST_EFFORT = 8,
     AT_ORDER = 4,
     AT_GENERATION = 8,
     AT_CURSOR = 16,
@@ -60,6 +62,8 @@ static void parse_fields(const uint8_t *body, struct sink_row *ret)
     uint32_t flags = get_u32(body);
     ret->paused = flags & SINK_PAUSED;
     ret->removed = flags & SINK_REMOVED;
+    ret->removing = flags & SINK_REMOVING;
+    ret->best_effort = flags & SINK_BEST_EFFORT;
     ret->order = get_u32(body + AT_ORDER);
     ret->generation = get_u64(body + AT_GENERATION);
     for (int lane = 0; lane < LANES; lane++) {
@@ -117,7 +121,8 @@ static size_t pack_tail(const struct sink_row *sink, uint8_t *to)
 static size_t pack_fields(const struct sink_row *sink, uint8_t body[SINK_BODY_MAX])
 {
     size_t name = strlen(sink->name), kind = strlen(sink->kind);
-    put_u32(body, (sink->paused ? SINK_PAUSED : 0) | (sink->removed ? SINK_REMOVED : 0));
+    put_u32(body, (sink->paused ? SINK_PAUSED : 0) | (sink->removed ? SINK_REMOVED : 0) |
+                      (sink->removing ? SINK_REMOVING : 0) | (sink->best_effort ? SINK_BEST_EFFORT : 0));
     put_u32(body + AT_ORDER, sink->order);
     put_u64(body + AT_GENERATION, sink->generation);
     for (int lane = 0; lane < LANES; lane++) {

@@ -5,7 +5,8 @@
  *    0  8  magic, "SpSnap\0\0"         8  4  version, 2             12  4  number of sinks
  *   16  8  next generation            24  8  next number of a copy  32  4  next sink id        36  4  zero
  *   40     per sink:
- *           0  4  id                   4  4  1 if paused            8  4  order   12  4  size of the configuration
+ *           (flags: 1 paused, 2 to be removed, 4 best effort)
+ *           0  4  id                   4  4  flags                8  4  order   12  4  size of the configuration
  *          16  8  generation          24 32  cursor of each lane   56  1  size of the name     57  1  size of the kind
  *          58 32  start of each lane (version 1: absent)
  *                 name, kind, configuration
@@ -43,7 +44,7 @@ static int put_sink(const struct sink_row *sink, const uint8_t *config, size_t c
 {
     uint8_t fixed[SINK_FIXED];
     put_u32(fixed, sink->id);
-    put_u32(fixed + 4, sink->paused);
+    put_u32(fixed + 4, (sink->paused ? 1 : 0) | (sink->removing ? 2 : 0) | (sink->best_effort ? 4 : 0));
     put_u32(fixed + 8, sink->order);
     put_u32(fixed + AT_CONFIG_SIZE, (uint32_t)config_size);
     put_u64(fixed + AT_GENERATION, sink->generation);
@@ -187,6 +188,8 @@ static int read_sink(struct snapshot_reader *reader, struct snapshot_sink *ret)
     reader->left--;
     ret->row.id = get_u32(p);
     ret->row.paused = get_u32(p + 4) & 1;
+    ret->row.removing = get_u32(p + 4) & 2;
+    ret->row.best_effort = get_u32(p + 4) & 4;
     ret->row.order = get_u32(p + 8);
     ret->row.generation = get_u64(p + AT_GENERATION);
     for (int lane = 0; lane < LANES; lane++) {

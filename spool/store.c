@@ -285,6 +285,7 @@ int store_open(const char *dir, const struct store_options *options, struct hlc 
         code = open_files(store);
     }
     if (!code && !store->dir.read_only) {
+        removals_finish(store);
         keeper_measure(store);
         if (limits_are_tight(store))
             limits_reclaim(store);

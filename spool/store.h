@@ -146,6 +146,8 @@ struct store_sink {
     uint64_t generation;         /* changes with rewind and removal; acknowledgements carry it */
     uint32_t order;              /* enum spool_order */
     bool paused;
+    bool removing;               /* its removal is asked for: nobody delivers to it any more */
+    bool best_effort;            /* as told by store_sink_set_best_effort() */
     uint64_t cursor[LANES];
     struct store_range ranges[LANES][STORE_RANGES_MAX]; /* ascending, disjoint, beyond the cursor */
     uint32_t range_count[LANES];
@@ -169,7 +171,9 @@ int store_sink_set_config(struct store *store, const char *name, const char *con
 /* Begins again at these cursors, in lanes where that is further back; acknowledgements from before are void. *ret_again: how
  * many events that are done it gets again. */
 int store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again);
-/* Also takes its lock: SPOOL_EBUSY if another has it. */
+/* store_removal.c. Marks it, tells whoever delivers to it, and removes it when that one has let go. SPOOL_ETIMEOUT: it has not
+ * by then; the sink goes when it does. asks: only marks it. */
+int store_sink_ask_removal(struct store *store, const char *name, uint64_t deadline_ns);
 int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns);
 int store_sink_pause(struct store *store, const char *name, bool paused);
 /* Pauses it, with a reason that is kept until it is resumed. */
@@ -179,6 +183,8 @@ int store_sink_overflow(struct store *store, const uint64_t cursor[LANES], uint6
                         uint64_t ret_upto[LANES]);
 /* Keeps how much may wait for the sink, for whoever has to see to it. */
 int store_sink_limit(struct store *store, const char *name, uint64_t max_pending_bytes, uint64_t max_pending_age_ms);
+/* What it accepts counts as sent, and not as delivered. */
+int store_sink_set_best_effort(struct store *store, const char *name, bool best_effort);
 /* Calls back with a copy; no lock is held. Non-zero from `each` ends it and is returned. */
 int store_sink_each(struct store *store, int (*each)(void *user, const struct store_sink *sink), void *user);
 int store_sink_each_by(struct store *store, uint64_t deadline_ns,

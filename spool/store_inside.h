@@ -150,6 +150,10 @@ bool limits_is_full(int code);               /* of what a commit answered: there
 /* append_mutex held: the last commit found no room on the disk (and did not fail for another reason). */
 bool limits_disk_is_full(const struct store *store);
 
+/* store_removal.c */
+void removals_finish(struct store *store);        /* of all sinks that are marked and that nobody delivers to any more */
+void removal_of_namesake(struct store *store, const char *name); /* before another one of that name is registered */
+
 /* store.c */
 void store_tell_change(struct store *store, bool control);
 void store_damaged(void *store, const char *file, const char *what, uint64_t events);

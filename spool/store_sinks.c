@@ -44,6 +44,8 @@ int store_sink_register(struct store *store, const char *name, const char *kind,
     if (!code)
         code = start_cursors(store, from_now, start);
     if (!code)
+        removal_of_namesake(store, name);
+    if (!code)
         code = state_sink_register(store->state, name, kind, order, config, start, state_deadline(), ret, NULL);
     if (!code)
         keeper_measure(store);
@@ -75,6 +77,11 @@ int store_sink_pause_for(struct store *store, const char *name, const char *reas
 int store_sink_limit(struct store *store, const char *name, uint64_t max_pending_bytes, uint64_t max_pending_age_ms)
 {
     return state_sink_limit(store->state, name, max_pending_bytes, max_pending_age_ms, state_deadline());
+}
+
+int store_sink_set_best_effort(struct store *store, const char *name, bool best_effort)
+{
+    return state_sink_set_best_effort(store->state, name, best_effort, state_deadline());
 }
 
 int store_sink_set_config(struct store *store, const char *name, const char *config)
@@ -194,14 +201,6 @@ bool store_sink_is_served(struct store *store, const char *name)
     return served;
 }
 
-/* Another sink of that name begins without. */
-static void forget_suspects(struct store *store, const char *name)
-{
-    struct store_hand *hand = store_sink_hand(store, name);
-    store_hand_keep(hand, NULL, 0);
-    store_hand_unref(hand);
-}
-
 /* ----------------------------------------------------------------------------------------- what a deliverer says */
 
 void store_sink_publish(struct store *store, const char *name, const void *bytes, size_t size)
@@ -231,25 +230,6 @@ int store_sink_published(struct store *store, const char *name, uint8_t **ret, s
     lock_close(lock);
     pthread_mutex_unlock(&store->sinks_mutex);
     return code;
-}
-
-int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns)
-{
-    struct store_sink sink;
-    int code = refuse_read_only(store);
-    if (!code)
-        code = state_sink_get(store->state, name, deadline_ns, &sink);
-    if (!code)
-        code = store_sink_elect(store, name); /* nobody delivers while it goes */
-    if (code)
-        return code;
-    code = state_sink_remove(store->state, name, deadline_ns);
-    if (!code)
-        forget_suspects(store, name);
-    store_sink_release(store, name);
-    /* The lock file stays: another process may wait for its lock, and a new file would be a second lock. */
-    atomic_store(&store->pressure, true);
-    return tell_control(store, code);
 }
 
 /* ------------------------------------------------------------------------------------ acknowledgement and retries */

@@ -145,8 +145,8 @@ static bool confirmed(const char *name, uint64_t pending)
     return fgets(answer, sizeof answer, stdin) && (*answer == 'y' || *answer == 'Y');
 }
 
-/* What the sink would leave undelivered; SPOOL_ENOTFOUND. */
-static int pending_of(struct spool *spool, const char *name, uint64_t *ret_pending)
+/* What the sink would leave undelivered, and whether another process delivers to it. */
+static int look_at(struct spool *spool, const char *name, uint64_t *ret_pending, bool *ret_served)
 {
     struct survey survey;
     int code = survey_take(spool, &survey);
@@ -154,6 +154,7 @@ static int pending_of(struct spool *spool, const char *name, uint64_t *ret_pendi
         return code;
     const struct spool_sink_info *sink = survey_find(&survey, name);
     *ret_pending = sink ? sink->pending_events : 0;
+    *ret_served = sink && sink->state == SPOOL_SINK_ELSEWHERE;
     survey_free(&survey);
     return SPOOL_OK;
 }
@@ -161,13 +162,16 @@ static int pending_of(struct spool *spool, const char *name, uint64_t *ret_pendi
 static int sink_remove(const struct tool *tool, const struct sink_args *args, struct spool *spool, const char *name)
 {
     uint64_t pending = 0;
+    bool served = false;
     char count[UNITS_SIZE];
-    int code = pending_of(spool, name, &pending);
+    int code = look_at(spool, name, &pending, &served);
     bool ask = !code && pending && !args->force && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
     if (ask && !confirmed(name, pending)) {
         say(tool, "%s is kept", name);
         return TOOL_FAILED;
     }
+    if (!code && served)
+        say(tool, "another process delivers to %s, and is asked to let go of it", name);
     if (!code)
         code = spool_sink_remove(spool, name);
     if (code)
@@ -238,6 +242,8 @@ const struct tool_verb sink_remove_verb = {
     .name = "sink remove",
     .usage = "[-f] NAME",
     .summary = "Forget a sink; what only it held is gone, its dead letters stay",
+    .notes = "Whoever delivers to it lets go of it first. Where that takes more than 5 seconds the exit status is 1,\n"
+             "and it is removed as soon as that happens.",
     .options = sink_remove_options,
     .words_min = 1,
     .words_max = 1,

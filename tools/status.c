@@ -81,14 +81,35 @@ static void print_spool(const struct status *status)
         puts("damage    none");
 }
 
+/* "breaker open for 12s, probe in 3s", and nothing while it is closed. `ret` is returned. */
+static const char *breaker_text(const struct spool_sink_info *sink, char *ret, size_t size)
+{
+    char since[UNITS_SIZE], next[UNITS_SIZE];
+    *ret = 0;
+    if (sink->breaker == SPOOL_BREAKER_CLOSED)
+        return ret;
+    int n = snprintf(ret, size, ", breaker %s for %s", spool_breaker_name(sink->breaker),
+                     units_span(sink->breaker_since_ms * 1000000, since));
+    if (sink->breaker == SPOOL_BREAKER_OPEN && n > 0 && (size_t)n < size)
+        snprintf(ret + n, size - (size_t)n, ", probe in %s", units_span(sink->next_try_ms * 1000000, next));
+    return ret;
+}
+
 /* Where another process delivers, also how it is there. */
 static void print_state(struct table *table, const struct spool_sink_info *sink)
 {
-    const char *state = spool_sink_state_name(sink->state);
-    if (sink->state != SPOOL_SINK_ELSEWHERE || sink->deliverer_state == sink->state)
-        table_cell(table, "%s", state);
-    else
-        table_cell(table, "%s (%s)", state, spool_sink_state_name(sink->deliverer_state));
+    const char *state = sink->removing ? "being removed" : spool_sink_state_name(sink->state);
+    char there[UNITS_SIZE] = "", breaker[4 * UNITS_SIZE];
+    if (sink->state == SPOOL_SINK_ELSEWHERE && sink->deliverer_state != sink->state)
+        snprintf(there, sizeof there, " (%s)", spool_sink_state_name(sink->deliverer_state));
+    table_cell(table, "%s%s%s", state, there, breaker_text(sink, breaker, sizeof breaker));
+}
+
+/* What a best-effort sink took may be lost. */
+static void print_delivered(struct table *table, const struct spool_sink_info *sink)
+{
+    char text[UNITS_SIZE];
+    table_cell(table, "%s%s", units_count(sink->delivered_events, text), sink->best_effort ? " sent (best effort)" : "");
 }
 
 static void print_sinks(const struct survey *survey)
@@ -108,7 +129,7 @@ static void print_sinks(const struct survey *survey)
         table_cell(table, "%s", units_age(sink->oldest_ns, text));
         table_cell(table, "%s", units_count(sink->retrying_events, text));
         table_cell(table, "%s", units_count(sink->dead_letters, text));
-        table_cell(table, "%s", units_count(sink->delivered_events, text));
+        print_delivered(table, sink);
         table_cell(table, "%s", sink->latency_p99_ns ? units_span(sink->latency_p99_ns, text) : "-");
         table_cell(table, "%s", *sink->last_error ? sink->last_error : "-");
     }
@@ -191,7 +212,10 @@ static void see_silent(struct problems *problems, const struct spool_sink_info *
 static void see_sink(struct problems *problems, const struct spool_sink_info *sink)
 {
     enum spool_sink_state state = true_state(sink);
-    if (state == SPOOL_SINK_PAUSED && sink->pending_events)
+    if (sink->removing)
+        add_problem(problems, false, tool_format("%s is to be removed, and who delivers to it has not let go", sink->name),
+                    text("it goes as soon as that happens; if the sink hangs, end the process that delivers to it"));
+    else if (state == SPOOL_SINK_PAUSED && sink->pending_events)
         add_problem(
             problems, false,
             tool_format("%s is paused%s%s", sink->name, *sink->paused_reason ? ": " : "", sink->paused_reason),
@@ -288,6 +312,18 @@ static json_t *deliverer_json(const struct spool_sink_info *sink)
     return object;
 }
 
+/* Of the process that delivers, or did last. */
+static json_t *breaker_json(const struct spool_sink_info *sink)
+{
+    json_t *object = json_object();
+    json_set(object, "state", json_text(spool_breaker_name(sink->breaker)));
+    json_set(object, "since_ms", json_number(sink->breaker_since_ms));
+    json_set(object, "next_probe_ms",
+             sink->breaker == SPOOL_BREAKER_OPEN ? json_number(sink->next_try_ms) : json_null());
+    json_set(object, "opened", json_number(sink->breaker_opened));
+    return object;
+}
+
 static json_t *sink_json(const struct spool_sink_info *sink)
 {
     json_t *config = json_loads(sink->json_config, 0, NULL), *object = json_object();
@@ -298,6 +334,7 @@ static json_t *sink_json(const struct spool_sink_info *sink)
     json_set(object, "retrying_events", json_number(sink->retrying_events));
     json_set(object, "dead_letters", json_number(sink->dead_letters));
     json_set(object, "delivered_events", json_number(sink->delivered_events));
+    json_set(object, "best_effort", json_boolean(sink->best_effort));
     json_set(object, "dropped_events", json_number(sink->dropped_events));
     json_set(object, "filtered_events", json_number(sink->filtered_events));
     json_set(object, "options", json_loads(sink->options_json, 0, NULL));
@@ -305,6 +342,8 @@ static json_t *sink_json(const struct spool_sink_info *sink)
     json_set(object, "last_error", json_text(sink->last_error));
     json_set(object, "attempt", json_number(sink->attempt));
     json_set(object, "next_try_ms", json_number(sink->next_try_ms));
+    json_set(object, "breaker", breaker_json(sink));
+    json_set(object, "removing", json_boolean(sink->removing));
     json_set(object, "dead_letters_dropped", json_number(sink->dead_dropped));
     json_set(object, "deliverer", deliverer_json(sink));
     json_set(object, "config", config ? config : json_text(sink->json_config));
@@ -443,9 +482,9 @@ static void print_sink_list(const struct survey *survey)
         const struct spool_sink_info *sink = &survey->sinks[i];
         table_cell(table, "%s", sink->name);
         table_cell(table, "%s", sink->kind);
-        table_cell(table, "%s", spool_sink_state_name(sink->state));
+        print_state(table, sink);
         table_cell(table, "%s", units_count(sink->pending_events, text));
-        table_cell(table, "%s", units_count(sink->delivered_events, text));
+        print_delivered(table, sink);
         table_cell(table, "%s", units_count(sink->filtered_events, text));
         table_cell(table, "%s", units_count(sink->dropped_events, text));
         table_cell(table, "%s", sink->json_config);

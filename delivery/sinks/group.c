@@ -242,14 +242,18 @@ void group_choose(const struct group *g, size_t least, bool ret[GROUP_MEMBERS_MA
 {
     uint64_t now_ns = mono_ns();
     size_t chosen = 0;
-    for (size_t i = 0; i < g->member_count; i++)
-        chosen += ret[i] = breaker_allows(&g->members[i].breaker, now_ns);
-    for (; chosen < least && chosen < g->member_count; chosen++) {
+    for (size_t i = 0; i < g->member_count; i++) {
+        ret[i] = breaker_allows(&g->members[i].breaker, now_ns);
+        chosen += ret[i] && group_counts(g, i);
+    }
+    for (; chosen < least; chosen++) {
         size_t best = GROUP_MEMBERS_MAX;
         for (size_t i = 0; i < g->member_count; i++)
-            if (!ret[i] &&
+            if (!ret[i] && group_counts(g, i) &&
                 (best == GROUP_MEMBERS_MAX || g->members[i].breaker.until_ns < g->members[best].breaker.until_ns))
                 best = i;
+        if (best == GROUP_MEMBERS_MAX)
+            return; /* there are no more */
         ret[best] = true;
     }
 }
@@ -269,7 +273,7 @@ int group_unavailable(const struct group *g)
     bool operator_alone = true, any = false;
     for (size_t i = 0; i < g->member_count; i++) {
         const struct member *m = &g->members[i];
-        if (m->breaker.state == SPOOL_BREAKER_CLOSED)
+        if (m->breaker.state == SPOOL_BREAKER_CLOSED || !group_counts(g, i))
             continue;
         char part[GROUP_NAME_MAX + REASON_MAX + 8];
         snprintf(part, sizeof part, "%s%s: %s", *text ? "; " : "", m->name, m->error);

@@ -24,6 +24,7 @@ struct member {
     char name[GROUP_NAME_MAX + 1];
     char *config;
     struct spool_sink sink; /* its hooks */
+    bool best_effort;       /* what it accepts may be lost */
     void *state;
     bool open;           /* group.lock, written by the delivering thread alone */
     uint32_t cancelling; /* calls of cancel that are running; group.lock */
@@ -40,7 +41,9 @@ struct group {
     atomic_bool cancelled;
     struct member *members;
     size_t member_count;
-    uint32_t accept; /* quorum */
+    uint16_t counted;  /* members, as bits, whose word counts: in a quorum not those that are best effort */
+    bool best_effort;  /* failover: its last member is, and it says so */
+    uint32_t accept;   /* quorum */
     struct jitter jitter;
     struct seen *seen; /* quorum: see there */
 
@@ -62,9 +65,15 @@ int group_open(const char *kind, void **ret_state, const char *json_config);
 void group_cancel(void *state);
 void group_close(void *state);
 
+static inline bool group_counts(const struct group *group, size_t member)
+{
+    return group->counted & 1u << member;
+}
+
 /* Makes the arrays large enough and forgets the batch before. ENOMEM. */
 int group_begin(struct group *group, size_t n);
-/* Members to be tried now: those whose breakers allow it, and of the others those due first until there are `least`. */
+/* Members to be tried now: those whose breakers allow it, and of the others those due first until there are `least` of those
+ * that count. */
 void group_choose(const struct group *group, size_t least, bool ret[GROUP_MEMBERS_MAX]);
 /* Delivers pending[0..n) of the batch to the member. Each event's outcome is left in the batch, with its reason kept; one
  * without an answer has SPOOL_RETRY, no reason and no time. Returns what the member returned: SPOOL_OK, SPOOL_EREJECTED, or

@@ -4,7 +4,11 @@
  *    "retry_base": "100ms", "retry_cap": "1m"}
  *
  * accept is the quorum's: how many members must have an event; the default is a majority. retry_base and retry_cap are the
- * wait before a member that failed is tried again. */
+ * wait before a member that failed is tried again.
+ *
+ * A member that is best effort loses events unnoticed. So a quorum gives it what it can and does not count it; and of a failover
+ * it may only be the last one, where nothing that could keep an event is behind it, and only if the group says that it is best
+ * effort itself. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,9 +43,10 @@ static int find_kind(const char *group, size_t index, const char *kind, const ch
     int code = delivery_kind_find(kind, *plugin ? plugin : NULL, &found);
     if (code == SPOOL_OK)
         code = delivery_kind_check(&found, m->config);
-    if (code == SPOOL_OK)
+    if (code == SPOOL_OK) {
         m->sink = *found.sink;
-    else
+        m->best_effort = delivery_sink_traits(found.sink, m->config) & SPOOL_TRAIT_BEST_EFFORT;
+    } else
         snprintf(message, sizeof message, "%s", err_last());
     if (code > 0)
         return spool_sink_error(code, "the %s sink: members[%zu]: %s", group, index, message);
@@ -97,9 +102,49 @@ static void set_up_breakers(struct group *g, uint64_t base_ms, uint64_t cap_ms)
         breaker_init(&g->members[i].breaker, &rules, mono_ns());
 }
 
+static int read_quorum(struct config *config, struct group *g)
+{
+    uint64_t accept = 0;
+    size_t counting = 0;
+    g->counted = 0;
+    for (size_t i = 0; i < g->member_count; i++) {
+        g->counted |= (uint16_t)(g->members[i].best_effort ? 0 : 1u << i);
+        counting += !g->members[i].best_effort;
+    }
+    if (counting == 0)
+        return spool_sink_error(SPOOL_ECONFIG, "configuration of the quorum sink: all members are best effort: none of "
+                                               "them can say that it has an event");
+    int code = config_number(config, "accept", counting / 2 + 1, &accept);
+    if (code == SPOOL_OK && (accept < 1 || accept > counting))
+        code = spool_sink_error(SPOOL_ECONFIG, "configuration of the quorum sink: \"accept\" must be 1 to %zu%s", counting,
+                                counting < g->member_count ? ": members that are best effort do not count" : "");
+    g->accept = (uint32_t)accept;
+    return code;
+}
+
+static int read_failover(struct config *config, struct group *g)
+{
+    json_t *value = json_object_get(config->object, "best_effort");
+    bool asked = json_is_true(value), bad = value && !json_is_boolean(value);
+    json_object_del(config->object, "best_effort");
+    if (bad)
+        return spool_sink_error(SPOOL_ECONFIG, "configuration of the failover sink: \"best_effort\" must be true or false");
+    for (size_t i = 0; i < g->member_count; i++) {
+        if (!g->members[i].best_effort)
+            continue;
+        if (i + 1 < g->member_count)
+            return wrong("failover", i, "is best effort: it never fails, so that the next one would get nothing");
+        if (!asked)
+            return wrong("failover", i, "is best effort, and loses events unnoticed: that needs \"best_effort\": true for "
+                                        "the failover sink, whose events count as sent then");
+        g->best_effort = true;
+    }
+    return SPOOL_OK;
+}
+
 static int read_keys(struct config *config, const char *kind, struct group *g)
 {
-    uint64_t base_ms = 100, cap_ms = 60000, accept = 0;
+    uint64_t base_ms = 100, cap_ms = 60000;
     int code = config_duration_ms(config, "retry_base", base_ms, &base_ms);
     if (code == SPOOL_OK)
         code = config_duration_ms(config, "retry_cap", cap_ms, &cap_ms);
@@ -109,13 +154,9 @@ static int read_keys(struct config *config, const char *kind, struct group *g)
     if (code == SPOOL_OK)
         code = read_members(kind, json_object_get(config->object, "members"), g);
     json_object_del(config->object, "members");
-    if (code == SPOOL_OK && strcmp(kind, "quorum") == 0) {
-        code = config_number(config, "accept", g->member_count / 2 + 1, &accept);
-        if (code == SPOOL_OK && (accept < 1 || accept > g->member_count))
-            code = spool_sink_error(SPOOL_ECONFIG, "configuration of the quorum sink: \"accept\" must be 1 to %zu",
-                                    g->member_count);
-    }
-    g->accept = (uint32_t)accept;
+    g->counted = UINT16_MAX;
+    if (code == SPOOL_OK)
+        code = strcmp(kind, "quorum") == 0 ? read_quorum(config, g) : read_failover(config, g);
     set_up_breakers(g, base_ms, cap_ms);
     return code;
 }

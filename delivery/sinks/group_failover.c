@@ -93,11 +93,23 @@ static int failover_deliver(void *state, struct spool_delivery *batch, size_t n)
     return code == SPOOL_EREJECTED ? spool_sink_error(code, "%s", delivery_sink_message()) : group_unavailable(g);
 }
 
+static uint32_t failover_traits(const char *json_config)
+{
+    struct group *g;
+    uint32_t traits = 0;
+    if (group_read("failover", json_config, &g) == SPOOL_OK) {
+        traits = g->best_effort ? SPOOL_TRAIT_BEST_EFFORT : 0;
+        group_free(g);
+    }
+    return traits;
+}
+
 const struct spool_sink_setting failover_settings[] = {
     {"members", "array of objects (required)",
      "sinks, the preferred one first: their kind, name, and the kind's own keys"},
     {"retry_base", "duration, 100ms", "wait before a member that failed is tried again, doubled each time …"},
     {"retry_cap", "duration, 1m", "… up to that"},
+    {"best_effort", "true | false, false", "must be true where the last member is best effort, as syslog by UDP is"},
     {NULL, NULL, NULL},
 };
 
@@ -109,4 +121,5 @@ const struct spool_sink failover_sink = {
     .deliver = failover_deliver,
     .cancel = group_cancel,
     .close = group_close,
+    .traits = failover_traits,
 };

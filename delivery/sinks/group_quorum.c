@@ -1,6 +1,7 @@
 /* group_quorum.c - kind "quorum": each event goes to all members, and counts as delivered when `accept` of them have it.
  *
- * A member that is down counts as one that has not; an event that so many refuse that no quorum is left is refused. Members
+ * A member that is best effort is given what it can get and counts for nothing, whatever it says. A member that is down counts
+ * as one that has not; an event that so many refuse that no quorum is left is refused. Members
  * beyond the quorum get what they can get while it is delivered, and nothing later.
  *
  * An event without its quorum is delivered again, to those that have not accepted it yet: which did is remembered for some
@@ -76,9 +77,24 @@ struct votes {
     uint32_t reason;
 };
 
-static unsigned count_bits(uint16_t bits)
+static unsigned count_bits(const struct group *g, uint16_t bits)
 {
-    return (unsigned)__builtin_popcount(bits);
+    return (unsigned)__builtin_popcount(bits & g->counted);
+}
+
+static size_t members_that_count(const struct group *g)
+{
+    return count_bits(g, (uint16_t)((1u << g->member_count) - 1));
+}
+
+/* What it wants of an event that it has not accepted; of a member that does not count that is nothing. */
+static void count_wish(const struct group *g, const struct spool_delivery *d, size_t at, bool again, struct votes *votes)
+{
+    votes->retry |= again;
+    if (d->retry_after_ms > votes->retry_after_ms)
+        votes->retry_after_ms = d->retry_after_ms;
+    if (g->reason[at] > 0)
+        votes->reason = g->reason[at];
 }
 
 /* Takes the outcomes that a member left in the batch out of it. */
@@ -88,17 +104,15 @@ static void count_votes(struct group *g, struct spool_delivery *batch, size_t tr
     for (size_t i = 0; i < tried; i++) {
         size_t at = g->pending[i];
         struct spool_delivery *d = SPOOL_DELIVERY_AT(batch, at);
-        bool answered = group_was_answered(g, batch, at);
+        bool answered = group_was_answered(g, batch, at), again = false;
         if (d->outcome == SPOOL_DELIVERED)
             g->accepted[at] |= bit;
         else if (d->outcome == SPOOL_REJECTED || (!answered && code == SPOOL_EREJECTED && tried == 1))
             g->refused[at] |= bit;
         else
-            votes[at].retry |= answered || code == SPOOL_OK;
-        if (d->retry_after_ms > votes[at].retry_after_ms)
-            votes[at].retry_after_ms = d->retry_after_ms;
-        if (g->reason[at] > 0)
-            votes[at].reason = g->reason[at];
+            again = answered || code == SPOOL_OK;
+        if (g->counted & bit)
+            count_wish(g, d, at, again, &votes[at]);
         d->outcome = SPOOL_RETRY;
         d->retry_after_ms = 0;
     }
@@ -124,7 +138,7 @@ static bool through_member(struct group *g, size_t index, struct spool_delivery 
         int code = group_deliver(g, &g->members[index], batch, left, &tried);
         count_votes(g, batch, tried, code, bit, votes);
         if (code != SPOOL_OK)
-            return code == SPOOL_EREJECTED && tried > 1;
+            return code == SPOOL_EREJECTED && tried > 1 && (g->counted & bit);
         left -= tried;
         memmove(g->pending, g->pending + tried, left * sizeof *g->pending);
     }
@@ -135,16 +149,16 @@ static bool through_member(struct group *g, size_t index, struct spool_delivery 
 static bool decide(struct group *g, struct spool_delivery *d, size_t at, const struct votes *votes)
 {
     g->reason[at] = votes->reason;
-    if (count_bits(g->accepted[at]) >= g->accept)
+    if (count_bits(g, g->accepted[at]) >= g->accept)
         d->outcome = SPOOL_DELIVERED;
-    else if (g->member_count - count_bits(g->refused[at]) < g->accept)
+    else if (members_that_count(g) - count_bits(g, g->refused[at]) < g->accept)
         d->outcome = SPOOL_REJECTED;
     else if (votes->retry) {
         d->outcome = SPOOL_RETRY;
         d->retry_after_ms = votes->retry_after_ms;
         if (votes->reason == 0)
-            spool_delivery_fail(d, SPOOL_RETRY, "%u of %zu members have it, %u must", count_bits(g->accepted[at]),
-                                g->member_count, g->accept);
+            spool_delivery_fail(d, SPOOL_RETRY, "%u of %zu members have it, %u must", count_bits(g, g->accepted[at]),
+                                members_that_count(g), g->accept);
     } else
         g->reason[at] = 0;
     bool over = d->outcome != SPOOL_RETRY;

@@ -3,7 +3,8 @@
  *
  * Over a stream each batch has a connection of its own, whose end confirms it (syslog_link.c); so batches should be
  * large: set linger. Over datagrams there is nothing that could tell whether anything arrived. So those must be asked
- * for by "best_effort": true, and an event counts as delivered when the kernel has taken it: that is no guarantee. */
+ * for by "best_effort": true, and the kernel having taken an event is all that is known of it: it counts as sent, not as
+ * delivered (SPOOL_TRAIT_BEST_EFFORT). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,6 +151,14 @@ static int syslog_check(const char *json_config)
     int code = s ? configure(s, json_config) : spool_sink_error(ENOMEM, "out of memory");
     syslog_free(s);
     return code;
+}
+
+static uint32_t syslog_traits(const char *json_config)
+{
+    struct syslog *s = syslog_new();
+    bool lossy = s && configure(s, json_config) == SPOOL_OK && !link_is_stream(&s->link);
+    syslog_free(s);
+    return lossy ? SPOOL_TRAIT_BEST_EFFORT : 0;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- messages
@@ -340,6 +349,7 @@ static const struct spool_sink syslog_sink = {
     .deliver = syslog_deliver,
     .cancel = syslog_cancel,
     .close = syslog_close,
+    .traits = syslog_traits,
 };
 
 static const struct spool_sink_setting syslog_settings[] = {

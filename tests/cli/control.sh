@@ -82,6 +82,15 @@ children="$children $child"
 wait_for 'grep -q "delivering from" "$work/run"'
 kill -HUP $child
 wait_for 'grep -q "no file to read again" "$work/run"'
+# Without a restart a sink goes and comes back.
+before=$("$spool" sinks -o json | wc -l)
+status 0 "$spool" sink remove -f log
+says "another process delivers to log"
+prints "log is removed"
+is "one sink fewer" $((before - 1)) "$("$spool" sinks -o json | wc -l)"
+wait_for 'grep -q "log is removed" "$work/run"'
+status 0 "$spool" sink add log file "path=$work/again.jsonl"
+wait_for '[ "$(wc -l <"$work/again.jsonl")" = 3 ]'
 kill -TERM $child
 wait $child
 is "run ends with 0" 0 $?

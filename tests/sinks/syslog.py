@@ -134,6 +134,38 @@ def best_effort_must_be_asked_for(checks):
         site.drains(way)
         checks.check(harness.wait_until(lambda: id in server.ids()), f"{way}: it arrives, when all is well")
     server.stop()
+    never_counts_as_delivered(checks)
+
+
+def never_counts_as_delivered(checks):
+    """To a port where nobody listens: the kernel takes everything, and nothing of it may pass for delivered."""
+    nowhere = {"kind": "syslog", "transport": "udp", "host": "127.0.0.1", "port": sink_harness.free_port(), "best_effort": True}
+    spool = checks.dir("nowhere")
+
+    def run(*words):
+        return harness.run(harness.SPOOL, "-C", spool, *words)
+
+    def group(kind, members, **more):
+        return run("sink", "add", kind, kind, f"members={json.dumps(members)}", *[f"{k}={json.dumps(v)}" for k, v in more.items()])
+
+    keeps = {"kind": "file", "path": str(checks.scratch / "kept.jsonl")}
+    for refused in (group("quorum", [{"kind": "null"}, nowhere], accept=2), group("quorum", [nowhere]),
+                    group("failover", [nowhere, keeps], best_effort=True), group("failover", [keeps, nowhere])):
+        checks.check(refused.returncode == 1 and "best effort" in refused.stderr, "a group that would count it is refused",
+                     refused.stderr)
+    added = [run("sink", "add", "udp", "syslog", *[f"{k}={json.dumps(v)}" for k, v in nowhere.items() if k != "kind"]),
+             group("quorum", [keeps, nowhere], accept=1), group("failover", [keeps, nowhere], best_effort=True)]
+    checks.check(all(done.returncode == 0 for done in added), "as an extra of a quorum, and as the last of a failover that says so",
+                 str([done.stderr for done in added]))
+    id = run("put", "{}").stdout.strip()
+    run("drain", "--timeout", "30")
+    told = {row["sink"]: row["state"] for row in map(json.loads, run("show", "-r", id, "-o", "json").stdout.splitlines())}
+    checks.check(told == {"udp": "sent (best effort)", "failover": "sent (best effort)", "quorum": "delivered"}, "receipts", told)
+    marked = {row["name"]: row["best_effort"] for row in map(json.loads, run("sinks", "-o", "json").stdout.splitlines())}
+    checks.check(marked == {"udp": True, "failover": True, "quorum": False}, "sinks -o json", marked)
+    for verb in ("status", "sinks"):
+        lines = [line for line in run(verb).stdout.splitlines() if line.split()[:1] in (["udp"], ["failover"])]
+        checks.check(len(lines) == 2 and all("1 sent (best effort)" in line for line in lines), f"{verb} says sent", lines)
 
 
 def speaks_to_the_journal(checks):

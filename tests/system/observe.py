@@ -166,6 +166,13 @@ def test_beside_the_deliverer(checks):
     checks.check(down and row["state"] == "elsewhere", "another process sees that the sink is down", row)
     checks.check("Not a directory" in row["last_error"] and row["attempt"] > 0, "and why", row)
     checks.check(row["deliverer"]["pid"] == deliverer.pid, "and who says so", row)
+    breaker = row["breaker"]
+    checks.check(breaker["state"] in ("open", "half-open") and breaker["opened"] > 0
+                 and (breaker["next_probe_ms"] is not None) == (breaker["state"] == "open"), "its circuit breaker", breaker)
+    for verb in ("status", "sinks"):
+        shown = {line.split()[0]: line for line in run(spool, verb).stdout.splitlines() if line.strip()}
+        checks.check(re.search(r"breaker (open for \S.*, probe in |half-open for )", shown["log"])
+                     and "breaker" not in shown["hole"], f"{verb} shows a breaker that is not closed", shown)
     status = run(spool, "status")
     checks.check(status.stdout.startswith("!") and "log is down" in status.stdout.splitlines()[0]
                  and "tried again" in status.stdout, "status says it first, and what to do", status.stdout)
@@ -179,6 +186,9 @@ def test_beside_the_deliverer(checks):
     blocked.unlink()
     checks.check(until(lambda: sink_of(spool, "log")["deliverer"]["state"] == "running"), "it works again")
     checks.check(until(lambda: sink_of(spool, "log")["pending_events"] == 0), "and has its event")
+    checks.check(until(lambda: sink_of(spool, "log")["breaker"]["state"] == "closed")
+                 and "breaker" not in run(spool, "sinks").stdout + run(spool, "status").stdout,
+                 "a closed breaker is not shown", run(spool, "sinks").stdout)
     checks.check(run(spool, "status", "--check").stdout.startswith("all is well"), "all is well")
     deliverer.send_signal(signal.SIGTERM)
     checks.check(deliverer.wait(PATIENCE) == 0, "run ends with 0 after SIGTERM")

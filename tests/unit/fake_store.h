@@ -272,6 +272,16 @@ static inline int fake_store_sink_limit(struct store *s, const char *name, uint6
     return f ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "no sink %s", name);
 }
 
+static inline int fake_store_sink_set_best_effort(struct store *s, const char *name, bool best_effort)
+{
+    pthread_mutex_lock(&s->lock);
+    struct fake_sink *f = fake_find(s, name);
+    if (f)
+        f->sink.best_effort = best_effort;
+    pthread_mutex_unlock(&s->lock);
+    return f ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+}
+
 static inline int fake_store_sink_overflow(struct store *s, const uint64_t cursor[LANES], uint64_t max_bytes,
                                            uint64_t max_age_ms, uint64_t ret_upto[LANES])
 {
@@ -487,6 +497,7 @@ static inline void fake_store_sink_publish(struct store *s, const char *name, co
 #define store_sink_register(...) fake_store_sink_register(__VA_ARGS__)
 #define store_sink_pause_for(...) fake_store_sink_pause_for(__VA_ARGS__)
 #define store_sink_limit(...) fake_store_sink_limit(__VA_ARGS__)
+#define store_sink_set_best_effort(...) fake_store_sink_set_best_effort(__VA_ARGS__)
 #define store_sink_overflow(...) fake_store_sink_overflow(__VA_ARGS__)
 #define store_sink_hand(...) fake_store_sink_hand(__VA_ARGS__)
 #define store_sink_elect(...) fake_store_sink_elect(__VA_ARGS__)

@@ -221,7 +221,7 @@ END_TEST
 
 struct told {
     pthread_mutex_t lock;
-    unsigned by_state[SPOOL_RECEIPT_GONE + 1];
+    unsigned by_state[32]; /* of enum spool_receipt_state */
     struct spool *spool;
 };
 
@@ -259,6 +259,51 @@ START_TEST(the_callback_hears_of_every_event_once)
     until(told_of(&told, SPOOL_RECEIPT_DEAD) == 2);
     until(told_of(&told, SPOOL_RECEIPT_EXPIRED) == 1);
     until(told_of(&told, SPOOL_RECEIPT_FILTERED) + told_of(&told, SPOOL_RECEIPT_EXPIRED) >= EVENTS + 1);
+    ck_ok(spool_close(spool));
+    scratch_end();
+}
+END_TEST
+
+/* A sink that loses events unnoticed: nowhere it is said that it delivers. */
+static uint32_t are_lossy(const char *config)
+{
+    return strstr(config, "lossy") ? SPOOL_TRAIT_BEST_EFFORT : 0;
+}
+
+static int count_best_effort(void *user, const struct spool_sink_info *info)
+{
+    *(unsigned *)user += info->best_effort;
+    return 0;
+}
+
+START_TEST(what_a_best_effort_sink_took_was_sent)
+{
+    static struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    const struct spool_options options = {.on_delivery = be_told, .delivery_user = &told};
+    const struct spool_sink_options sink_options = SPOOL_SINK_OPTIONS(.user = &obedient);
+    struct spool_sink lossy = hooks;
+    unsigned marked = 0;
+    begin();
+    lossy.traits = are_lossy;
+    struct spool *spool = open_spool(&options);
+    ck_ok(spool_sink_add(spool, "lossy", &lossy, "{\"lossy\":1}", &sink_options));
+    ck_ok(spool_sink_add(spool, "sure", &lossy, "{}", &sink_options));
+    struct spool_id ok = put(spool, "\"ok\"", 0);
+    ck_ok(spool_start(spool));
+    ck_ok(spool_drain(spool, 20000));
+    ck_assert_int_eq(state_of(spool, &ok, "lossy"), SPOOL_RECEIPT_SENT);
+    ck_assert_int_eq(state_of(spool, &ok, "sure"), SPOOL_RECEIPT_DELIVERED);
+    ck_assert_str_eq(spool_receipt_state_name(SPOOL_RECEIPT_SENT), "sent (best effort)");
+    until(told_of(&told, SPOOL_RECEIPT_SENT) == 1 && told_of(&told, SPOOL_RECEIPT_DELIVERED) == 1);
+    ck_ok(spool_close(spool));
+    spool = open_spool(NULL); /* kept, also where its hooks are not known */
+    ck_assert_int_eq(state_of(spool, &ok, "lossy"), SPOOL_RECEIPT_SENT);
+    ck_ok(spool_sink_each(spool, count_best_effort, &marked));
+    ck_assert_uint_eq(marked, 1);
+    ck_ok(spool_sink_add(spool, "lossy", &lossy, "{}", &sink_options)); /* with another configuration it is another matter */
+    marked = 0;
+    ck_ok(spool_sink_each(spool, count_best_effort, &marked));
+    ck_assert_uint_eq(marked, 0);
     ck_ok(spool_close(spool));
     scratch_end();
 }
@@ -545,6 +590,7 @@ static Suite *suite(void)
     tcase_add_test(t, receipts_of_each_state);
     tcase_add_test(t, receipts_of_what_is_expired_in_flight_gone_or_unknown);
     tcase_add_test(t, the_callback_hears_of_every_event_once);
+    tcase_add_test(t, what_a_best_effort_sink_took_was_sent);
     tcase_add_test(t, a_rewound_sink_gets_events_again);
     tcase_add_test(t, a_rewind_does_not_count_what_waits_for_a_retry);
     tcase_add_test(t, options_change_while_it_is_served);

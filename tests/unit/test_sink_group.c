@@ -114,6 +114,11 @@ static size_t plug_checkpoint(void *state, void *buf, size_t cap)
     return 1;
 }
 
+static uint32_t plug_traits(const char *config)
+{
+    return strstr(config, "lossy") ? SPOOL_TRAIT_BEST_EFFORT : 0;
+}
+
 static const struct spool_sink plug = {.abi = SPOOL_SINK_ABI,
                                        .size = sizeof(struct spool_sink),
                                        .kind = "plug",
@@ -121,11 +126,13 @@ static const struct spool_sink plug = {.abi = SPOOL_SINK_ABI,
                                        .deliver = plug_deliver,
                                        .cancel = plug_cancel,
                                        .close = plug_close,
-                                       .checkpoint = plug_checkpoint};
+                                       .checkpoint = plug_checkpoint,
+                                       .traits = plug_traits};
 
 /* The kinds that the group finds. */
 #define delivery_kind_find plug_find
 #define delivery_kind_check plug_check
+#define delivery_sink_traits(sink, config) (sink)->traits(config)
 static int plug_find(const char *kind, const char *plugin, struct delivery_kind *ret)
 {
     (void)plugin;
@@ -206,6 +213,17 @@ static void give(const struct spool_sink *sink, void *state, size_t from, size_t
         give(sink, state, from, from + (to - from) / 2);
         give(sink, state, from + (to - from) / 2, to);
     }
+}
+
+static void *open_patient_group(const struct spool_sink *sink, const char *retry)
+{
+    char config[512];
+    void *state;
+    snprintf(config, sizeof config,
+             "{\"members\":[{\"kind\":\"plug\",\"m\":0},{\"kind\":\"plug\",\"m\":1},{\"kind\":\"plug\",\"m\":2}],"
+             "\"retry_base\":\"%s\",\"retry_cap\":\"%s\"}",
+             retry, retry);
+    return sink->open(&state, NULL, config, NULL, 0) == SPOOL_OK ? state : NULL;
 }
 
 static void *open_group(const struct spool_sink *sink, const char *more)
@@ -380,17 +398,46 @@ START_TEST(what_only_an_operator_mends)
 }
 END_TEST
 
+/* One that failed is left alone until its wait is over, however many batches there are, and then it gets its turn. */
+START_TEST(a_member_that_failed_is_left_alone)
+{
+    const struct spool_sink *sink = _i ? &quorum_sink : &failover_sink;
+    tell_members(0);
+    members[0].way = DOWN;
+    void *state = open_patient_group(sink, "20h");
+    for (size_t i = 0; i < EVENTS; i += 5)
+        give(sink, state, i, i + 5);
+    for (size_t i = 0; i < EVENTS; i++)
+        ck_assert_int_eq(outcome_of[i], SPOOL_DELIVERED);
+    ck_assert_uint_eq(members[0].delivers, 1); /* of a wait between 0 and 20 h less than the test takes is drawn once in a million */
+    sink->close(state);
+
+    tell_members(0);
+    members[0].way = DOWN;
+    state = open_patient_group(sink, "20ms");
+    give(sink, state, 0, 1);
+    members[0].way = WELL;
+    for (uint64_t end = mono_ns() + 20 * 1000 * NS_PER_MS; mono_ns() < end && members[0].got[1] == 0;) {
+        outcome_of[1] = NONE;
+        members[1].got[1] = members[2].got[1] = 0;
+        give(sink, state, 1, 2);
+    }
+    ck_assert_uint_eq(members[0].got[1], 1);
+    sink->close(state);
+}
+END_TEST
+
 /* ------------------------------------------------------------------------------------------------------------ quorum */
 
-static void check_quorum(const char *at, unsigned accept)
+/* Of the members the first `counting` count. */
+static void check_quorum(const char *at, unsigned accept, int counting)
 {
-    unsigned working = 0;
-    for (int m = 0; m < MEMBERS; m++)
-        working += works(members[m].way);
     for (unsigned i = 0; i < EVENTS; i++) {
         unsigned have = 0, can = 0, refused = 0;
         bool bad = i % 7 == 3;
-        for (int m = 0; m < MEMBERS; m++) {
+        for (int m = counting; m < MEMBERS; m++)
+            ck_assert_msg(members[m].got[i] <= 1, "%s: member %d got event %u %u times", at, m, i, members[m].got[i]);
+        for (int m = 0; m < counting; m++) {
             have += members[m].got[i] > 0;
             can += works(members[m].way) && !(bad && (refuses(members[m].way) || members[m].way == RETRIES_SOME));
             refused += bad && refuses(members[m].way);
@@ -400,8 +447,8 @@ static void check_quorum(const char *at, unsigned accept)
         ck_assert_msg(!delivered || have >= accept, "%s: event %u is delivered, %u members have it", at, i, have);
         ck_assert_msg(delivered || can < accept, "%s: event %u has outcome %d, although %u members take it", at, i,
                       outcome_of[i], can);
-        ck_assert_msg(outcome_of[i] != SPOOL_REJECTED || MEMBERS - refused < accept,
-                      "%s: event %u is refused, although %u members do not", at, i, MEMBERS - refused);
+        ck_assert_msg(outcome_of[i] != SPOOL_REJECTED || (unsigned)counting - refused < accept,
+                      "%s: event %u is refused, although %u members do not", at, i, (unsigned)counting - refused);
     }
 }
 
@@ -419,7 +466,35 @@ START_TEST(quorum_in_every_pattern)
                 continue; /* none can be opened */
             for (int round = 0; round < 12; round++)
                 give(&quorum_sink, state, 0, EVENTS);
-            check_quorum(at, accept);
+            check_quorum(at, accept, MEMBERS);
+            quorum_sink.close(state);
+            check_closed();
+        }
+    }
+}
+END_TEST
+
+/* Whatever the third one does, the two others decide; and it gets what it takes all the same. */
+START_TEST(quorum_does_not_count_best_effort)
+{
+    for (size_t combination = 0; combination < COMBINATIONS; combination++) {
+        for (unsigned accept = 1; accept <= 2; accept++) {
+            char at[128], ways[64], config[256];
+            void *state;
+            describe(combination, ways);
+            snprintf(at, sizeof at, "%s, accept %u, the third one is best effort", ways, accept);
+            snprintf(config, sizeof config,
+                     "{\"members\":[{\"kind\":\"plug\",\"m\":0},{\"kind\":\"plug\",\"m\":1},{\"kind\":\"plug\",\"m\":2,"
+                     "\"lossy\":1}],\"retry_base\":0,\"retry_cap\":0,\"accept\":%u}",
+                     accept);
+            tell_members(combination);
+            if (quorum_sink.open(&state, NULL, config, NULL, 0) != SPOOL_OK)
+                continue;
+            for (int round = 0; round < 12; round++)
+                give(&quorum_sink, state, 0, EVENTS);
+            check_quorum(at, accept, 2);
+            for (unsigned i = 0; i < EVENTS && members[2].way == WELL; i++)
+                ck_assert_msg(members[2].got[i] == 1, "%s: the third one has event %u %u times", at, i, members[2].got[i]);
             quorum_sink.close(state);
             check_closed();
         }
@@ -479,7 +554,36 @@ static const struct {
     {"{\"members\":[{\"kind\":\"plug\"}],\"accept\":2}", "accept"},
     {"{\"members\":[{\"kind\":\"plug\"}],\"retry_base\":\"2s\",\"retry_cap\":\"1s\"}", "retry_cap"},
     {"{\"members\":[{\"kind\":\"plug\"}],\"retry_cap\":\"900d\"}", "retry_cap"},
+    {"{\"members\":[{\"kind\":\"plug\",\"lossy\":1}]}", "all members are best effort"},
+    {"{\"members\":[{\"kind\":\"plug\"},{\"kind\":\"plug\",\"lossy\":1}],\"accept\":2}", "do not count"},
+    {"{\"members\":[{\"kind\":\"plug\"}],\"best_effort\":true}", "best_effort"},
 };
+
+/* A failover is best effort if its last member is, and it must say so; nowhere else may one be. */
+START_TEST(failover_and_best_effort)
+{
+    static const struct {
+        const char *members, *more, *message; /* NULL: it is taken */
+        uint32_t traits;
+    } cases[] = {
+        {"{\"kind\":\"plug\"},{\"kind\":\"plug\",\"lossy\":1}", "", "members[1]: is best effort", 0},
+        {"{\"kind\":\"plug\"},{\"kind\":\"plug\",\"lossy\":1}", ",\"best_effort\":false", "members[1]: is best effort", 0},
+        {"{\"kind\":\"plug\"},{\"kind\":\"plug\",\"lossy\":1}", ",\"best_effort\":true", NULL, SPOOL_TRAIT_BEST_EFFORT},
+        {"{\"kind\":\"plug\",\"lossy\":1},{\"kind\":\"plug\"}", ",\"best_effort\":true", "members[0]: is best effort", 0},
+        {"{\"kind\":\"plug\"},{\"kind\":\"plug\"}", ",\"best_effort\":true", NULL, 0},
+        {"{\"kind\":\"plug\"}", ",\"best_effort\":1", "must be true or false", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char config[256];
+        snprintf(config, sizeof config, "{\"members\":[%s]%s}", cases[i].members, cases[i].more);
+        ck_assert_int_eq(failover_check(config), cases[i].message ? SPOOL_ECONFIG : SPOOL_OK);
+        if (cases[i].message)
+            ck_assert_msg(strstr(delivery_sink_message(), cases[i].message) != NULL, "%s", delivery_sink_message());
+        ck_assert_uint_eq(failover_sink.traits(config), cases[i].traits);
+    }
+    ck_assert_int_eq(quorum_check("{\"members\":[{\"kind\":\"plug\"},{\"kind\":\"plug\",\"lossy\":1}],\"accept\":1}"), SPOOL_OK);
+}
+END_TEST
 
 START_TEST(bad_configurations_are_named)
 {
@@ -507,7 +611,10 @@ static Suite *suite(void)
     tcase_add_test(tc, failover_overtakes_no_retry);
     tcase_add_test(tc, failover_leaves_those_behind_untried);
     tcase_add_test(tc, what_only_an_operator_mends);
+    tcase_add_loop_test(tc, a_member_that_failed_is_left_alone, 0, 2);
     tcase_add_test(tc, quorum_in_every_pattern);
+    tcase_add_test(tc, quorum_does_not_count_best_effort);
+    tcase_add_test(tc, failover_and_best_effort);
     tcase_add_test(tc, quorum_is_completed_later);
     tcase_add_test(tc, cancel_reaches_all_members);
     tcase_add_test(tc, bad_configurations_are_named);

@@ -241,11 +241,12 @@ START_TEST(snapshot_round_trip)
     ck_ok(state_restore(g.state, copy.data + 5, copy.size - 5, soon(), NULL));
     struct store_sink a = add_sink(&f, "a"), b = add_sink(&f, "bb"), got;
     ck_ok(state_sink_pause(f.state, "bb", true, soon()));
+    ck_ok(state_sink_mark_removal(f.state, "bb", soon()));
     copy.size = 0;
     ck_ok(state_snapshot(f.state, soon(), &copy));
     ck_ok(state_restore(g.state, copy.data, copy.size, soon(), NULL));
     ck_ok(state_sink_get(g.state, "bb", soon(), &got));
-    b.paused = true;
+    b.paused = b.removing = true;
     ck_assert_mem_eq(&got, &b, sizeof b);
     char *config;
     ck_ok(state_sink_config(g.state, "a", soon(), &config));

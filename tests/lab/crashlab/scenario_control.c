@@ -108,3 +108,27 @@ static int run_forbidden(const char *dir, uint64_t seed)
 
 const struct lab_scenario scenario_forbidden = {
     "forbidden", "a sink pauses itself for a reason, is limited and resumed", NULL, run_forbidden, NULL};
+
+/* --------------------------------------------------------------------------------------------------------- removal */
+
+/* Removed by somebody else while it delivers, with events that failed and others that wait; then there is another one of that
+ * name, which gets what the other sink still holds. */
+static int run_removal(const char *dir, uint64_t seed)
+{
+    uint64_t random = seed;
+    struct spool *spool = scene_open(dir, NULL);
+    struct scene_producer producer = {.spool = spool, .number = 1};
+    struct scene_sink gone = {.number = 0, .name = "gone", .batch_events_max = 3, .answer = refuses_until_mended};
+    struct scene_sink stays = {.number = 1, .name = "stays", .batch_events_max = 4};
+    atomic_store(&mended, false);
+    if (!spool || scene_sink_add(spool, &gone) || scene_sink_add(spool, &stays) || spool_start(spool) ||
+        scene_enqueue_some(&producer, 8, 300, SPOOL_DURABLE_PROCESS, &random) || scene_wait_answered(&gone, 3))
+        return -1;
+    if (scene_sink_remove(spool, &gone, true) || scene_drain(spool) || scene_sink_add(spool, &gone) ||
+        scene_enqueue_some(&producer, 4, 300, SPOOL_DURABLE_PROCESS, &random) || scene_drain(spool))
+        return -1;
+    return scene_sink_remove(spool, &gone, true) ? -1 : scene_close(spool);
+}
+
+const struct lab_scenario scenario_removal = {"removal", "a sink is removed by somebody else while it delivers", NULL,
+                                              run_removal, NULL};

@@ -170,7 +170,7 @@ static int step_remove(struct walk *walk)
     if (!walk->added[i] || walk->sinks[i].keeps_file)
         return 0;
     walk->added[i] = walk->paused[i] = false;
-    return scene_sink_remove(walk->spool, &walk->sinks[i]);
+    return scene_sink_remove(walk->spool, &walk->sinks[i], false);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- walking */

@@ -36,7 +36,7 @@ static int run_sinks(const char *dir, uint64_t seed)
         spool_start(spool) || scene_drain(spool))
         return -1;
     if (scene_sink_pause(spool, &b, true) || scene_enqueue_some(&producer, 4, 100, SPOOL_DURABLE_PROCESS, &random) ||
-        scene_stop(spool) || scene_sink_remove(spool, &a) || scene_sink_add(spool, &c))
+        scene_stop(spool) || scene_sink_remove(spool, &a, false) || scene_sink_add(spool, &c))
         return -1;
     if (scene_enqueue_some(&producer, 3, 100, SPOOL_DURABLE_PROCESS, &random) || spool_start(spool) ||
         scene_sink_pause(spool, &b, false) || scene_drain(spool))
@@ -181,7 +181,7 @@ static int run_dead_letters(const char *dir, uint64_t seed)
         return -1;
     atomic_store(&forgiving, false);
     if (spool_start(spool) || scene_enqueue_some(&producer, 6, 2000, SPOOL_DURABLE_PROCESS, &random) ||
-        scene_drain(spool) || scene_stop(spool) || scene_sink_remove(spool, &sink) || scene_sink_add(spool, &sink))
+        scene_drain(spool) || scene_stop(spool) || scene_sink_remove(spool, &sink, false) || scene_sink_add(spool, &sink))
         return -1;
     return scene_purge(spool, &sink) ? -1 : scene_close(spool);
 }
@@ -217,7 +217,7 @@ static int run_many_rows(const char *dir, uint64_t seed)
     if (!spool || scene_commit(spool) || scene_sink_add(spool, &sink) || spool_start(spool) ||
         scene_wait_answered(&sink, 2 * MANY_CALLS * MANY_EACH) || scene_stop(spool))
         return -1;
-    return scene_sink_remove(spool, &sink) ? -1 : scene_close(spool);
+    return scene_sink_remove(spool, &sink, false) ? -1 : scene_close(spool);
 }
 
 const struct lab_scenario scenario_many_rows = {

@@ -44,5 +44,6 @@ const struct lab_scenario *const lab_scenarios[] = {
     &scenario_edit,
     &scenario_requeue_to,
     &scenario_forbidden,
+    &scenario_removal,
     NULL,
 };

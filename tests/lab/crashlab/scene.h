@@ -91,7 +91,8 @@ struct scene_sink {
 };
 
 int scene_sink_add(struct spool *spool, struct scene_sink *sink);
-int scene_sink_remove(struct spool *spool, const struct scene_sink *sink);
+/* from_outside: as another process does, which knows nothing of who delivers to it. */
+int scene_sink_remove(struct spool *spool, const struct scene_sink *sink, bool from_outside);
 int scene_sink_pause(struct spool *spool, const struct scene_sink *sink, bool on);
 /* Until it has answered so often, since it was added. */
 int scene_wait_answered(const struct scene_sink *sink, unsigned n);

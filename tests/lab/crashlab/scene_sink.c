@@ -184,10 +184,11 @@ int scene_sink_add(struct spool *spool, struct scene_sink *sink)
     return 0;
 }
 
-int scene_sink_remove(struct spool *spool, const struct scene_sink *sink)
+int scene_sink_remove(struct spool *spool, const struct scene_sink *sink, bool from_outside)
 {
     mark_sink(sink, MARK_SINK_REMOVE, false);
-    int code = spool_sink_remove(spool, sink->name);
+    int code = from_outside ? store_sink_remove(spool->store, sink->name, deadline_in_ms(PATIENCE_MS))
+                            : spool_sink_remove(spool, sink->name);
     if (code)
         return scene_fail(code, "removing a sink");
     mark_sink(sink, MARK_SINK_REMOVED, false);

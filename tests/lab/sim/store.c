@@ -181,6 +181,12 @@ int store_sink_limit(struct store *store, const char *name, uint64_t max_pending
     return SPOOL_OK;
 }
 
+int store_sink_set_best_effort(struct store *store, const char *name, bool best_effort)
+{
+    (void)store, (void)name, (void)best_effort;
+    return SPOOL_OK;
+}
+
 /* No two sinks have the same limits. */
 static struct sink_world *limited_sink(uint64_t max_bytes, uint64_t max_age_ms)
 {
