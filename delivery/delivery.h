@@ -128,9 +128,24 @@ const char *delivery_builtin_name(size_t index);                         /* NULL
 /* Reads the configuration of such a sink without opening anything: SPOOL_ECONFIG, with a message that names the key. */
 int delivery_builtin_check(const char *kind, const char *json_config);
 
-/* Opens a sink of a kind, delivers one event to it and closes it, without any spool; as spool_sink_test(). */
-int delivery_probe(const struct spool_sink *sink, const char *config, const struct spool_event *event,
-                   const struct spool_id *id, uint64_t deadline_ns);
+struct delivery_checkpoint {
+    size_t size; /* 0: none */
+    unsigned char bytes[SPOOL_CHECKPOINT_MAX];
+};
+
+/* Opens a sink of a kind, delivers one event to it and closes it, without any spool; as spool_sink_test(). For one that
+ * keeps checkpoints the caller is whoever delivers to it (store_sink_elect()), and stores what is in `checkpoint` after
+ * SPOOL_OK; if there is none yet, first with an event NULL. */
+struct delivery_probe {
+    const struct spool_sink *sink;
+    const char *config;
+    const struct spool_event *event; /* NULL: it is only opened, for its first checkpoint */
+    const struct spool_id *id;
+    struct delivery_checkpoint checkpoint; /* in: as stored last; out, after SPOOL_OK: to be stored */
+    uint64_t deadline_ns;
+    bool hangs; /* out, with SPOOL_ETIMEOUT: a hook is still running */
+};
+int delivery_probe(struct delivery_probe *request);
 
 /* What the store keeps as a sink's configuration, taken apart. */
 struct delivery_registration {

@@ -492,9 +492,11 @@ int spool_sink_load(struct spool *spool, const char *name, const char *kind, con
 int spool_sink_load_registered(struct spool *spool, size_t *ret_n);
 
 /* Sends one event of the type and tag "spool.probe" to a registered sink, beside the spool: it is opened here with its
- * configuration, cancelled when the time is over, and closed. SPOOL_OK: it accepted the event. SPOOL_ENOTFOUND, SPOOL_EINVAL
- * (it keeps a checkpoint: nothing may be written beside it), SPOOL_ECONFIG, SPOOL_EUNAVAILABLE, SPOOL_EREJECTED,
- * SPOOL_ETIMEOUT (it did not return even then: its thread stays until it does). */
+ * configuration, cancelled when the time is over, and closed. One that keeps checkpoints goes on where it was, and must not be
+ * served meanwhile. SPOOL_OK: it accepted the event, and with it its checkpoint is stored. SPOOL_ENOTFOUND, SPOOL_EBUSY (it
+ * keeps checkpoints and is served, by whichever process), SPOOL_ECONFIG, SPOOL_EUNAVAILABLE, SPOOL_EREJECTED, SPOOL_ETIMEOUT
+ * (it did not return even then: its thread stays until it does, and nobody serves one with checkpoints before the spool is
+ * closed). */
 int spool_sink_test(struct spool *spool, const char *name, uint32_t timeout_ms);
 
 /* Forgets the sink: cursor, retries, checkpoint; its dead letters stay. What only it held is gone. Whoever delivers to it, here or
