@@ -56,9 +56,10 @@ START_TEST(what_is_wrong_is_refused)
     static const char *const bad[][2] = {
         {"{\"path\":\"/tmp/{colour}\"}", "{colour}"},
         {"{\"path\":\"/tmp/{agent\"}", "{agent"},
-        {"{\"path\":\"/tmp/{agent}\",\"rotate_bytes\":1}", "placeholders"},
-        {"{\"path\":\"/tmp/{agent}\",\"compress\":\"zstd\"}", "placeholders"},
-        {"{\"path\":\"/tmp/{agent}\",\"keep\":1}", "placeholders"},
+        {"{\"path\":\"/tmp/{agent}\",\"rotate_bytes\":1}", "{agent}.events.jsonl"},
+        {"{\"path\":\"/tmp/{agent}.jsonl\",\"compress\":\"zstd\"}", "{agent}.events.jsonl"},
+        {"{\"path\":\"/tmp/x.{agent}\",\"keep\":1}", "{agent}.events.jsonl"},
+        {"{\"path\":\"/tmp/{agent}/%B.jsonl\",\"max_age\":1}", "not with %B"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ck_code(delivery_builtin_check("file", bad[i][0]), SPOOL_ECONFIG);
