@@ -260,6 +260,7 @@ TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%, \
                      public_peers \
                      sink_file \
                      sink_partition \
+                     sink_rotation \
                      sink_tend \
                      state \
                      state_ack \
