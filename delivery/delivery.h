@@ -162,7 +162,8 @@ int delivery_registration_text(const char *config, const struct spool_sink_optio
 /* Such a text with the options changed that are not 0 in `change`. SPOOL_EOPTION for those that cannot be changed. */
 int delivery_registration_change(const char *text, const struct spool_sink_options *change, char **ret);
 
-/* spool_delivery_fail() and spool_sink_error(), for plugins. */
+/* spool_delivery_fail(), spool_sink_error() and spool_sink_note(), for plugins. */
+void delivery_sink_notev(const char *format, va_list args);
 void delivery_failv(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
 int delivery_sink_errorv(int code, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
@@ -183,8 +184,9 @@ const struct delivery_capture *delivery_capture_reasons(const struct delivery_ca
 /* For sinks in this folder: something that the operator should hear of, although nothing failed
  * (SPOOL_NOTICE_SINK_FILE). Told when the hook has returned; the last one counts. */
 void delivery_sink_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Takes it, for the thread that ran the hook; "" if there is none. */
-void delivery_sink_take_note(char ret[REASON_MAX + 1]);
+/* Takes it, or that of spool_sink_note(), for the thread that ran the hook; "" if there is none. Which one it was is what it
+ * returns. */
+enum spool_notice_kind delivery_sink_take_note(char ret[REASON_MAX + 1]);
 
 /* Operations, as spool_op_*() in spool.h: the scheduler (op_core.h) with threads around it. Independent of the rest here. */
 struct ops;

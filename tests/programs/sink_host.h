@@ -24,6 +24,11 @@ static inline void host_keep_outcome(struct spool_delivery *delivery, enum spool
     vsnprintf(host_message, sizeof host_message, format, args);
 }
 
+static inline void host_keep_note(const char *format, va_list args)
+{
+    vsnprintf(host_message, sizeof host_message, format, args);
+}
+
 static const struct spool_sink_host host_calls = {
     .abi = SPOOL_SINK_ABI,
     .size = sizeof host_calls,
@@ -43,6 +48,7 @@ static const struct spool_sink_host host_calls = {
     .free = spool_free,
     .delivery_failv = host_keep_outcome,
     .sink_errorv = host_keep_message,
+    .sink_notev = host_keep_note,
 };
 
 static inline const struct spool_sink *host_load(const char *file)

@@ -328,6 +328,38 @@ def partial(checks):
                 checks.check(all(reason in text for text in letters.values()), f"partial, {name}: the reason", letters)
 
 
+def small_after_partial(checks):
+    """Once requests were taken in part, they are small: of what the collector takes, little becomes a dead letter. All that it
+    rejected is one, or with `deliver` told."""
+    def bad(request):
+        return [i for i in ids_of(request) if i in wrong]
+    for name, more in (("dead", {}), ("deliver", {"partial": "deliver"})):
+        wrong, server = set(), Server(lambda request: partial_success("protobuf", len(bad(request))) if bad(request) else 200)
+        site = SinkSite(checks, f"small-{name}", "otlp", settings(server, **more), batch_events=100)
+        ids = site.put_numbers(1000)
+        wrong.update(ids[3::50])
+        checks.check(site.deliver(), f"small, {name}: all are heard of", site.said()[-500:])
+        letters, sizes = set(site.dead()), [len(ids_of(request)) for request in server.requests]
+        checks.check(sizes[0] == 100 and sizes[1] == 12 and 1 in sizes and sum(sizes) == 1000,
+                     f"small, {name}: requests shrink, none is sent again", sizes[:20])
+        if name == "dead":
+            checks.check(wrong <= letters and len(letters) < 300, "small: few are in doubt, none is lost", len(letters))
+        else:
+            lost = sum(int(n) for n in re.findall(r"rejected (\d+) of \d+ events, which are lost, as .partial. says: no such tenant",
+                                                      site.said()))
+            checks.check(letters <= wrong and lost + len(letters) == len(wrong), "small: what is lost is told, each one",
+                         f"{lost} {len(letters)} {site.said()[-300:]}")
+
+
+def warned(checks):
+    """A warning is told, once as long as it is the same."""
+    answers = [partial_success("protobuf", 0, word) for word in [b"too old"] * 5 + [b"too new"]]
+    _, server, site = deliver(checks, "warned", [OTHER] * 60, {}, answers=answers, batch_events=10)
+    said = site.said()
+    checks.check(len(server.requests) == 6 and said.count("warns: too old") == 1 and said.count("warns: too new") == 1,
+                 "warnings are told once", said)
+
+
 def nonsense(checks):
     """Bodies of 200 answers that are nothing: the status has the word."""
     answers = [(200, {}, checks.random.randbytes(checks.random.randrange(200))) for _ in range(60)]
@@ -545,7 +577,8 @@ def manual(checks):
     checks.check(site.deliver(), "examples/otel-collector: delivers", site.said())
 
 
-TESTS = [logs, content, bodies, traces, partial, nonsense, again, never, bisected, paused, sizes, environment,
+TESTS = [logs, content, bodies, traces, partial, small_after_partial, warned, nonsense, again, never, bisected, paused,
+         sizes, environment,
          timeout, bad_settings,
          restarted, cancel, memory, valgrind, manual]
 

@@ -82,7 +82,7 @@ START_TEST(exactly_once_whatever_crashes)
                               _i % 2 ? ",\"rotate_bytes\":900,\"compress\":\"zstd\",\"flush\":\"none\""
                                      : ",\"rotate_bytes\":900,\"compress\":\"zstd\",\"compress_level\":1");
     unsigned n = 0, acknowledged = 0;
-    for (int step = 0; step < 80; step++) {
+    for (int step = 0; step < 40; step++) {
         unsigned more = 1 + (unsigned)random() % 30;
         put_as(run, n, more, some_agent);
         n += more;
@@ -345,7 +345,7 @@ static Suite *suite(void)
     Suite *suite = suite_create("sink_rotation");
     TCase *tcase = tcase_create("sink_rotation");
     tcase_set_timeout(tcase, 300);
-    tcase_add_loop_test(tcase, exactly_once_whatever_crashes, 0, 6);
+    tcase_add_loop_test(tcase, exactly_once_whatever_crashes, 0, 4);
     tcase_add_test(tcase, what_goes_on_is_not_compressed);
     tcase_add_test(tcase, what_is_over_is_compressed);
     tcase_add_test(tcase, what_may_be_cut_back_is_left_alone);
