@@ -53,6 +53,12 @@ static bool is_taken(const struct parts *parts, const char *path)
     return false;
 }
 
+/* May there be several files of a path? If not, nobody looks for others, which takes its time in a large folder. */
+static bool is_numbered(const struct parts_options *o)
+{
+    return o->rotate_bytes > 0 || o->rotate_ms > 0 || o->keep > 0 || o->tend;
+}
+
 /* Puts the file's name and protects it. EAGAIN: it is somebody else's, or compressed by now. */
 static int name_file(struct parts *parts, struct part *part)
 {
@@ -63,7 +69,7 @@ static int name_file(struct parts *parts, struct part *part)
     free(part->path);
     part->path = strdup(path);
     int err = part->path ? tend_protect(parts->options.tend, path) : ENOMEM;
-    if (err == SPOOL_OK && file_is_compressed(path))
+    if (err == SPOOL_OK && is_numbered(&parts->options) && file_is_compressed(path))
         err = EAGAIN;
     if (err == EAGAIN)
         tend_release(parts->options.tend, path);
@@ -106,7 +112,7 @@ static int open_named(struct parts *parts, struct part *part, bool is_new)
 static int find_and_open(struct parts *parts, struct part *part, bool next)
 {
     bool compressed = false;
-    int err = file_names_last(part->base, &part->number, &compressed);
+    int err = is_numbered(&parts->options) ? file_names_last(part->base, &part->number, &compressed) : SPOOL_OK;
     for (bool is_new = next || compressed; err == SPOOL_OK; is_new = true) {
         if (is_new)
             part->number++;

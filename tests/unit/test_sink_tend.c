@@ -189,7 +189,7 @@ START_TEST(compressing_gives_way_to_writing)
 {
     bool broken_off = false;
     for (int i = 0; i < 50 && !broken_off; i++) {
-        make("f.jsonl", 32 << 20, 0);
+        make("f.jsonl", 16 << 20, 0);
         struct tend *tend = start(true, 0, 0);
         ck_ok(tend_run(tend));
         ck_assert(becomes("f.jsonl.zst.tmp", true) || is_there("f.jsonl.zst"));
