@@ -531,9 +531,10 @@ int spool_reload_config(struct spool *spool, const char *json_file,
 int spool_start(struct spool *spool);
 
 /* Stops delivery: no new batches, running ones are cancelled when half the time is over, and joined. Returns by the
- * deadline whatever a sink does; SPOOL_ETIMEOUT names the sink that hung. SPOOL_EFULL or errno: the last answers of sinks
- * could not be stored, those events will be delivered again. Undelivered events stay. Operations end likewise: those that wait
- * with SPOOL_ESTOPPED, running ones are cancelled when half the time is over. Idempotent; may be started again.
+ * deadline whatever a sink does; SPOOL_ETIMEOUT names the sink that hung, or that no time was left to close: a thread of
+ * ours closes it, and it counts as hung until then. SPOOL_EFULL or errno: the last answers of sinks could not be stored,
+ * those events will be delivered again. Undelivered events stay. Operations end likewise: those that wait with
+ * SPOOL_ESTOPPED, running ones are cancelled when half the time is over. Idempotent; may be started again.
  * SPOOL_EDEADLK from a library thread. */
 int spool_stop(struct spool *spool, uint32_t timeout_ms);
 
