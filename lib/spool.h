@@ -245,8 +245,10 @@ enum spool_receipt_state {
     SPOOL_RECEIPT_FILTERED,        /* the sink's filter passes it over */
     SPOOL_RECEIPT_DAMAGED,         /* it cannot be read: on_delivery only */
     SPOOL_RECEIPT_SKIPPED,         /* the sink was registered later, and began with what came then */
-    SPOOL_RECEIPT_OVER,            /* finished with: delivered, or expired before; which is not kept */
-    SPOOL_RECEIPT_GONE,            /* deleted, as an event is that every sink is finished with */
+    SPOOL_RECEIPT_OVER,            /* finished with: delivered or dropped, before or among others that were; which is not kept */
+    SPOOL_RECEIPT_GONE,            /* deleted, as an event is that every sink is finished with, or that a limit has dropped */
+    SPOOL_RECEIPT_PURGED,          /* it was a dead letter, and was purged or went by a limit: at_ns, reason. A sink remembers its
+                                      last 96; of events up to an older one SPOOL_RECEIPT_OVER is told */
 };
 /* "queued", "in flight", "retrying"…; "unknown" for none of them. */
 const char *spool_receipt_state_name(enum spool_receipt_state state);
@@ -259,11 +261,23 @@ struct spool_receipt {
     enum spool_receipt_state state;
     uint32_t attempts;             /* failed so far */
     uint64_t due_ns;               /* not tried again before; since 1970; 0: at once */
-    uint64_t at_ns;                /* when it died */
-    const char *reason;            /* of the last failure; "" if none */
+    uint64_t at_ns;                /* when it died, or was purged */
+    const char *reason;            /* of the last failure, or how it was purged; "" if none */
     const struct spool_attempt *history; /* of a dead letter, as in struct spool_dead_letter */
     size_t history_count;
 };
+
+/* Why an event left a sink undelivered, other than as a dead letter. */
+enum spool_drop {
+    SPOOL_DROP_EXPIRED = 0,        /* older than its time to live */
+    SPOOL_DROP_DAMAGED,            /* it cannot be read any more */
+    SPOOL_DROP_PENDING,            /* more waited for the sink than max_pending_bytes or max_pending_age_ms */
+    SPOOL_DROP_SIZE,               /* the spool was full: SPOOL_FULL_DROP_OLDEST */
+    SPOOL_DROPS                    /* how many there are in this version */
+};
+#define SPOOL_DROPS_MAX 8          /* … and at most, ever */
+/* "expired", "damaged", "pending_limit", "size_limit"; "unknown" for none of them. */
+const char *spool_drop_name(enum spool_drop why);
 
 struct spool_notice {
     size_t size;
@@ -689,7 +703,7 @@ struct spool_sink_info {
     uint64_t pending_events;       /* not delivered yet, retries included */
     uint64_t retrying_events, dead_letters;
     uint64_t delivered_events;     /* acknowledged, since it was registered */
-    uint64_t dropped_events;       /* by a limit */
+    uint64_t dropped_events;       /* left it undelivered, other than as dead letters: see dropped_for */
     uint64_t oldest_ns;            /* time of its oldest pending event; 0: none */
     const char *last_error;        /* "" if none; of the process that delivers, or did last */
     uint32_t attempt;              /* unavailable that many times in a row */
@@ -709,6 +723,7 @@ struct spool_sink_info {
     uint32_t deliverer_pid;        /* as it is known in its own container; 0: not known */
     uint64_t deliverer_seen_ns;    /* when it said so; 0: never */
     uint64_t latency_p50_ns, latency_p99_ns; /* of what it delivered, since enqueued; at most 1/16 off; 0: nothing yet */
+    uint64_t dropped_for[SPOOL_DROPS_MAX]; /* dropped_events, by enum spool_drop; what an older version counted is in none */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */

@@ -70,7 +70,7 @@ static int tell_sink(struct listing *listing, const struct store_sink *sink, con
 {
     struct pending pending;
     pending_of(listing->spool, sink, DEADLINE_NEVER, &pending);
-    const struct spool_sink_info info = {
+    struct spool_sink_info info = {
         .size = sizeof info,
         .name = sink->name,
         .kind = sink->kind,
@@ -100,6 +100,7 @@ static int tell_sink(struct listing *listing, const struct store_sink *sink, con
         .latency_p50_ns = latency_ns(&o->report.metrics, 0.5),
         .latency_p99_ns = latency_ns(&o->report.metrics, 0.99),
     };
+    memcpy(info.dropped_for, sink->drops.events, sizeof sink->drops.events);
     return listing->each(listing->user, &info);
 }
 
@@ -135,6 +136,15 @@ int spool_sink_each(struct spool *spool, int (*each)(void *user, const struct sp
     if (!code && !each)
         code = err_set(SPOOL_EINVAL, "spool_sink_each: no callback");
     return code ? code : store_sink_each(spool->store, list_one, &listing);
+}
+
+const char *spool_drop_name(enum spool_drop why)
+{
+    static const char *const names[] = {[SPOOL_DROP_EXPIRED] = "expired",
+                                        [SPOOL_DROP_DAMAGED] = "damaged",
+                                        [SPOOL_DROP_PENDING] = "pending_limit",
+                                        [SPOOL_DROP_SIZE] = "size_limit"};
+    return (unsigned)why < sizeof names / sizeof *names ? names[why] : "unknown";
 }
 
 const char *spool_sink_state_name(enum spool_sink_state state)

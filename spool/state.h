@@ -79,6 +79,9 @@ int state_drop_below(struct state *state, const uint64_t first[LANES], const uin
 /* The same for one sink alone, by its own limit; not added to STATE_DROPPED_EVENTS, as others may still get them. */
 int state_sink_drop_below(struct state *state, const char *name, const uint64_t upto[LANES], uint64_t deadline_ns,
                           uint64_t *ret_dropped);
+/* As store_purged_find(). */
+int state_purged_find(struct state *state, uint32_t sink_id, const struct spool_id *id, uint64_t deadline_ns,
+                      struct store_purged *ret);
 
 /* As store_ack and the rest of its section. */
 int state_ack(struct state *state, const struct store_ack *ack, uint64_t deadline_ns);

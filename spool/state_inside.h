@@ -48,6 +48,7 @@ enum state_meta {
     META_DROPPED,
     META_HOME,
     META_SINK_MORE,
+    META_SINK_PURGED,
     META_SINK_FILTERED = 16,
 };
 
@@ -190,6 +191,7 @@ struct sink_row {
     uint32_t range_count[LANES];
     uint64_t delivered, dropped, retry_rows, dead_rows;
     uint64_t start[LANES], dead_dropped; /* version 2 */
+    struct store_drops drops;            /* of `dropped`; later in version 2 */
 };
 int sink_row_parse(const struct state_row *view, struct sink_row *ret); /* SPOOL_EDAMAGED */
 int sink_row_put(struct state_txn *txn, const struct sink_row *sink);
@@ -214,6 +216,13 @@ struct sink_more {
 };
 int sink_more_get(struct state_txn *txn, uint32_t id, struct sink_more *ret); /* all zero if there is none */
 int sink_more_put(struct state_txn *txn, uint32_t id, const struct sink_more *more);
+struct copy_row;
+/* state_purged.c: dead letters that were purged, for receipts. add: the letter goes, and its sink remembers it. */
+int purged_add(struct state_txn *txn, const struct copy_row *letter, uint64_t now_ns, bool by_limit);
+int purged_remove(struct state_txn *txn, uint32_t sink_id, const struct spool_id *id); /* it is back in some way */
+/* Those from that cursor on get another chance. */
+int purged_rewind(struct state_txn *txn, uint32_t sink_id, const uint64_t cursor[LANES]);
+int purged_forget(struct state_txn *txn, uint32_t sink_id);
 /* Drops what is below the cursor and moves it over ranges that begin there. `ranges` are changed in place. */
 void sink_ranges_settle(uint64_t *cursor, struct store_range *ranges, uint32_t *count);
 

@@ -288,6 +288,14 @@ static json_t *deliverer_json(const struct spool_sink_info *sink)
     return object;
 }
 
+static json_t *drops_json(const struct spool_sink_info *sink)
+{
+    json_t *object = json_object();
+    for (int why = 0; why < SPOOL_DROPS; why++)
+        json_set(object, spool_drop_name((enum spool_drop)why), json_number(sink->dropped_for[why]));
+    return object;
+}
+
 static json_t *sink_json(const struct spool_sink_info *sink)
 {
     json_t *config = json_loads(sink->json_config, 0, NULL), *object = json_object();
@@ -299,6 +307,7 @@ static json_t *sink_json(const struct spool_sink_info *sink)
     json_set(object, "dead_letters", json_number(sink->dead_letters));
     json_set(object, "delivered_events", json_number(sink->delivered_events));
     json_set(object, "dropped_events", json_number(sink->dropped_events));
+    json_set(object, "dropped_for", drops_json(sink));
     json_set(object, "filtered_events", json_number(sink->filtered_events));
     json_set(object, "options", json_loads(sink->options_json, 0, NULL));
     json_set(object, "oldest", json_time(sink->oldest_ns));

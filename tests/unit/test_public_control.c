@@ -217,11 +217,51 @@ START_TEST(receipts_of_what_is_expired_in_flight_gone_or_unknown)
 }
 END_TEST
 
+static uint64_t dead_letters(struct spool *spool)
+{
+    struct spool_stats stats = SPOOL_STATS();
+    ck_ok(spool_stats(spool, &stats));
+    return stats.dead_letters;
+}
+
+/* A cursor that has passed an event does not say that it was delivered. */
+START_TEST(receipts_of_what_was_purged)
+{
+    begin();
+    struct spool *spool = open_spool(NULL);
+    add(spool, "a", (struct spool_sink_options){0});
+    struct spool_id ok = put(spool, "\"ok\"", 0), no = put(spool, "\"no\"", 0), after = put(spool, "\"ok\"", 0);
+    ck_ok(spool_start(spool));
+    until(state_of(spool, &no, "a") == SPOOL_RECEIPT_DEAD && state_of(spool, &after, "a") == SPOOL_RECEIPT_DELIVERED);
+    ck_ok(spool_dead_purge(spool, "a", &no, NULL));
+    struct answer purged = ask_for(spool, &no, "a");
+    ck_assert_int_eq(purged.state, SPOOL_RECEIPT_PURGED);
+    ck_assert_str_eq(purged.reason, "was purged");
+    ck_assert_str_eq(spool_receipt_state_name(purged.state), "purged");
+    ck_assert_int_eq(state_of(spool, &ok, "a"), SPOOL_RECEIPT_DELIVERED);
+    ck_ok(spool_close(spool));
+
+    spool = open_spool(NULL);
+    ck_assert_int_eq(state_of(spool, &no, "a"), SPOOL_RECEIPT_PURGED);
+    for (int i = 0; i < 96; i++) /* as many as are remembered: then it is not known of the first any more */
+        put(spool, "\"no\"", 0);
+    add(spool, "a", (struct spool_sink_options){0});
+    ck_ok(spool_start(spool));
+    until(dead_letters(spool) == 96);
+    ck_ok(spool_dead_purge(spool, "a", NULL, NULL));
+    ck_assert_int_eq(state_of(spool, &no, "a"), SPOOL_RECEIPT_OVER);
+    ck_assert_int_eq(state_of(spool, &ok, "a"), SPOOL_RECEIPT_OVER);
+    ck_assert_int_eq(state_of(spool, &after, "a"), SPOOL_RECEIPT_DELIVERED);
+    ck_ok(spool_close(spool));
+    scratch_end();
+}
+END_TEST
+
 /* ---------------------------------------------------------------------------------------------------------- callback */
 
 struct told {
     pthread_mutex_t lock;
-    unsigned by_state[SPOOL_RECEIPT_GONE + 1];
+    unsigned by_state[SPOOL_RECEIPT_PURGED + 1];
     struct spool *spool;
 };
 
@@ -544,6 +584,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, receipts_of_each_state);
     tcase_add_test(t, receipts_of_what_is_expired_in_flight_gone_or_unknown);
+    tcase_add_test(t, receipts_of_what_was_purged);
     tcase_add_test(t, the_callback_hears_of_every_event_once);
     tcase_add_test(t, a_rewound_sink_gets_events_again);
     tcase_add_test(t, a_rewind_does_not_count_what_waits_for_a_retry);
