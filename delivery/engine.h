@@ -275,7 +275,7 @@ size_t metrics_pack(const struct delivery_sink_status *status, struct delivery_m
 
 /* publish.c, for the dispatcher; with the lock held, which they leave while they are at the store. */
 void publish_when_due(struct delivery *d, struct sink *sink);
-void publish_trouble(struct delivery *d, struct sink *sink); /* the last word of one that has something to complain of */
+void publish_last(struct delivery *d, struct sink *sink); /* before it is let go of */
 
 /* trim.c, for the dispatcher; likewise: keeps the sink's dead letters within their limits. */
 void trim_dead(struct delivery *d, struct sink *sink);
