@@ -534,7 +534,8 @@ enum spool_reload_change {
 };
 /* Reads a configuration file again, for a spool that was opened with it, and makes the sinks what it says, also while they are
  * served. A file with anything wrong in it is refused as a whole, with a message that says what, and nothing has changed:
- * SPOOL_EJSON, SPOOL_ECONFIG (also for a change of the "spool" section, which takes a restart), errno. Then `each` (may be
+ * SPOOL_EJSON, SPOOL_ECONFIG (also for a change of the "spool" section, which takes a restart), errno. Servers of time that
+ * the file named before and does not any more are removed. Then `each` (may be
  * NULL) hears of every sink that changed. SPOOL_ETIMEOUT: a sink did not let go within stop_timeout_ms; the others are
  * done. SPOOL_EDEADLK from a library thread. */
 int spool_reload_config(struct spool *spool, const char *json_file,
@@ -681,6 +682,7 @@ struct spool_stats {
     uint32_t sinks;                /* registered */
     uint32_t disk_full;            /* 1 while the disk refuses writes */
     uint32_t dead_journals;        /* of dead processes, not applied yet (only when open read-only) */
+    uint64_t damaged_blocks_seen, damaged_events_seen; /* of the damaged ones: known at the last spool_damage_seen() */
 };
 #define SPOOL_STATS() ((struct spool_stats){.size = sizeof(struct spool_stats)})
 int spool_stats(struct spool *spool, struct spool_stats *ret_stats);
@@ -1153,16 +1155,21 @@ struct spool_finding {
     const char *file;              /* relative to the spool's directory */
     const char *what;              /* "block of lane high, events 4096 to 4351: checksum does not match" */
     uint64_t events;               /* lost by it; 0 if unknown */
+    uint32_t seen;                 /* 1: it was there at the last spool_damage_seen() */
 };
 struct spool_verify_report {
     size_t size;
-    uint64_t segments, blocks, events, journals, rows, findings;
+    uint64_t segments, blocks, events, journals, rows, findings; /* findings: that were not seen before */
+    uint64_t seen;                 /* those that were */
 };
 /* Reads everything and checks every checksum; changes nothing. `each` (may be NULL) hears of each finding, `progress` (may
- * be NULL) of bytes done and in all. Returns SPOOL_EDAMAGED if anything was found. */
+ * be NULL) of bytes done and in all. Returns SPOOL_EDAMAGED if anything was found that was not seen before. */
 int spool_verify(struct spool *spool, void (*each)(void *user, const struct spool_finding *finding),
                  void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,
                  struct spool_verify_report *ret_report);
+/* An operator knows of the damage that there is: what spool_verify() finds now, and what was counted up to now. It is told
+ * as seen from then on. *ret_findings (may be NULL): how many findings were not seen before. SPOOL_EREADONLY, errno. */
+int spool_damage_seen(struct spool *spool, uint64_t *ret_findings);
 
 #ifdef __cplusplus
 }

@@ -193,6 +193,8 @@ static void copy_store_stats(const struct store_stats *from, struct spool_stats 
     to->damaged_events = from->damaged_events;
     to->recovered_events = from->recovered_events;
     to->dead_letters = from->dead_letters;
+    to->damaged_blocks_seen = from->seen_blocks;
+    to->damaged_events_seen = from->seen_events;
     to->disk_full = from->disk_full;
     to->dead_journals = from->dead_journals;
 }
@@ -216,18 +218,4 @@ int spool_stats(struct spool *spool, struct spool_stats *ret_stats)
     stats.sinks = totals.sinks;
     stats.oldest_ns = totals.oldest_ns;
     return struct_give(ret_stats, &stats, sizeof stats, "spool_stats");
-}
-
-int spool_verify(struct spool *spool, void (*each)(void *user, const struct spool_finding *finding),
-                 void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,
-                 struct spool_verify_report *ret_report)
-{
-    struct spool_verify_report report = {.size = sizeof report};
-    int code = handle_check(spool);
-    if (!code)
-        code = store_verify(spool->store, each, progress, user, &report);
-    if (code && code != SPOOL_EDAMAGED)
-        return code;
-    int given = ret_report ? struct_give(ret_report, &report, sizeof report, "spool_verify_report") : SPOOL_OK;
-    return given ? given : code;
 }

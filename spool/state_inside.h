@@ -49,6 +49,7 @@ enum state_meta {
     META_HOME,
     META_SINK_MORE,
     META_SINK_PURGED,
+    META_SEEN,
     META_SINK_FILTERED = 16,
 };
 
@@ -75,6 +76,7 @@ struct state {
     _Atomic uint64_t settled_stamp; /* up to this transaction it is on the disk for sure */
     atomic_bool unflushed;          /* a flush of this file failed: no later one can be believed */
     bool taken_over;  /* a salvage that a crash interrupted was finished by this handle */
+    bool is_new;     /* there was no file at the opening */
     atomic_uint busy; /* transactions under way: not 0 in a forked child means LMDB's memory may be half changed */
     atomic_bool reserve_told; /* that the disk reserve could not be allocated */
     pthread_mutex_t told_mutex;
@@ -237,6 +239,9 @@ struct state_totals {
     uint64_t counters[STATE_COUNTERS], dead_letters;
 };
 int state_totals_get(struct state_txn *txn, struct state_totals *ret);
+struct state_key state_damage_key(const char *text); /* of the mark that a damage is known */
+/* state_seen.c: the counters of damage when an operator saw it; zero if never. */
+int state_seen_get(struct state_txn *txn, uint64_t *ret_blocks, uint64_t *ret_events);
 int state_totals_put(struct state_txn *txn, const struct state_totals *totals);
 /* How far limits have dropped each lane; 0 if never. */
 int state_dropped_get(struct state_txn *txn, uint64_t ret[LANES]);

@@ -388,6 +388,7 @@ struct store_stats {
     uint64_t enqueued_events, enqueued_bytes, rejected_full, recovered_events; /* this handle */
     uint64_t stored_events, unapplied_bytes, used_bytes, max_bytes, segments, journals;
     uint64_t dropped_events, damaged_blocks, damaged_events, dead_letters;     /* of the spool */
+    uint64_t seen_blocks, seen_events; /* of the damaged ones: what an operator has seen */
     uint32_t dead_journals;
     bool disk_full;
 };
@@ -398,5 +399,9 @@ void store_flush_times(struct store *store, struct histogram *ret);
 int store_verify(struct store *store, void (*each)(void *user, const struct spool_finding *finding),
                  void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,
                  struct spool_verify_report *ret);
+/* Marks a finding, and all damage that is counted, as seen; whether a finding is. */
+int store_seen_mark(struct store *store, const struct spool_finding *finding);
+bool store_seen_has(struct store *store, const struct spool_finding *finding);
+int store_seen_all(struct store *store);
 
 #endif

@@ -58,6 +58,12 @@ static void print_waiting(const struct status *status)
     putchar('\n');
 }
 
+/* Since somebody said that he had seen it. */
+static bool has_new_damage(const struct spool_stats *stats)
+{
+    return stats->damaged_blocks > stats->damaged_blocks_seen || stats->damaged_events > stats->damaged_events_seen;
+}
+
 static void print_spool(const struct status *status)
 {
     const struct spool_stats *stats = &status->stats;
@@ -75,8 +81,9 @@ static void print_spool(const struct status *status)
     printf("dead      %s letter%s\n", units_count(stats->dead_letters, a), plural(stats->dead_letters));
     printf("dropped   %s event%s by a limit\n", units_count(stats->dropped_events, a), plural(stats->dropped_events));
     if (stats->damaged_blocks || stats->damaged_events)
-        printf("damage    %s event%s in %s block%s, set aside\n", units_count(stats->damaged_events, b),
-               plural(stats->damaged_events), units_count(stats->damaged_blocks, c), plural(stats->damaged_blocks));
+        printf("damage    %s event%s in %s block%s, segment%s or state, set aside%s\n", units_count(stats->damaged_events, b),
+               plural(stats->damaged_events), units_count(stats->damaged_blocks, c), plural(stats->damaged_blocks),
+               plural(stats->damaged_blocks), has_new_damage(stats) ? "" : " (seen)");
     else
         puts("damage    none");
 }
@@ -228,8 +235,9 @@ static void see_spool(struct problems *problems, const struct status *status)
     if (stats->dead_journals)
         add_problem(problems, false, text("a process died and its journal waits, with events not counted here"),
                     text("any spool run, drain or put takes it in"));
-    if (stats->damaged_blocks || stats->damaged_events)
-        add_problem(problems, false, text("damage was found and set aside in quarantine/"), text("spool verify"));
+    if (has_new_damage(stats))
+        add_problem(problems, false, text("damage was found and set aside in quarantine/"),
+                    text("spool verify; when that is seen to, spool verify --seen"));
     if (tool_saw_damage())
         add_problem(problems, true, text("a damaged file cannot be read, and its events are not counted here"),
                     text("any spool run, drain or put saves what is whole in it; then spool verify"));
@@ -333,6 +341,7 @@ static json_t *damage_json(const struct spool_stats *stats)
     json_t *object = json_object();
     json_set(object, "blocks", json_number(stats->damaged_blocks));
     json_set(object, "events", json_number(stats->damaged_events));
+    json_set(object, "seen", json_boolean(!has_new_damage(stats)));
     return object;
 }
 
