@@ -534,10 +534,10 @@ enum spool_reload_change {
 };
 /* Reads a configuration file again, for a spool that was opened with it, and makes the sinks what it says, also while they are
  * served. A file with anything wrong in it is refused as a whole, with a message that says what, and nothing has changed:
- * SPOOL_EJSON, SPOOL_ECONFIG (also for a change of the "spool" section, which takes a restart), errno. Servers of time that
- * the file named before and does not any more are removed. Then `each` (may be
- * NULL) hears of every sink that changed. SPOOL_ETIMEOUT: a sink did not let go within stop_timeout_ms; the others are
- * done. SPOOL_EDEADLK from a library thread. */
+ * SPOOL_EJSON, SPOOL_ECONFIG (also for a change of the "spool" section, which takes a restart), SPOOL_EINVAL, errno. Servers
+ * of time that the file named before and does not any more are removed. Then `each` (may be NULL) hears of every sink that
+ * changed. SPOOL_ETIMEOUT: a sink did not let go within stop_timeout_ms; the others are done. SPOOL_EDEADLK from a library
+ * thread. */
 int spool_reload_config(struct spool *spool, const char *json_file,
                         void (*each)(void *user, const char *sink, enum spool_reload_change change), void *user);
 
