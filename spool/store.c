@@ -131,6 +131,17 @@ static int open_log(struct store *store, uint64_t deadline)
     return code;
 }
 
+/* A state that is new beside a log that is not was lost, with all that sinks had acknowledged. */
+static bool is_lost(struct store *store, uint64_t deadline)
+{
+    uint64_t first[LANES], next[LANES], all = 0;
+    if (!state_is_new(store->state) || log_bounds(store->log, deadline, first, next))
+        return false;
+    for (int lane = 0; lane < LANES; lane++)
+        all += next[lane];
+    return all > 0;
+}
+
 /* A state that was salvaged, or lost and made anew, may lack sinks: the newest segment's head names them all. Looked at
  * each time, since a crash may have come between salvage and this. */
 static void restore_state(struct store *store, bool salvaged, uint64_t deadline)
@@ -143,20 +154,10 @@ static void restore_state(struct store *store, bool salvaged, uint64_t deadline)
     buffer_free(&copy);
     if (added)
         store_damaged(store, "state.mdb", "it lacked sinks: they go on where the newest segment knew them last", 0);
+    else if (is_lost(store, deadline))
+        store_damaged(store, "state.mdb", "was missing and is made anew; sinks that are added again get all there is", 0);
     if (code && (code != SPOOL_ENOTFOUND || salvaged)) /* what there is stands */
         report(&store->options.reporter, SPOOL_LOG_WARNING, "the state could not be completed from the log: %s", err_last());
-}
-
-/* A state that is new beside a log that is not was lost with all that sinks had acknowledged. */
-static void tell_lost_state(struct store *store, uint64_t deadline)
-{
-    uint64_t first[LANES], next[LANES], all = 0;
-    if (!state_is_new(store->state) || log_bounds(store->log, deadline, first, next))
-        return;
-    for (int lane = 0; lane < LANES; lane++)
-        all += next[lane];
-    if (all > 0)
-        store_damaged(store, "state.mdb", "was missing and is made anew; sinks that are added again get all there is", 0);
 }
 
 static bool is_behind(const uint64_t a[LANES], const uint64_t b[LANES])
@@ -219,10 +220,8 @@ static int open_files(struct store *store)
         code = open_state(store, deadline, &salvaged);
     if (!code)
         code = open_log(store, deadline);
-    if (!code && !store->dir.read_only) {
-        tell_lost_state(store, deadline);
+    if (!code && !store->dir.read_only)
         restore_state(store, salvaged, deadline);
-    }
     if (!code && !store->dir.read_only)
         code = check_home(store, deadline);
     if (!code && !store->dir.read_only)
