@@ -137,7 +137,7 @@ static void do_remove(struct proc *p, struct sink_world *sink, uint64_t timeout_
 {
     if (do_drop(p, sink, timeout_ms) != SPOOL_OK)
         return;
-    if (sink->registered && (sink->owner == PROC_NONE || sink->owner == p->index)) {
+    if (sink->registered && !sink->kept && (sink->owner == PROC_NONE || sink->owner == p->index)) {
         disk_remove(sink);
         trace("%s is removed", sink->name);
         proc_wake_all();
@@ -194,8 +194,7 @@ static void do_close(struct proc *p, uint64_t timeout_ms)
     p->calls--;
     if (sched_count(p->index) > 1)
         violation("threads", "%zu threads are left after the delivery is freed", sched_count(p->index) - 1);
-    /* (A stop that has no time leaves states of sinks open, and nothing closes them later.) */
-    if (arena_live(p->index) > 0 && world.memory_fails == 0 && p->groups == 0)
+    if (arena_live(p->index) > 0 && world.memory_fails == 0)
         violation("leak", "%zu pieces of memory are left after the delivery is freed", arena_live(p->index));
     for (uint32_t i = 0; i < world.sink_count; i++)
         if (world.sinks[i].owner == p->index)
@@ -231,6 +230,9 @@ static void call_body(void *arg)
         break;
     case CALL_STATUS:
         do_status(p, call.sink);
+        break;
+    case CALL_KEEP:
+        keeper_turn(p);
         break;
     case CALL_CLOSE:
         do_close(p, call.timeout_ms);
@@ -323,6 +325,7 @@ void proc_died(int proc)
         if (sink->owner != proc)
             continue;
         sink->owner = PROC_NONE;
+        sink->kept = false;
         hand_died(&sink->hand);
         for (uint32_t k = 0; k < world.event_count && world.control == CONTROL_LOST_ROW; k++)
             sink->tallies[k].row = NULL;
