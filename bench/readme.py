@@ -96,6 +96,8 @@ def main():
         results = json.load(file)
     with open(target, encoding="utf-8") as file:
         readme = file.read()
+    if results["left"]:
+        sys.exit(f"{source}: {results['left']} runs are still to be made: RESUME=1")
     if BEGIN not in readme or END not in readme:
         sys.exit(f"{target} has no {BEGIN} … {END}")
     fresh = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: f"{BEGIN}\n{table(results)}\n{END}", readme, flags=re.S)
