@@ -22,8 +22,10 @@ class Parts:
                 print(json.dumps({"how": how}), file=file)
 
     def read(self, how):
-        with open(self.path, encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file]
+        with open(self.path, "r+b") as file:
+            whole = file.read().rpartition(b"\n")[0] + b"\n"
+            file.truncate(len(whole))  # a last line that was cut off when the run was stopped
+        lines = [json.loads(line) for line in whole.splitlines()]
         for name, value in lines[0]["how"].items():
             if how[name] != value:
                 raise Mismatch(f"{self.path} was measured with {name}={value}, this is {name}={how[name]}: "
