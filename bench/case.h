@@ -12,7 +12,7 @@
 
 #include "measure.h"
 
-enum { PATH_SIZE = 4096, BATCH = 1000 /* events in what is batched, ours and the peers' */ };
+enum { PATH_SIZE = 4096, BATCH = 1000 /* events at once at most: payload_batch() */ };
 
 struct context {
     const char *dir;     /* exists and is empty */
@@ -66,6 +66,8 @@ struct body {
 void payload_begin(const struct context *context);
 struct body payload(uint64_t number);
 double payload_mean(void); /* bytes */
+/* How many events make a batch, ours and the peers': BATCH, but of large ones no more than fit a frame of ours. */
+size_t payload_batch(void);
 
 /* ---- drive.c ---- */
 

@@ -55,7 +55,7 @@ static size_t step_single(void *shared, uint64_t number)
 
 static size_t step_batch(void *shared, uint64_t number)
 {
-    return commit(shared, number, BATCH);
+    return commit(shared, number, payload_batch());
 }
 
 static void end(void *shared, struct outcome *outcome)

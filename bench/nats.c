@@ -104,7 +104,7 @@ static size_t step_single(void *producer, uint64_t number)
 
 static size_t step_batch(void *producer, uint64_t number)
 {
-    return publish_many(producer, number, BATCH);
+    return publish_many(producer, number, payload_batch());
 }
 
 static void end(void *shared, struct outcome *outcome)

@@ -6,9 +6,10 @@
 #include "case.h"
 
 enum { POOL_BYTES = 4 << 20, POOL_MIN = 16, POOL_MAX = 1024, INPUT_MAX = 65536 };
+enum { FRAME_BYTES = 3 << 20, ENVELOPE_BYTES = 128 /* of an event, at most */ };
 
 static struct body *pool;
-static size_t pool_size;
+static size_t pool_size, batch;
 
 static uint32_t next_random(void)
 {
@@ -74,6 +75,14 @@ static void read_input(const char *path)
     fclose(file);
 }
 
+static void make_pool(size_t bytes)
+{
+    size_t n = POOL_BYTES / bytes;
+    n = n < POOL_MIN ? POOL_MIN : n > POOL_MAX ? POOL_MAX : n;
+    while (pool_size < n)
+        make_body(&pool[pool_size++], bytes);
+}
+
 void payload_begin(const struct context *context)
 {
     if (pool)
@@ -81,14 +90,12 @@ void payload_begin(const struct context *context)
     pool = calloc(INPUT_MAX, sizeof *pool);
     if (!pool)
         err(1, "payload");
-    if (context->input) {
+    if (context->input)
         read_input(context->input);
-        return;
-    }
-    size_t n = POOL_BYTES / context->bytes;
-    n = n < POOL_MIN ? POOL_MIN : n > POOL_MAX ? POOL_MAX : n;
-    while (pool_size < n)
-        make_body(&pool[pool_size++], context->bytes);
+    else
+        make_pool(context->bytes);
+    batch = 1 + (size_t)(FRAME_BYTES / (payload_mean() + ENVELOPE_BYTES));
+    batch = batch < BATCH ? batch : BATCH;
 }
 
 struct body payload(uint64_t number)
@@ -102,4 +109,9 @@ double payload_mean(void)
     for (size_t i = 0; i < pool_size; i++)
         sum += (double)pool[i].size;
     return sum / (double)pool_size;
+}
+
+size_t payload_batch(void)
+{
+    return batch;
 }

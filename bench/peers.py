@@ -1,8 +1,8 @@
 """The servers that the library is measured beside: found or unpacked, started on loopback, stopped by their pids.
 
 A peer that is not installed is fetched with `apt-get download` and unpacked below build/bench/peers, so that nothing
-of the machine changes (rsyslog and syslog-ng could not both be installed); one that cannot be had is skipped with its
-reason. Every server listens on 127.0.0.1 only, on a port that was free, in a directory of its own. The configuration
+of the machine changes (rsyslog and syslog-ng could not both be installed); FLUENT_BIT and NATS_SERVER name what Debian
+does not have (sources.py). One that cannot be had is skipped with its reason. Every server listens on 127.0.0.1 only, on a port that was free, in a directory of its own. The configuration
 that is used is what `settings` says, and is shown beside the figures."""
 import glob
 import os
@@ -12,6 +12,8 @@ import signal
 import socket
 import subprocess
 import time
+
+import sources
 
 LIBRARIES = "lib/x86_64-linux-gnu"
 
@@ -38,7 +40,8 @@ class Room:
     """Where unpacked packages lie, and what the programs in them need to run."""
 
     def __init__(self, build, download):
-        self.root, self.download = os.path.abspath(os.path.join(build, "bench", "peers")), download
+        self.out, self.download = os.path.abspath(os.path.join(build, "bench")), download
+        self.root = os.path.join(self.out, "peers")
         found = [os.path.join(self.root, "usr", LIBRARIES), os.path.join(self.root, LIBRARIES)]
         found += [os.path.join(self.root, "usr", LIBRARIES, "syslog-ng"), os.path.join(self.root, "usr/lib/syslog-ng")]
         self.env = dict(os.environ, LD_LIBRARY_PATH=":".join(found), LC_ALL="C")
@@ -49,13 +52,20 @@ class Room:
         patterns = places + [self.root + place for place in places]
         for attempt in (False, True):
             if attempt and not packages:
-                raise Unavailable("not installed, and not in Debian")
+                raise Unavailable(f"{program} is not installed, nor in Debian: a variable may name it (bench/run.py)")
             if attempt:
                 self.unpack(packages)
             hits = [path for pattern in patterns for path in sorted(glob.glob(os.path.join(pattern, program)))]
             if hits:
                 return hits[0]
         raise Unavailable(f"no {program} in {' '.join(packages)}")
+
+    def given(self, variable):
+        """What the environment names instead of Debian's, or ""."""
+        try:
+            return sources.given(variable, self.out) if variable else ""
+        except sources.BuildError as reason:
+            raise Unavailable(str(reason)) from reason
 
     def unpack(self, packages):
         if not self.download:
@@ -79,10 +89,11 @@ class Room:
 class Server:
     """One peer. `start` gives the address for the bench program; `stop` ends what was started."""
     program, packages, settings, version_flag = "", (), "", "--version"
+    variable = ""  # of the environment, that names another one
 
     def __init__(self, room):
         self.room = room
-        self.path = room.find(self.program, self.packages)
+        self.path = room.given(self.variable) or room.find(self.program, self.packages)
         self.version = room.version([self.path, self.version_flag])
         self.process = None
 
@@ -155,7 +166,7 @@ class Beanstalkd(Server):
 
 
 class Nats(Server):
-    program, packages = "nats-server", ("nats-server",)
+    program, packages, variable = "nats-server", ("nats-server",), "NATS_SERVER"
     settings = "JetStream, file storage, sync_interval by default (2 min)"
     sync = ""
 
@@ -174,7 +185,7 @@ class NatsAlways(Nats):
     def __init__(self, room):
         super().__init__(room)
         if tuple(int(part) for part in self.version.split("v")[-1].split(".")[:2]) < (2, 10):
-            raise Unavailable(f"{self.version} has no sync_interval: 2.10 has")
+            raise Unavailable(f"{self.version} has no sync_interval: 2.10 has; NATS_SERVER names one")
 
 
 class Postgres(Server):
@@ -238,8 +249,9 @@ class SyslogNg(Server):
 
 
 class FluentBit(Server):
-    """Not in Debian: measured where it is installed."""
-    program, settings = "fluent-bit", "storage.type filesystem, storage.sync full; tcp in, tcp out"
+    """Not in Debian."""
+    program, variable = "fluent-bit", "FLUENT_BIT"
+    settings = "storage.type filesystem, storage.sync full; tcp in, tcp out, flush 0.1 s"
 
     def command(self, directory, port):
         config = os.path.join(directory, "fluent-bit.conf")

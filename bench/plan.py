@@ -31,6 +31,12 @@ class Item:
         name = self.case + ("_always" if self.server == "nats_always" else "")
         return "/".join([name, f"{self.bytes}B", f"{self.producers}p", *more])
 
+    @property
+    def overhead(self):
+        """Seconds beside those measured, guessed: a server, what is filled beforehand or drained."""
+        servers = {"": 0, "postgres": 2.5}.get(self.server, 0.5)
+        return 0.3 + servers + self.count * (2e-6 if self.case in ("spool_backlog", "spool_overtake") else 0)
+
 
 NULL = "spool_null/256B/1p/n1"
 
@@ -59,7 +65,7 @@ def quick(recorded):
              Item("spool_unflushed", seconds=2, rounds=2),
              Item("raw_write", producers=2), Item("spool_process", producers=2),
              Item("raw_sequential"), Item("raw_sync"), Item("spool_power"), Item("spool_power", producers=64),
-             Item("spool_null", count=1), Item("raw_lines"), Item("spool_file"),
+             Item("spool_null", count=1), Item("raw_lines"), Item("spool_file"), Item("raw_lines_flushed"),
              Item("sqlite_batch"), Item("redis_pipeline", server="redis"), Item("lmdb_batch"),
              Item("spool_null", count=1, share=0.5, share_of=NULL), Item("host", rate=10000, seconds=6, rounds=1),
              Item("raw_read", rounds=2), Item("spool_backlog", count=10 ** 4, rounds=2),
@@ -73,12 +79,16 @@ def quick(recorded):
     return items
 
 
+MATRIX_ROUNDS, MATRIX_SECONDS = 2, 0.4
+
+
 def matrix():
+    """Sizes and producers. There are so many of these that each gets less time than those the targets are about."""
     ours = ["raw_write", "raw_sync", "spool_process", "spool_power", "spool_many", "spool_many_power"]
     items = []
     for size in (64, 256, 4096, 65536):
         for producers in (1, 4, 16, 64):
-            given = {"bytes": size, "producers": producers}
+            given = {"bytes": size, "producers": producers, "rounds": MATRIX_ROUNDS, "seconds": MATRIX_SECONDS}
             items += [Item(case, **given) for case in ours]
             # A datagram of syslog is not made for 64 KiB, and a log of single lines not for many writers.
             cases = [case for case in PEERS if case not in ("rsyslog", "syslog_ng", "fluent_bit")
@@ -92,7 +102,7 @@ def studies():
     items = [Item("raw_store"), Item("raw_store", rate=250000), Item("spool_process", rate=250000),
              Item("spool_unflushed", rate=250000)]
     items += [Item("spool_ages", share=share, share_of=NULL) for share in (0.01, 0.5, 0.9)]
-    items += [Item("spool_overtake", count=10 ** n, rate=200, rounds=1) for n in (3, 6)]
+    items += [Item("spool_overtake", count=10 ** n, rate=200, seconds=2) for n in (3, 6)]
     items += [Item("spool_null", count=sinks) for sinks in (2, 4, 8, 16)]
     items += [Item("spool_processes", count=n) for n in (1, 2, 4, 8)]
     items += [Item("spool_agents", count=n) for n in (1, 100, 10000)]

@@ -110,9 +110,10 @@ static size_t step_single(void *producer, uint64_t number)
 static size_t step_copy(void *producer, uint64_t number)
 {
     struct connection *c = producer;
+    size_t n = payload_batch();
     query(c, "COPY events (body) FROM STDIN", 'G');
-    for (size_t i = 0; i < BATCH; i++) {
-        struct body body = payload(number * BATCH + i);
+    for (size_t i = 0; i < n; i++) {
+        struct body body = payload(number * n + i);
         connection_put(c, "d", 1);
         put_word(c, (uint32_t)body.size + 5);
         connection_put(c, body.text, body.size);
@@ -121,7 +122,7 @@ static size_t step_copy(void *producer, uint64_t number)
     put_message(c, 'c', "", 0);
     connection_send(c);
     await(c, 'Z');
-    return BATCH;
+    return n;
 }
 
 static void postgres_single(const struct context *context, struct outcome *outcome)

@@ -1,23 +1,26 @@
 /* raw.c - what the library is measured against: the same bytes through the plainest system calls.
  *
- *   raw_write        one write(2) an event, appended to one file, flushed by nobody: what a log file costs
- *   raw_sync         pwrite() and fdatasync() over a preallocated, zero-filled file: what a power-safe record costs at
- * least raw_sequential   1 MiB written and flushed, again and again: what the disk takes raw_read         a file read
- * from the disk in pieces of 256 KiB: what the disk gives raw_lines        the file sink's lines, rendered beforehand,
- * in pieces of 256 KiB: what its file costs at least raw_store        an event copied into a mapped file that a thread
- * flushes every 100 ms: the kernel protects pages while it writes them, so that the next store into each one faults */
+ *   raw_write          one write(2) an event, appended to one file, flushed by nobody: what a log file costs
+ *   raw_sync           pwrite() and fdatasync() over a preallocated, zero-filled file: what a power-safe record costs
+ *   raw_sequential     1 MiB written and flushed, again and again: what the disk takes
+ *   raw_read           a file read from the disk in pieces of 256 KiB: what the disk gives
+ *   raw_lines          the file sink's lines, rendered beforehand, in pieces of 256 KiB: what its file costs at least
+ *   raw_lines_flushed  the same, flushed as often as the file sink does
+ *   raw_store          an event copied into a mapped file that a thread flushes every 100 ms: the kernel protects pages
+ *                      while it writes them, so that the next store into each one faults */
 #include <sys/mman.h>
 
 #include "../lib/spool.h"
 #include "case.h"
 
-enum { RING_BYTES = 16 << 20, PIECE = 256 << 10, MIB = 1 << 20, READ_BYTES = 512 << 20 };
+enum { RING_BYTES = 16 << 20, PIECE = 256 << 10, MIB = 1 << 20, READ_BYTES = 512 << 20, FLUSH_INTERVAL_NS = 50000000 };
 
 struct raw {
     int fd;
     unsigned producers;
     char *ring, *piece;
     size_t piece_events, piece_bytes;
+    uint64_t flushed_ns;
     pthread_t flusher;
     atomic_bool stop;
 };
@@ -212,6 +215,32 @@ static void raw_lines(const struct context *context, struct outcome *outcome)
     drive(&driver, context, outcome);
 }
 
+/* As often as the file sink flushes. */
+static size_t flushed_lines_step(void *shared, uint64_t number)
+{
+    struct raw *raw = shared;
+    size_t events = lines_step(shared, number);
+    if (clock_ns() - raw->flushed_ns < FLUSH_INTERVAL_NS)
+        return events;
+    if (fdatasync(raw->fd) != 0)
+        err(1, "fdatasync");
+    raw->flushed_ns = clock_ns();
+    return events;
+}
+
+static void flush_lines(void *shared)
+{
+    if (fdatasync(((struct raw *)shared)->fd) != 0)
+        err(1, "fdatasync");
+}
+
+static void raw_lines_flushed(const struct context *context, struct outcome *outcome)
+{
+    const struct driver driver = {
+        .begin = lines_begin, .step = flushed_lines_step, .finish = flush_lines, .end = raw_end};
+    drive(&driver, context, outcome);
+}
+
 /* -------------------------------------------------------------------------------------------- stores into a mapping */
 
 static void *flush_every_100_ms(void *argument)
@@ -264,6 +293,8 @@ const struct bench_case raw_cases[] = {
     {"raw_sequential", "raw file, fdatasync a MiB", "write(2) of 1 MiB, fdatasync after each", raw_sequential},
     {"raw_read", "raw file, read from the disk", "512 MiB in pieces of 256 KiB, not in the page cache", raw_read},
     {"raw_lines", "raw file, JSON lines", "rendered beforehand, write(2) of 256 KiB, flushed by nobody", raw_lines},
+    {"raw_lines_flushed", "raw file, JSON lines, flushed", "the same, fdatasync every 50 ms and at the end",
+     raw_lines_flushed},
     {"raw_store", "raw mapping, flushed every 100 ms", "memcpy into 16 MiB, fdatasync every 100 ms", raw_store},
     {0},
 };

@@ -13,6 +13,7 @@ import sys
 from report import thousands, title_of
 from targets import ratio
 
+OVERTAKE = "spool_overtake/256B/1p/n1000000/200/s"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 # What, ours, the other's, for the ratio.
@@ -22,6 +23,7 @@ ROWS = [
     ("process level, bursts that fit the journal", "spool_burst/256B/1p", "raw_write/256B/1p"),
     ("to an acknowledged `null` sink", "spool_null/256B/1p/n1", "raw_write/256B/1p"),
     ("to an acknowledged `file` sink as JSON Lines", "spool_file/256B/1p", "raw_lines/256B/1p"),
+    ("the same, its lines flushed as often by the other", "spool_file/256B/1p", "raw_lines_flushed/256B/1p"),
     ("power level, one thread", "spool_power/256B/1p", "raw_sync/256B/1p"),
     ("power level, 64 threads", "spool_power/256B/64p", "spool_power/256B/1p"),
     ("process level, beside SQLite", "spool_process/256B/1p", "sqlite_batch/256B/1p"),
@@ -59,6 +61,13 @@ def other_rows(results):
         yield f"| a single `spool put`, whole process | {put['single_ms']:.1f} ms | {put['true_ms']:.1f} ms `/bin/true` | |"
 
 
+def overtake_rows(results):
+    middle, late = (median(results, OVERTAKE, figure) for figure in ("age_p50_ns", "age_p99_ns"))
+    if middle:
+        yield ("| a critical event overtakes a million low ones: from enqueue to a sink that takes 2 ms a batch, median / p99 "
+               f"| {middle / 1e6:.1f} / {late / 1e6:.1f} ms | | |")
+
+
 # Who, one at a time, batches of 1,000, what its answer means.
 SIDES = [
     ("**libspool**, power level", "spool_power", "spool_many_power", "flushed"),
@@ -67,7 +76,9 @@ SIDES = [
     ("Redis stream, `appendfsync always`", "redis_single", "redis_pipeline", "flushed"),
     ("PostgreSQL, `INSERT`, `COPY`", "postgres_single", "postgres_copy", "flushed"),
     ("beanstalkd, `-f0`", "beanstalkd", "", "flushed"),
+    ("NATS JetStream, `sync_interval: always`", "nats_single_always", "nats_batch_always", "flushed"),
     ("rsyslog, disk queue, synchronous", "", "rsyslog", "flushed; end to end"),
+    ("Fluent Bit, filesystem buffer, `storage.sync full`", "", "fluent_bit", "flushed; end to end"),
     ("**libspool**, process level", "spool_process", "spool_many", "survives the process; flushed within 100 ms"),
     ("NATS JetStream, by default", "nats_single", "nats_batch", "written; flushed within 2 minutes"),
     ("syslog-ng, disk buffer, reliable", "", "syslog_ng", "written; end to end"),
@@ -86,7 +97,7 @@ def table(results):
             "the other, in the same run | median ratio of the rounds |", "|---|---:|---:|---:|"]
     sides = ["", "| events a second, 256 bytes, one producer | one at a time | 1,000 at once, or streamed | an answer means |",
              "|---|---:|---:|---|"]
-    return "\n".join(head + list(rate_rows(results)) + list(other_rows(results)) + sides + list(side_rows(results)))
+    return "\n".join(head + list(rate_rows(results)) + list(other_rows(results)) + list(overtake_rows(results)) + sides + list(side_rows(results)))
 
 
 def main():
@@ -96,6 +107,8 @@ def main():
         results = json.load(file)
     with open(target, encoding="utf-8") as file:
         readme = file.read()
+    if results["left"]:
+        sys.exit(f"{source}: {results['left']} runs are still to be made: RESUME=1")
     if BEGIN not in readme or END not in readme:
         sys.exit(f"{target} has no {BEGIN} … {END}")
     fresh = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: f"{BEGIN}\n{table(results)}\n{END}", readme, flags=re.S)

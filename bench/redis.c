@@ -51,7 +51,7 @@ static size_t step_single(void *producer, uint64_t number)
 
 static size_t step_pipeline(void *producer, uint64_t number)
 {
-    return add(producer, number, BATCH);
+    return add(producer, number, payload_batch());
 }
 
 static void redis_single(const struct context *context, struct outcome *outcome)

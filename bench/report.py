@@ -91,7 +91,8 @@ def markdown(results):
     lines = [f"# Figures of {machine['date']}", "",
              f"{machine['cpus']} CPUs ({machine['model']}), Linux {machine['kernel']}; {results['rounds']} interleaved "
              f"rounds of {results['seconds']} s a case; medians, and the least and greatest. "
-             f"Took {results['took_seconds']:.0f} s.", ""]
+             f"A batch is 1,000 events, or 3 MiB of larger ones. Took {results['took_seconds']:.0f} s"
+             + (f"; {results['left']} runs are still to be made." if results["left"] else "."), ""]
     lines += ["## Targets", "", *target_table(results), "", "## Rates and latencies of a step", "", *rate_table(results), "",
               "## Other figures", "", *other_table(results), ""]
     put = results["command"]

@@ -77,10 +77,9 @@ static size_t step_power(void *shared, uint64_t number)
 static size_t step_many(struct side *side, uint64_t number, enum spool_durability durability)
 {
     struct spool_event events[BATCH];
-    size_t n = 1 + (3 << 20) / (side->context->bytes + 128); /* as many as a frame takes */
-    n = n < BATCH ? n : BATCH;
+    size_t n = payload_batch();
     for (size_t i = 0; i < n; i++)
-        events[i] = bench_event(durability, number * BATCH + i);
+        events[i] = bench_event(durability, number * n + i);
     ok(spool_enqueue_many(side->spool, events, n, NULL), "spool_enqueue_many");
     return n;
 }

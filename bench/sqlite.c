@@ -118,11 +118,12 @@ static size_t step_single(void *producer, uint64_t number)
 static size_t step_batch(void *producer, uint64_t number)
 {
     struct connection *c = producer;
+    size_t n = payload_batch();
     execute(c->db, "BEGIN IMMEDIATE");
-    for (size_t i = 0; i < BATCH; i++)
-        insert(c, payload(number * BATCH + i));
+    for (size_t i = 0; i < n; i++)
+        insert(c, payload(number * n + i));
     execute(c->db, "COMMIT");
-    return BATCH;
+    return n;
 }
 
 static void end(void *shared, struct outcome *outcome)

@@ -14,21 +14,43 @@ struct relay {
     _Atomic uint64_t sent, received;
 };
 
-static void *receive(void *argument)
+/* One connection from the daemon. */
+struct arrival {
+    struct relay *relay;
+    int fd;
+};
+
+static void *count_lines(void *argument)
 {
-    struct relay *relay = argument;
-    int fd = accept4(relay->listener, NULL, NULL, SOCK_CLOEXEC);
+    struct arrival *arrival = argument;
     char *bytes = malloc(1 << 20);
-    if (fd < 0 || !bytes)
-        err(1, "accept");
-    for (ssize_t n; (n = recv(fd, bytes, 1 << 20, 0)) > 0;) {
+    if (!bytes)
+        err(1, "a receiver");
+    for (ssize_t n; (n = recv(arrival->fd, bytes, 1 << 20, 0)) > 0;) {
         uint64_t lines = 0;
         for (const char *at = bytes; (at = memchr(at, '\n', (size_t)(bytes + n - at))); at++)
             lines++;
-        atomic_fetch_add(&relay->received, lines);
+        atomic_fetch_add(&arrival->relay->received, lines);
     }
     free(bytes);
-    close(fd);
+    close(arrival->fd);
+    free(arrival);
+    return NULL;
+}
+
+/* A daemon may send by several connections at once: each has a thread. */
+static void *receive(void *argument)
+{
+    struct relay *relay = argument;
+    for (;;) {
+        struct arrival *arrival = calloc(1, sizeof *arrival);
+        pthread_t thread;
+        if (!arrival || (arrival->fd = accept4(relay->listener, NULL, NULL, SOCK_CLOEXEC)) < 0)
+            err(1, "accept");
+        arrival->relay = relay;
+        if (pthread_create(&thread, NULL, count_lines, arrival) != 0 || pthread_detach(thread) != 0)
+            errx(1, "a receiver");
+    }
     return NULL;
 }
 

@@ -213,6 +213,18 @@ static void free_notes(struct log *log)
     free(log->flaws);
 }
 
+void log_trim(struct log *log)
+{
+    if (lock_take(log->options.lock, LOCK_EXCLUSIVE, 0))
+        return;
+    pthread_mutex_lock(&log->mutex);
+    struct log_entry *newest = log_newest(log); /* or, when a peer has begun another one, a sealed one */
+    if (newest && newest->segment && newest->segment->ahead > 0)
+        segment_trim(newest->segment);
+    pthread_mutex_unlock(&log->mutex);
+    lock_drop(log->options.lock, LOCK_EXCLUSIVE);
+}
+
 void log_close(struct log *log)
 {
     if (!log)

@@ -34,6 +34,8 @@ struct log_options {
  * first segment if there is none (not read only). Takes the lock by itself, until the deadline. Leftover .tmp files are
  * removed. */
 int log_open(const struct log_options *options, uint64_t deadline_ns, struct log **ret);
+/* Gives back disk blocks that the current segment was given ahead, unless somebody has log.lock just then. */
+void log_trim(struct log *log);
 void log_close(struct log *log);
 void log_abandon(struct log *log); /* in a forked child */
 

@@ -136,6 +136,7 @@ static int commit_into(struct commit *commit, struct segment *segment)
     if (!room && segment_is_empty(segment))
         return refuse_size(segment, pages);
     if (room && !is_old(segment)) {
+        segment_allocate(segment, pages);
         int code = append(commit, segment, &committing);
         if (code != SPOOL_EFULL)
             return code && committing ? settle(commit, code, txn, &before) : code;

@@ -135,6 +135,8 @@ int log_begin_segment(struct log *log, struct segment *current, const struct buf
         code = put_in_place(dir, tmp, name);
     if (code)
         return err_prefix(code, "a new segment cannot be made");
+    if (current)
+        segment_trim(current); /* nobody appends to it any more */
     pthread_mutex_lock(&log->mutex);
     code = log_list(log);
     pthread_mutex_unlock(&log->mutex);

@@ -27,6 +27,7 @@ struct segment {
     struct segment_head head;
     struct segment_tally tally; /* as of transaction `txn`; changes under log.lock held exclusively, and log->mutex */
     uint64_t txn;
+    uint64_t ahead;       /* up to here its file was given disk blocks; log.lock held exclusively */
     uint64_t settled_txn; /* up to this one it is on the disk for sure; log->mutex */
     /* The log's book-keeping, under log->mutex: */
     unsigned refs;
@@ -79,6 +80,13 @@ int segment_put_block(struct segment *segment, MDB_txn *txn, struct block_info *
 uint64_t segment_pages_for(const struct segment *segment, const struct log_run *runs, size_t n);
 bool segment_has_room(const struct segment *segment, uint64_t pages);
 uint64_t segment_used_bytes(const struct segment *segment);
+
+/* Has the file own the disk blocks for a commit of `pages`, unless it is small, and for some more like it: at most 16 MiB,
+ * or a sixteenth of a small segment. That the file has them is not promised: a commit finds out itself what there is no room for. Its size stays. */
+void segment_allocate(struct segment *segment, uint64_t pages);
+/* Gives back those that are not used. Both with log.lock held exclusively. */
+void segment_trim(struct segment *segment);
+
 bool segment_is_empty(const struct segment *segment);
 
 /* One transaction: the runs become blocks, the positions are merged by maximum, the tally follows (in *ret_tally: the

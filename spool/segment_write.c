@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../lib/base/error.h"
@@ -16,6 +17,10 @@ enum {
     PAGE_HEADER = 16,  /* LMDB's */
     COMMIT_PAGES = 48, /* copies of B-tree pages and of the free list that one commit can take */
     FULL_PERCENT = 95,
+    AHEAD_PAGES_MIN = COMMIT_PAGES + 16, /* a smaller commit allocates as it goes */
+    AHEAD_COMMITS = 8,
+    AHEAD_BYTES_MAX = 16 << 20,
+    AHEAD_PART = 16, /* of the map, no more than that */
 };
 
 /* ----------------------------------------------------------------------------------------------------- rows and blocks
@@ -120,6 +125,42 @@ uint64_t segment_used_bytes(const struct segment *segment)
 {
     MDB_envinfo info;
     return mdb_env_info(segment->env, &info) ? 0 : (info.me_last_pgno + 1) * (uint64_t)segment->page_size;
+}
+
+/* Where blocks for a commit up to `end` should end. */
+static uint64_t ahead_of(uint64_t end, uint64_t commit_bytes, uint64_t map_bytes)
+{
+    uint64_t more = commit_bytes * AHEAD_COMMITS;
+    more = more < AHEAD_BYTES_MAX ? more : AHEAD_BYTES_MAX;
+    more = more < map_bytes / AHEAD_PART ? more : map_bytes / AHEAD_PART;
+    return end + more < map_bytes ? end + more : map_bytes;
+}
+
+/* A commit that has to find disk blocks for its pages, and to note them, takes a fifth longer. */
+void segment_allocate(struct segment *segment, uint64_t pages)
+{
+    MDB_envinfo info;
+    mdb_filehandle_t fd;
+    if (segment->standin || pages < AHEAD_PAGES_MIN || mdb_env_info(segment->env, &info) ||
+        mdb_env_get_fd(segment->env, &fd))
+        return;
+    uint64_t used = (info.me_last_pgno + 1) * (uint64_t)segment->page_size, bytes = pages * segment->page_size;
+    if (used + bytes <= segment->ahead)
+        return;
+    uint64_t from = used > segment->ahead ? used : segment->ahead, to = ahead_of(used + bytes, bytes, info.me_mapsize);
+    if (to > from)
+        (void)fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from));
+    segment->ahead = to; /* where the disk is full, or the file system cannot, that is not asked at each commit */
+}
+
+void segment_trim(struct segment *segment)
+{
+    struct stat st;
+    mdb_filehandle_t fd;
+    if (segment->standin || !segment->writable || mdb_env_get_fd(segment->env, &fd) || fstat(fd, &st))
+        return;
+    if ((off_t)st.st_blocks * 512 > st.st_size && ftruncate(fd, st.st_size) == 0)
+        segment->ahead = 0; /* else it keeps them until it is deleted */
 }
 
 bool segment_is_empty(const struct segment *segment)

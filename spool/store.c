@@ -410,8 +410,10 @@ int store_close(struct store *store, uint64_t deadline_ns)
     int code = SPOOL_OK;
     if (store->mutexes_made)
         stop_threads(store, deadline_ns);
-    if (store->committer_runs)
+    if (store->committer_runs) {
         code = flush_rest(store, deadline_ns);
+        log_trim(store->log);
+    }
     free_rings(store, journal_close);
     free_elections(store, drop_election, hand_close);
     log_close(store->log);

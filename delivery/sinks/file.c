@@ -34,6 +34,8 @@
 #include "lines.h"
 #include "sinks.h"
 
+enum { WRITE_BACK_BYTES = 512 << 10 };
+
 struct file {
     struct file_settings settings;
     struct file_trail trail;
@@ -47,6 +49,7 @@ struct file {
     unsigned number;
     struct stat st;    /* device and inode of fd */
     uint64_t size;     /* whole lines */
+    uint64_t on_way;   /* up to here the disk was told to write */
     uint64_t begun_ns; /* monotonic */
     struct buffer lines;
 };
@@ -57,8 +60,7 @@ static int unavailable(const struct file *f, int err)
                             spool_strerror(err));
 }
 
-/* --------------------------------------------------------------------------------------------------- beginning files
- */
+/* --------------------------------------------------------------------------------------------------- beginning files */
 
 static int sync_file(const struct file *f)
 {
@@ -90,7 +92,7 @@ static int open_path(struct file *f, int flags)
         return err;
     }
     f->fd = fd;
-    f->size = (uint64_t)f->st.st_size;
+    f->size = f->on_way = (uint64_t)f->st.st_size;
     f->begun_ns = mono_ns();
     return SPOOL_OK;
 }
@@ -232,8 +234,7 @@ static int ensure_file(struct file *f, size_t more)
     return must_rotate(f, more) ? begin(f, f->base, true) : SPOOL_OK;
 }
 
-/* --------------------------------------------------------------------------------------------------------- delivering
- */
+/* ------------------------------------------------------------------------------------------------------- delivering */
 
 static int mend(struct file *f)
 {
@@ -243,6 +244,18 @@ static int mend(struct file *f)
         return unavailable(f, errno);
     f->torn = false;
     return SPOOL_OK;
+}
+
+/* Lets the disk begin with what a checkpoint will flush, while the next lines are rendered. Only a hint: what goes wrong
+ * with it, the flush tells. */
+static void write_back(struct file *f)
+{
+    if (f->size < f->on_way) /* it was cut */
+        f->on_way = f->size;
+    if (f->settings.flush != FLUSH_CHECKPOINT || f->size - f->on_way < WRITE_BACK_BYTES)
+        return;
+    (void)sync_file_range(f->fd, (off_t)f->on_way, (off_t)(f->size - f->on_way), SYNC_FILE_RANGE_WRITE);
+    f->on_way = f->size;
 }
 
 /* Appends the lines, all of them or none, also where they are to be flushed and cannot be: they will come again. */
@@ -262,6 +275,7 @@ static int append(struct file *f)
         return unavailable(f, err);
     }
     f->size += f->lines.size;
+    write_back(f);
     return SPOOL_OK;
 }
 
@@ -293,8 +307,7 @@ static int file_deliver(void *state, struct spool_delivery *batch, size_t n)
     return SPOOL_OK;
 }
 
-/* --------------------------------------------------------------------------------------------------------- checkpoint
- */
+/* ------------------------------------------------------------------------------------------------------- checkpoint */
 
 static size_t file_checkpoint(void *state, void *buf, size_t cap)
 {
@@ -402,8 +415,7 @@ static int recover(struct file *f, const void *checkpoint, size_t size)
     return err == SPOOL_OK ? resume(f, &mark) : unavailable(f, err);
 }
 
-/* ------------------------------------------------------------------------------------------------------ open and close
- */
+/* --------------------------------------------------------------------------------------------------- open and close */
 
 static void file_close(void *state)
 {

@@ -28,8 +28,10 @@ static inline void digits_put_hex16(char *p, uint64_t v)
 /* Two decimal digits of a number below 100. */
 static inline void digits_put2(char *p, uint32_t v)
 {
-    p[0] = (char)('0' + v / 10);
-    p[1] = (char)('0' + v % 10);
+    static const char pairs[] =
+        "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
+        "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+    put_u16((uint8_t *)p, get_u16((const uint8_t *)pairs + 2 * v));
 }
 
 #endif

@@ -11,35 +11,42 @@
 
 enum { NUMBER_SIZE = 20 }; /* digits of UINT64_MAX */
 
-void json_format_hlc(const struct spool_id *id, char ret_text[JSON_HLC_SIZE])
+enum { HLC_DIGITS = JSON_HLC_SIZE - 1, ID_DIGITS = SPOOL_ID_TEXT_SIZE - 1 };
+
+static void put_hlc(char *p, const struct spool_id *id)
 {
     struct hlc_stamp stamp = id_stamp(id);
     char ticks[16];
     digits_put_hex16(ticks, stamp.ticks);
-    memcpy(ret_text, ticks + 1, 15);
-    ret_text[15] = '.';
-    put_u32((uint8_t *)ret_text + 16, (uint32_t)(digits_hex8(stamp.counter) >> 32));
-    ret_text[20] = 0;
+    memcpy(p, ticks + 1, 15);
+    p[15] = '.';
+    put_u32((uint8_t *)p + 16, (uint32_t)(digits_hex8(stamp.counter) >> 32));
 }
 
-/* What every rendering begins with: id, time, hlc. */
+void json_format_hlc(const struct spool_id *id, char ret_text[JSON_HLC_SIZE])
+{
+    put_hlc(ret_text, id);
+    ret_text[HLC_DIGITS] = 0;
+}
+
+/* What every rendering begins with is always that long: it is copied whole, and filled in. */
+static const char head[] =
+    "{\"id\":\"00000000-0000-0000-0000-000000000000\",\"time\":\"0000-00-00T00:00:00.000000000Z\","
+    "\"hlc\":\"000000000000000.0000\"";
+enum { AT_ID = 7, AT_TIME = AT_ID + ID_DIGITS + 10, AT_HLC = AT_TIME + JSON_TIME_SIZE + 9 };
+_Static_assert(sizeof head - 1 == AT_HLC + HLC_DIGITS + 1, "the parts of the head are where they are filled in");
+
 static int put_head(struct buffer *out, const struct spool_id *id)
 {
-    char id_text[SPOOL_ID_TEXT_SIZE], hlc_text[JSON_HLC_SIZE];
-    spool_id_format(id, id_text);
-    json_format_hlc(id, hlc_text);
-    int rc = PUT_LITERAL(out, "{\"id\":\"");
-    if (!rc)
-        rc = buffer_put(out, id_text, sizeof id_text - 1);
-    if (!rc)
-        rc = PUT_LITERAL(out, "\",\"time\":\"");
-    if (!rc)
-        rc = json_put_time(out, spool_id_time_ns(id));
-    if (!rc)
-        rc = PUT_LITERAL(out, "\",\"hlc\":\"");
-    if (!rc)
-        rc = buffer_put(out, hlc_text, sizeof hlc_text - 1);
-    return rc ? rc : PUT_LITERAL(out, "\"");
+    int rc = PUT_LITERAL(out, head);
+    if (rc)
+        return rc;
+    char *p = (char *)out->data + out->size - (sizeof head - 1);
+    spool_id_format(id, p + AT_ID);
+    p[AT_ID + ID_DIGITS] = '"'; /* where it put the NUL */
+    json_format_time(spool_id_time_ns(id), p + AT_TIME);
+    put_hlc(p + AT_HLC, id);
+    return 0;
 }
 
 /* `key` is the member's name with all that stands around it, a literal; an empty text is left out. */
@@ -107,14 +114,14 @@ static bool is_plain_json(const char *content_type)
     return !content_type || !*content_type || strcmp(content_type, "application/json") == 0;
 }
 
-static int put_content_type(struct buffer *out, const char *content_type)
+static int put_content_type(struct buffer *out, const char *content_type, bool plain_json)
 {
-    if (is_plain_json(content_type))
+    if (plain_json)
         return PUT_LITERAL(out, ",\"content_type\":\"application/json\"");
     return PUT_TEXT(out, ",\"content_type\":", content_type);
 }
 
-static int put_envelope(struct buffer *out, const struct spool_event *event)
+static int put_envelope(struct buffer *out, const struct spool_event *event, bool plain_json)
 {
     int rc = PUT_TEXT(out, ",\"type\":", event->type);
     if (!rc)
@@ -128,7 +135,7 @@ static int put_envelope(struct buffer *out, const struct spool_event *event)
     if (!rc)
         rc = put_tags(out, event->tags);
     if (!rc)
-        rc = put_content_type(out, event->content_type);
+        rc = put_content_type(out, event->content_type, plain_json);
     if (!rc)
         rc = PUT_TEXT(out, ",\"traceparent\":", event->traceparent);
     if (!rc)
@@ -168,13 +175,13 @@ static int put_base64(struct buffer *out, const void *body, size_t size)
     return PUT_LITERAL(out, "\"");
 }
 
-static int put_body(struct buffer *out, const struct spool_event *event)
+static int put_body(struct buffer *out, const struct spool_event *event, bool plain_json)
 {
     bool is_json = false;
     int rc = 0;
     if (event->body_size == 0)
         return 0;
-    if (is_plain_json(event->content_type) || json_is_media_type(event->content_type))
+    if (plain_json || json_is_media_type(event->content_type))
         rc = put_inline(out, event->body, event->body_size, &is_json);
     return rc || is_json ? rc : put_base64(out, event->body, event->body_size);
 }
@@ -183,13 +190,14 @@ int json_put_event(struct buffer *out, const struct spool_event *event, const st
 {
     enum { USUAL_ENVELOPE = 512 };
     size_t before = out->size;
+    bool plain_json = is_plain_json(event->content_type);
     int rc = buffer_reserve(out, USUAL_ENVELOPE + event->body_size); /* so that it does not grow piece by piece */
     if (!rc)
         rc = put_head(out, id);
     if (!rc)
-        rc = put_envelope(out, event);
+        rc = put_envelope(out, event, plain_json);
     if (!rc)
-        rc = put_body(out, event);
+        rc = put_body(out, event, plain_json);
     if (!rc)
         rc = PUT_LITERAL(out, "}");
     if (rc)

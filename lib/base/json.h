@@ -29,6 +29,9 @@ bool json_is_media_type(const char *content_type);
 #define JSON_HLC_SIZE 21
 void json_format_hlc(const struct spool_id *id, char ret_text[JSON_HLC_SIZE]);
 
+/* An RFC 3339 UTC time with nanoseconds and a Z: always that long, and no NUL behind it. */
+#define JSON_TIME_SIZE 30
+void json_format_time(uint64_t unix_ns, char ret_text[JSON_TIME_SIZE]);
 /* Appends an RFC 3339 UTC time with nanoseconds and a Z, without quotes. */
 int json_put_time(struct buffer *out, uint64_t unix_ns);
 /* Reads such a time (any number of decimals up to nine, Z or an offset). SPOOL_EINVAL. Public renderings use it. */

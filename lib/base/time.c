@@ -13,7 +13,6 @@
 #define S_PER_DAY 86400u
 
 enum {
-    TIME_SIZE = 30,
     DAYS_PER_ERA = 146097, /* 400 years */
     DAYS_TO_1970 = 719468, /* since 0000-03-01 */
 };
@@ -47,19 +46,20 @@ static void put_clock(char *p, uint32_t seconds)
     digits_put2(p + 6, seconds % 60);
 }
 
+void json_format_time(uint64_t unix_ns, char ret_text[JSON_TIME_SIZE])
+{
+    uint64_t seconds = unix_ns / NS_PER_S;
+    memcpy(ret_text, "0000-00-00T00:00:00.000000000Z", JSON_TIME_SIZE);
+    put_date(ret_text, (uint32_t)(seconds / S_PER_DAY));
+    put_clock(ret_text + 11, (uint32_t)(seconds % S_PER_DAY));
+    put_nanoseconds(ret_text + 20, (uint32_t)(unix_ns % NS_PER_S));
+}
+
 int json_put_time(struct buffer *out, uint64_t unix_ns)
 {
-    int rc = buffer_reserve(out, TIME_SIZE);
-    if (rc)
-        return rc;
-    uint64_t seconds = unix_ns / NS_PER_S;
-    char *p = (char *)out->data + out->size;
-    memcpy(p, "0000-00-00T00:00:00.000000000Z", TIME_SIZE);
-    put_date(p, (uint32_t)(seconds / S_PER_DAY));
-    put_clock(p + 11, (uint32_t)(seconds % S_PER_DAY));
-    put_nanoseconds(p + 20, (uint32_t)(unix_ns % NS_PER_S));
-    out->size += TIME_SIZE;
-    return 0;
+    char text[JSON_TIME_SIZE];
+    json_format_time(unix_ns, text);
+    return buffer_put(out, text, sizeof text);
 }
 
 /* -------------------------------------------------------------------------------------------------------- reading */

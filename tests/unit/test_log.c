@@ -1,6 +1,7 @@
 /* test_log.c - the log: committing, reading back, rotating, deleting, errors. */
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -197,6 +198,50 @@ START_TEST(rotation_leaves_what_is_too_little)
     ck_assert_uint_eq(test_segments(&f), 1);
     ck_ok(log_rotate(f.log, 1, soon()));
     ck_assert_uint_eq(test_segments(&f), 2);
+}
+END_TEST
+
+/* Bytes on the disk that a segment's file owns and does not use. */
+static off_t spare_bytes(uint64_t number)
+{
+    struct stat st;
+    char path[512];
+    fixture_file(&f, number, path);
+    ck_assert_int_eq(stat(path, &st), 0);
+    return (off_t)st.st_blocks * 512 > st.st_size ? (off_t)st.st_blocks * 512 - st.st_size : 0;
+}
+
+static bool disk_allocates_ahead(void)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/probe", f.path);
+    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    bool can = fd >= 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 1 << 16) == 0;
+    close(fd);
+    unlink(path);
+    return can;
+}
+
+START_TEST(disk_blocks_taken_ahead_are_given_back)
+{
+    if (!disk_allocates_ahead())
+        return;
+    test_commit(&f, LANE_LOW, 1, 10, 1);
+    ck_assert_int_eq(spare_bytes(1), 0);
+    test_commit(&f, LANE_LOW, 200, 1000, 2);
+    ck_assert_int_gt(spare_bytes(1), 0);
+    ck_assert_int_le(spare_bytes(1), TEST_SEGMENT_BYTES / 2);
+    ck_ok(log_rotate(f.log, 1, soon()));
+    ck_assert_int_eq(spare_bytes(1), 0);
+    test_commit(&f, LANE_LOW, 200, 1000, 300);
+    ck_assert_int_gt(spare_bytes(2), 0);
+    ck_ok(lock_take(f.lock, LOCK_SHARED, soon()));
+    log_trim(f.log);
+    ck_assert_int_gt(spare_bytes(2), 0); /* somebody may be about to write */
+    lock_drop(f.lock, LOCK_SHARED);
+    log_trim(f.log);
+    ck_assert_int_eq(spare_bytes(2), 0);
+    test_commit(&f, LANE_LOW, 200, 1000, 600); /* and it goes on */
 }
 END_TEST
 
@@ -527,6 +572,7 @@ static Suite *suite(void)
     tcase_add_test(c, segment_files_stay_within_their_size);
     tcase_add_test(c, positions_of_gone_journals_are_not_carried_over);
     tcase_add_test(c, rotation_leaves_what_is_too_little);
+    tcase_add_test(c, disk_blocks_taken_ahead_are_given_back);
     tcase_add_test(c, newest_snapshot_is_found);
     tcase_add_test(c, only_delivered_segments_are_deleted_oldest_first);
     tcase_add_test(c, each_deletion_lasts_before_the_next);
