@@ -78,11 +78,18 @@ int answers_note(struct answers *a, const struct answer_note *note)
     return SPOOL_OK;
 }
 
+void answers_drop(struct answers *a, enum spool_drop why, int lane, uint64_t upto, uint64_t events)
+{
+    a->drops.events[why] += events;
+    if (why != SPOOL_DROP_EXPIRED && upto < SEQ_DETACHED)
+        store_drops_upto(&a->drops, lane, upto);
+}
+
 static void move_counts(struct answers *to, struct answers *from)
 {
     to->any |= from->any;
     to->delivered += from->delivered;
-    to->dropped += from->dropped;
+    store_drops_add(&to->drops, &from->drops);
     to->filtered += from->filtered;
     to->bytes += from->bytes;
     if (from->checkpoint_size > 0) {
@@ -136,7 +143,7 @@ void answers_ack(const struct answers *a, uint32_t sink_id, uint64_t generation,
         .sink_id = sink_id,
         .generation = generation,
         .delivered = a->delivered,
-        .dropped = a->dropped,
+        .drops = a->drops,
         .filtered = a->filtered,
         .checkpoint = a->checkpoint,
         .checkpoint_size = a->checkpoint_size,
@@ -166,7 +173,8 @@ void answers_clear(struct answers *a)
     for (size_t i = 0; i < a->dead_count; i++)
         free((void *)a->dead[i].packed);
     a->retry_count = a->done_count = a->dead_count = a->note_count = a->bytes = 0;
-    a->delivered = a->dropped = a->filtered = a->upto = 0;
+    a->delivered = a->filtered = a->upto = 0;
+    a->drops = (struct store_drops){0};
     a->checkpoint_size = 0;
     a->any = a->sealed = false;
 }

@@ -26,7 +26,8 @@ struct answers {
     bool any;      /* there is something to acknowledge */
     bool sealed;   /* cursors and ranges are filled in */
     uint64_t upto; /* the sink's count of answered batches that this covers */
-    uint64_t delivered, dropped, filtered;
+    uint64_t delivered, filtered;
+    struct store_drops drops;
     uint64_t cursor[LANES];
     struct store_range ranges[LANES][STORE_RANGES_MAX];
     uint32_t range_count[LANES];
@@ -47,6 +48,8 @@ struct answers {
 int answers_retry(struct answers *a, const struct store_retry *row, const struct event_view *event);
 int answers_dead(struct answers *a, const struct store_retry *row, uint64_t died_ns, const struct event_view *event);
 int answers_done(struct answers *a, int lane, uint64_t seq);
+/* `events` of the lane, none of them at or behind `upto`, left undelivered. */
+void answers_drop(struct answers *a, enum spool_drop why, int lane, uint64_t upto, uint64_t events);
 int answers_note(struct answers *a, const struct answer_note *note);
 
 /* Moves everything of `from` behind `to`; `from` is empty then. ENOMEM leaves both as they were. */

@@ -259,11 +259,16 @@ static int start_runner(struct delivery *d, enum runner_kind kind, const char *n
     return SPOOL_OK;
 }
 
+int delivery_start_worker(struct delivery *d)
+{
+    return start_runner(d, RUN_WORKER, "spool-worker");
+}
+
 void delivery_add_worker(struct delivery *d)
 {
     if (d->exiting || d->stopping || d->extra_workers >= EXTRA_WORKERS_MAX)
         return;
-    if (start_runner(d, RUN_WORKER, "spool-worker") == SPOOL_OK)
+    if (delivery_start_worker(d) == SPOOL_OK)
         d->extra_workers++; /* else the pool is one short until the sink returns */
 }
 
@@ -276,7 +281,7 @@ static int start_runners(struct delivery *d)
     if (code == SPOOL_OK)
         code = start_runner(d, RUN_CANCELLER, "spool-cancel");
     for (uint32_t i = 0; i < d->workers && code == SPOOL_OK; i++)
-        code = start_runner(d, RUN_WORKER, "spool-worker");
+        code = delivery_start_worker(d);
     return code;
 }
 

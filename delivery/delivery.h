@@ -8,6 +8,7 @@
 #include <stdarg.h>
 
 #include "../spool/store.h"
+#include "type_counts.h"
 
 struct delivery;
 
@@ -105,7 +106,9 @@ struct delivery_metrics {
     uint64_t failures;                       /* of the sink as a whole */
     struct histogram latency_us[LANES];      /* of delivered events, since they were enqueued */
     struct histogram deliver_us, batch_events;
+    struct type_counts types; /* the same as `events`, by type */
 };
+_Static_assert((int)METRIC_COUNTERS == (int)TYPE_COUNTERS, "a counter of types for each of events");
 int delivery_sink_metrics(struct delivery *delivery, const char *name, struct delivery_metrics *ret);
 
 /* What the deliverer of a sink publishes for other processes (store_sink_published), read. SPOOL_ENOTFOUND: it is none that

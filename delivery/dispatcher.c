@@ -57,7 +57,7 @@ static void retire(struct delivery *d, struct sink *sink)
     if (sink_has_answers(sink) && !sink->reload && sink->loaded)
         pthread_cond_signal(&d->ack);
     else {
-        publish_trouble(d, sink);
+        publish_last(d, sink);
         takeover_release(d, sink);
     }
 }

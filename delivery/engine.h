@@ -82,6 +82,7 @@ struct sink {
     bool elsewhere; /* the election was lost */
     bool reload;    /* forget what is in memory, read the store again */
     bool paused, failed, hung;
+    bool left_open;        /* hung, since a stop had no time to close its states: a worker that is given up does it */
     bool pause_unstored;   /* it asked to be paused, and the store does not know yet */
     bool crash_told;       /* suspects found by this election */
     bool states_stale;     /* its states are to be closed before it gets another batch */
@@ -220,6 +221,14 @@ void outage_worked(struct delivery *d, struct sink *sink, uint32_t events);
 void outage_tried(struct delivery *d, struct sink *sink);
 void outage_needs_operator(struct delivery *d, struct sink *sink, const char *reason);
 
+/* stop.c, with the lock held: nobody joins the thread any more, it ends by itself. */
+void runner_abandon(struct delivery *d, struct runner *runner);
+
+/* left_open.c, with the lock held. close_later: true if states of sinks are still open at the end of a stop, and the first
+ * one's name; gives up workers that close them. take: one of those sinks, with a reference, for such a worker. */
+bool sinks_close_later(struct delivery *d, char name[SINK_NAME_MAX + 1]);
+struct sink *sinks_take_left_open(struct delivery *d);
+
 /* suspects.c. load: what the hand knows, without the lock; the others with it. ENOMEM. fresh: events that were in hand
  * at the death that this election found; events: all that are left. */
 int suspects_load(struct sink *sink, struct store_hand *hand);
@@ -267,7 +276,7 @@ size_t metrics_pack(const struct delivery_sink_status *status, struct delivery_m
 
 /* publish.c, for the dispatcher; with the lock held, which they leave while they are at the store. */
 void publish_when_due(struct delivery *d, struct sink *sink);
-void publish_trouble(struct delivery *d, struct sink *sink); /* the last word of one that has something to complain of */
+void publish_last(struct delivery *d, struct sink *sink); /* before it is let go of */
 
 /* trim.c, for the dispatcher; likewise: keeps the sink's dead letters within their limits. */
 void trim_dead(struct delivery *d, struct sink *sink);
@@ -296,5 +305,6 @@ void dispatcher_wake(struct delivery *d); /* with or without the lock */
 void delivery_fill_status(const struct delivery *d, const struct sink *sink, struct delivery_sink_status *ret);
 void delivery_unref(struct delivery *d);
 void delivery_add_worker(struct delivery *d); /* with the lock held */
+int delivery_start_worker(struct delivery *d); /* likewise */
 
 #endif

@@ -159,8 +159,10 @@ static int apply_item(struct delivery *d, struct sink *sink, struct bench *bench
         sink->open.filtered++;
         return finish_row(sink, item, lane);
     case VERDICT_EXPIRED:
+        answers_drop(&sink->open, SPOOL_DROP_EXPIRED, lane, item->seq + 1, 1);
+        return finish_row(sink, item, lane);
     case VERDICT_DAMAGED:
-        sink->open.dropped++;
+        answers_drop(&sink->open, SPOOL_DROP_DAMAGED, lane, item->seq + 1, 1);
         return finish_row(sink, item, lane);
     }
     return SPOOL_EINTERNAL;

@@ -9,7 +9,7 @@
  *   32  8  delivered, since it was added                   40  8  retrying  48  8  times that the breaker opened
  *   56  8  how long it is as it is, in ms                  64  2  size of the last error
  *   66     the last error, then u64 numbers: METRIC_COUNTERS of each lane, batches, failures; then histograms, packed:
- *          latency of each lane, duration of deliver, events in a batch
+ *          latency of each lane, duration of deliver, events in a batch; then types, packed (type_counts.h)
  *
  * A reader refuses another version, and takes what is cut off for empty. */
 #include <stdlib.h>
@@ -78,15 +78,35 @@ static void count_latencies(struct histogram *latency_us, const struct bench *be
         histogram_add(latency_us, now_ns > last_ns ? (now_ns - last_ns) / 1000 : 0, run);
 }
 
+/* One that cannot be read has no type. */
+static const char *type_of(const struct bench *bench, size_t i)
+{
+    return bench->items[i].verdict == VERDICT_DAMAGED ? "" : bench->views[i].event.type;
+}
+
+/* Events of one batch are often of one type as well: its row is looked for when it changes. */
+static void count_events(struct delivery_metrics *m, int lane, const struct bench *bench)
+{
+    uint32_t row = TYPES_MAX;
+    const char *last = "";
+    for (size_t i = 0; i < bench->count; i++) {
+        enum delivery_counter counter = counter_of((enum verdict)bench->items[i].verdict);
+        if (counter >= METRIC_COUNTERS)
+            continue;
+        const char *type = type_of(bench, i);
+        if (strcmp(type, last) != 0)
+            row = *type ? type_counts_row(&m->types, type) : TYPES_MAX;
+        last = type;
+        m->events[counter][lane]++;
+        m->types.events[row][counter]++;
+    }
+}
+
 void metrics_count(struct sink *sink, const struct batch *batch, const struct bench *bench, uint64_t now_ns,
                    uint64_t took_ns)
 {
     struct delivery_metrics *m = sink->metrics;
-    for (size_t i = 0; i < bench->count; i++) {
-        enum delivery_counter counter = counter_of((enum verdict)bench->items[i].verdict);
-        if (counter < METRIC_COUNTERS)
-            m->events[counter][batch->lane]++;
-    }
+    count_events(m, batch->lane, bench);
     count_latencies(&m->latency_us[batch->lane], bench, now_ns);
     if (bench->open == 0)
         return; /* the sink was not called */
@@ -143,7 +163,7 @@ size_t metrics_pack(const struct delivery_sink_status *status, struct delivery_m
     at += put_numbers(m, to + at);
     for (int i = 0; i < PACKED_HISTOGRAMS; i++)
         at += histogram_pack(histogram_at(m, i), to + at, room - at);
-    return at;
+    return at + type_counts_pack(&m->types, to + at, room - at);
 }
 
 /* --------------------------------------------------------------------------------------------------------- reading */
@@ -192,8 +212,9 @@ int delivery_report_read(const uint8_t *bytes, size_t size, struct delivery_repo
     for (int i = 0; i < PACKED_HISTOGRAMS; i++) {
         size_t taken = histogram_unpack(bytes + at, size - at, histogram_at(&ret->metrics, i));
         if (!taken)
-            break;
+            return SPOOL_OK;
         at += taken;
     }
+    type_counts_unpack(bytes + at, size - at, &ret->metrics.types);
     return SPOOL_OK;
 }

@@ -25,13 +25,16 @@ static uint64_t drop(struct delivery *d, struct sink *sink, const uint64_t upto[
 {
     uint64_t dropped = 0;
     sink_take_back_ready(d, sink);
-    for (int lane = 0; lane < LANES && !sink->reload; lane++)
-        dropped += finish_gaps(sink, lane, upto[lane]);
+    for (int lane = 0; lane < LANES && !sink->reload; lane++) {
+        uint64_t events = finish_gaps(sink, lane, upto[lane]);
+        if (events > 0)
+            answers_drop(&sink->open, SPOOL_DROP_PENDING, lane, upto[lane], events);
+        dropped += events;
+    }
     if (dropped == 0 || sink->reload)
         return 0;
     sink->open.any = true;
     sink->open.upto = ++sink->given;
-    sink->open.dropped += dropped;
     sink->over_limit += dropped;
     if (!sink->hooks.checkpoint || !sink_is_open(sink))
         sink_promote(d, sink);

@@ -1,4 +1,5 @@
-/* publish.c - the dispatcher tells other processes how a sink of its own is: once a second while something changes. */
+/* publish.c - the dispatcher tells other processes how a sink of its own is: once a second while something changes, and
+ * before it lets go of it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,10 +46,10 @@ void publish_when_due(struct delivery *d, struct sink *sink)
         publish(d, sink, &status);
 }
 
-void publish_trouble(struct delivery *d, struct sink *sink)
+void publish_last(struct delivery *d, struct sink *sink)
 {
     struct delivery_sink_status status;
     delivery_fill_status(d, sink, &status);
-    if (*status.last_error && has_changed(sink, &status))
+    if (has_changed(sink, &status))
         publish(d, sink, &status);
 }

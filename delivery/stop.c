@@ -3,8 +3,9 @@
  *   0               no new batches; running ones go on, then states are closed and answers stored, sink by sink
  *   half the time   hooks that still run are cancelled
  *   nine tenths     sinks that still run hang: their threads are given up, with all they need counted for them
- *   deadline        those that began to hang since likewise; the other threads are joined; what could not be stored is
- *                   delivered again */
+ *   deadline        those that began to hang since likewise; sinks whose states are still open are left to workers that
+ *                   are given up to close them; the other threads are joined; what could not be stored is delivered
+ *                   again */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ static void cancel_at(struct delivery *d, struct sink *sink, uint64_t at_ns)
 /* ------------------------------------------------------------------------------------------------------------- hanging
  */
 
-static void abandon(struct delivery *d, struct runner *runner)
+void runner_abandon(struct delivery *d, struct runner *runner)
 {
     struct runner **link = &d->runners;
     while (*link != runner)
@@ -51,7 +52,7 @@ static void abandon_workers(struct delivery *d, const struct sink *sink)
     for (struct runner *runner = d->runners, *next; runner; runner = next) {
         next = runner->next;
         if (runner->at == sink)
-            abandon(d, runner);
+            runner_abandon(d, runner);
     }
 }
 
@@ -116,7 +117,7 @@ static void end_threads(struct delivery *d, uint64_t deadline_ns)
     while (d->runners) {
         struct runner *runner = d->runners;
         if (runner->kind == RUN_CANCELLER && !runner->exited) {
-            abandon(d, runner);
+            runner_abandon(d, runner);
             continue;
         }
         d->runners = runner->next;
@@ -180,11 +181,14 @@ static int stop_locked(struct delivery *d, const struct stop_plan *schedule)
     d->exiting = true; /* nobody enters a hook from here on … */
     char late[SINK_NAME_MAX + 1];
     hangs |= hang_all(d, hangs ? late : hung); /* … but some may have since the look before: to close, say */
+    bool open = sinks_close_later(d, late);
     end_threads(d, schedule->deadline_ns);
     int code = release_rest(d);
     sinks_unlink_dropped(d);
     if (hangs)
         return err_set(SPOOL_ETIMEOUT, "sink %s did not return in time", hung);
+    if (open)
+        return err_set(SPOOL_ETIMEOUT, "sink %s was not closed in time; it is being closed", late);
     return code == SPOOL_OK
                ? SPOOL_OK
                : err_set(code, "the last answers of sinks could not be stored; they will be delivered again");

@@ -345,18 +345,23 @@ static void deliver(struct job *job)
 /* -------------------------------------------------------------------------------------------------------- the rounds
  */
 
-/* This thread's sink hung and was given up. Its answer is not heard; when the last one of the sink is back, the sink
- * may be served again, here or elsewhere. */
-static void come_back_late(struct job *job)
+/* States of a sink that was given up, and that no thread is in: nobody else is there to close them. */
+static void close_rest(struct job *job)
+{
+    for (uint32_t i = 0; i < job->sink->options.workers; i++) {
+        job->slot = &job->sink->slots[i];
+        if (job->slot->open && !job->slot->busy)
+            close_state(job);
+    }
+}
+
+/* When the last thread of a sink that was given up is back, the sink may be served again, here or elsewhere. */
+static void leave_hung(struct job *job)
 {
     struct delivery *d = job->d;
     struct sink *sink = job->sink;
-    close_state(job);
-    job->slot->busy = false;
-    op_core_complete(&d->core, &job->batch->task);
-    if (op_core_has_next(&d->core, 0))
-        pthread_cond_signal(&d->work); /* this thread ends */
-    sink_count_off(d, sink, job->batch);
+    if (sink->running == 1)
+        close_rest(job);
     if (--sink->running > 0)
         return;
     sink->hung = false;
@@ -366,6 +371,19 @@ static void come_back_late(struct job *job)
         sink->elected = sink->loaded = false;
     }
     pthread_cond_broadcast(&d->idle);
+}
+
+/* This thread's sink hung and was given up. Its answer is not heard. */
+static void come_back_late(struct job *job)
+{
+    struct delivery *d = job->d;
+    close_state(job);
+    job->slot->busy = false;
+    op_core_complete(&d->core, &job->batch->task);
+    if (op_core_has_next(&d->core, 0))
+        pthread_cond_signal(&d->work); /* this thread ends */
+    sink_count_off(d, job->sink, job->batch);
+    leave_hung(job);
 }
 
 static void put_down(struct job *job)
@@ -398,6 +416,17 @@ static void run(struct job *job)
     sink_unref(sink);
 }
 
+/* A stop had no time for the states of some sinks (left_open.c). */
+static void close_left_open(struct job *job)
+{
+    while (job->self->abandoned && (job->sink = sinks_take_left_open(job->d)) != NULL) {
+        job->self->at = job->sink;
+        leave_hung(job);
+        job->self->at = NULL;
+        sink_unref(job->sink);
+    }
+}
+
 void worker_run(struct runner *self)
 {
     struct delivery *d = self->delivery;
@@ -410,6 +439,7 @@ void worker_run(struct runner *self)
         else
             cond_wait_until(&d->work, &d->lock, DEADLINE_NEVER);
     }
+    close_left_open(&job);
     pthread_mutex_unlock(&d->lock);
     bench_free(&bench);
 }

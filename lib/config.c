@@ -377,7 +377,7 @@ static int open_from(json_t *root, struct spool **ret_spool)
     if (!code)
         code = spool_open(dir, &options, &spool);
     if (!code)
-        code = clock_config_apply(json_object_get(root, "clock"), spool);
+        code = clock_config_of_file(json_object_get(root, "clock"), spool);
     if (!code)
         code = add_sinks(spool, json_object_get(root, "sinks"));
     if (code) {

@@ -153,6 +153,14 @@ static int read_count(struct reading *r, uint32_t *ret)
     return SPOOL_OK;
 }
 
+/* Of a name as it is written, quotes included, which holds no raw control character; cut where it is long. */
+static int text_size(const struct json_cursor *from, const struct json_cursor *to)
+{
+    enum { NAME_SHOWN = 60 };
+    ptrdiff_t size = to->at - from->at;
+    return size < NAME_SHOWN ? (int)size : NAME_SHOWN;
+}
+
 /* Reads one object by its table. Unknown members and those given twice are errors. */
 static int read_members(struct reading *r, const struct member *members)
 {
@@ -170,8 +178,10 @@ static int read_members(struct reading *r, const struct member *members)
             return json_fail(&r->in, NULL);
         while (members[i].name && (strlen(members[i].name) != size || memcmp(members[i].name, r->store, size) != 0))
             i++;
-        if (!members[i].name || seen >> i & 1)
-            return json_fail(&start, members[i].name ? "a member is given twice" : "unknown member");
+        if (!members[i].name)
+            return json_fail(&start, "unknown member %.*s", text_size(&start, &r->in), start.at);
+        if (seen >> i & 1)
+            return json_fail(&start, "member \"%s\" is given twice", members[i].name);
         seen |= 1u << i;
         if (!json_accept(&r->in, ':') || !json_skip_space(&r->in))
             return json_fail(&r->in, "':' and a value are expected here");

@@ -31,6 +31,7 @@ struct spool {
     bool power;                  /* the default durability */
     unsigned stops;              /* stops_mutex of sinks.c: threads in spool_stop() … */
     uint64_t stop_deadline_ns;   /* … and the earliest of their deadlines */
+    char **file_servers;         /* servers of time that its configuration file named last; NULL ends them. NULL: none */
     struct spool *next;          /* registry mutex */
 };
 

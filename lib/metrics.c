@@ -192,11 +192,6 @@ static double value_delivered(const struct sink_figures *s)
     return (double)s->sink.delivered;
 }
 
-static double value_dropped(const struct sink_figures *s)
-{
-    return (double)s->sink.dropped;
-}
-
 static double value_dead(const struct sink_figures *s)
 {
     return (double)s->sink.dead_rows;
@@ -249,8 +244,6 @@ static const struct sink_family {
     {"spool_oldest_unacked_seconds", "gauge", "Age of the oldest event that waits for the sink; 0: none.",
      value_oldest},
     {"spool_delivered_total", "counter", "Events that the sink acknowledged, durably noted.", value_delivered},
-    {"spool_sink_dropped_total", "counter", "Events of the sink that were dropped: expired, damaged or by a limit.",
-     value_dropped},
     {"spool_dlq_depth", "gauge", "Dead letters of the sink.", value_dead},
     {"spool_dlq_dropped_total", "counter", "Dead letters of the sink that went by a limit.", value_dead_dropped},
     {"spool_sink_up", "gauge", "1 if the sink is served and works.", value_up},
@@ -289,9 +282,61 @@ static int put_states(struct buffer *out, const struct figures *f)
     return code;
 }
 
+static int put_drops_of(struct buffer *out, const struct sink_figures *s, const char *reason, uint64_t events)
+{
+    int code = put_sink(out, "spool_sink_dropped_total", s);
+    return code ? code : buffer_printf(out, ",reason=\"%s\"} %llu\n", reason, (unsigned long long)events);
+}
+
+/* Those that an older version counted have no reason. */
+static int put_drops(struct buffer *out, const struct figures *f)
+{
+    int code = put_head(out, "spool_sink_dropped_total", "counter",
+                        "Events that left the sink undelivered, other than as dead letters.");
+    for (size_t i = 0; i < f->count && !code; i++) {
+        const struct store_sink *sink = &f->sinks[i]->sink;
+        uint64_t known = store_drops_total(&sink->drops);
+        for (int why = 0; why < SPOOL_DROPS && !code; why++)
+            code = put_drops_of(out, f->sinks[i], spool_drop_name((enum spool_drop)why), sink->drops.events[why]);
+        if (!code && sink->dropped > known)
+            code = put_drops_of(out, f->sinks[i], "unknown", sink->dropped - known);
+    }
+    return code;
+}
+
+static const char *const outcomes[METRIC_COUNTERS] = {"delivered", "retried", "dead", "expired", "damaged", "filtered"};
+
+static int put_type(struct buffer *out, const struct sink_figures *s, uint32_t row)
+{
+    const struct type_counts *types = &s->observed->report.metrics.types;
+    int code = SPOOL_OK;
+    for (int k = 0; k < METRIC_COUNTERS && !code; k++) {
+        if (!types->events[row][k])
+            continue; /* most never happen, and there are many */
+        code = put_sink(out, "spool_type_attempts_total", s);
+        if (!code)
+            code = buffer_put_text(out, ",");
+        if (!code)
+            code = put_label(out, "type", row < TYPES_MAX ? types->names[row] : "other");
+        if (!code)
+            code = buffer_printf(out, ",outcome=\"%s\"} %llu\n", outcomes[k], (unsigned long long)types->events[row][k]);
+    }
+    return code;
+}
+
+/* A type that is itself called "other" is counted among the others, so that no series is there twice. */
+static int put_types(struct buffer *out, const struct figures *f)
+{
+    int code = put_head(out, "spool_type_attempts_total", "counter",
+                        "What became of events by their type; the first 32 types of a sink, the rest are other.");
+    for (size_t i = 0; i < f->count && !code; i++)
+        for (uint32_t row = 0; row <= TYPES_MAX && !code; row++)
+            code = put_type(out, f->sinks[i], row);
+    return code;
+}
+
 static int put_outcomes(struct buffer *out, const struct figures *f)
 {
-    static const char *const outcomes[] = {"delivered", "retried", "dead", "expired", "damaged", "filtered"};
     int code = put_head(out, "spool_attempts_total", "counter",
                         "What became of events each time they were tried, since the sink's process began to deliver.");
     for (size_t i = 0; i < f->count && !code; i++) {
@@ -394,7 +439,11 @@ static int put_all(struct buffer *out, const struct figures *f)
     if (!code)
         code = put_states(out, f);
     if (!code)
+        code = put_drops(out, f);
+    if (!code)
         code = put_outcomes(out, f);
+    if (!code)
+        code = put_types(out, f);
     if (!code)
         code = put_histograms(out, f);
     return code ? code : buffer_put(out, "", 1);

@@ -12,6 +12,7 @@
  * first); whoever opens what is just being closed waits for that. */
 #include <sys/stat.h>
 
+#include "clock_config.h"
 #include "handle.h"
 
 static pthread_mutex_t open_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -172,6 +173,7 @@ static void free_handle(struct spool *spool)
     delivery_free(atomic_load(&spool->delivery));
     ops_free(spool->ops);
     hlc_free(spool->clock);
+    clock_config_forget(spool);
     free(spool->dir);
     free(spool);
 }
@@ -267,6 +269,7 @@ static void free_abandoned(struct spool *spool)
     ops_abandon(spool->ops);
     store_abandon(spool->store);
     hlc_abandon(spool->clock);
+    clock_config_forget(spool);
     free(spool->dir);
     free(spool);
 }

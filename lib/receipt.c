@@ -11,6 +11,7 @@ const char *spool_receipt_state_name(enum spool_receipt_state state)
         [SPOOL_RECEIPT_FILTERED] = "filtered", [SPOOL_RECEIPT_DAMAGED] = "damaged",
         [SPOOL_RECEIPT_SKIPPED] = "skipped",   [SPOOL_RECEIPT_OVER] = "over",
         [SPOOL_RECEIPT_GONE] = "gone",         [SPOOL_RECEIPT_SENT] = "sent (best effort)",
+        [SPOOL_RECEIPT_PURGED] = "purged",
     };
     return (unsigned)state < sizeof names / sizeof *names ? names[state] : "unknown";
 }
@@ -95,6 +96,13 @@ static void describe_row(const struct asking *a, const struct store_sink *sink, 
     ret->reason = row->reason;
 }
 
+static void describe_purged(const struct store_purged *purged, struct spool_receipt *ret)
+{
+    ret->state = SPOOL_RECEIPT_PURGED;
+    ret->at_ns = purged->at_ns;
+    ret->reason = purged->by_limit ? "went by a limit of dead letters" : "was purged";
+}
+
 /* ------------------------------------------------------------------------------------------------- the place in the log */
 
 static bool is_finished(const struct store_sink *sink, int lane, uint64_t seq)
@@ -112,6 +120,12 @@ static bool is_expired(const struct asking *a)
     const struct spool_event *event = a->place.event;
     uint64_t now_ns = hlc_physical_ns(a->spool->clock), born_ns = spool_id_time_ns(a->id);
     return event->ttl_ms && now_ns > born_ns && (now_ns - born_ns) / NS_PER_MS > event->ttl_ms;
+}
+
+/* The sink has passed it, but what became of it is not kept. */
+static bool may_be_dropped(const struct asking *a, const struct store_sink *sink)
+{
+    return (is_expired(a) && sink->dropped) || a->place.seq < sink->drops.upto[a->place.lane];
 }
 
 /* As the sink's filter is now: it may have been another one when the event went by. */
@@ -149,9 +163,9 @@ static int describe_place(const struct asking *a, const struct store_sink *sink,
     else if (!finished)
         ret->state = is_expired(a) ? SPOOL_RECEIPT_EXPIRED : SPOOL_RECEIPT_QUEUED;
     else
-        ret->state = is_expired(a) && sink->dropped ? SPOOL_RECEIPT_OVER
-                     : sink->best_effort           ? SPOOL_RECEIPT_SENT
-                                                   : SPOOL_RECEIPT_DELIVERED;
+        ret->state = may_be_dropped(a, sink) ? SPOOL_RECEIPT_OVER
+                     : sink->best_effort     ? SPOOL_RECEIPT_SENT
+                                             : SPOOL_RECEIPT_DELIVERED;
     return code;
 }
 
@@ -162,13 +176,19 @@ static int tell_sink(void *user, const struct store_sink *sink)
     struct asking *a = user;
     struct row_search search = {.id = a->id};
     struct spool_receipt receipt = {.size = sizeof receipt, .sink = sink->name, .id = *a->id, .reason = ""};
+    struct store_purged purged;
     if (is_dead(a, sink->name))
         return 0;
     int code = sink->retry_rows ? store_retry_each(a->spool->store, sink->id, look_at_row, &search) : SPOOL_OK;
+    if (!search.found && code)
+        return code;
+    int found = search.found ? SPOOL_OK : store_purged_find(a->spool->store, sink->id, a->id, &purged);
+    if (found && found != SPOOL_ENOTFOUND)
+        return found;
     if (search.found)
         describe_row(a, sink, &search.row, &receipt);
-    else if (code)
-        return code;
+    else if (!found)
+        describe_purged(&purged, &receipt);
     else if (a->place.event)
         code = describe_place(a, sink, &receipt);
     else if (a->gone)

@@ -193,10 +193,10 @@ static int reload(struct reloading *r, json_t *root)
     if (!code)
         code = read_sinks(r, json_object_get(root, "sinks"));
     if (!code)
-        code = clock_config_apply(json_object_get(root, "clock"), NULL);
+        code = clock_config_check(json_object_get(root, "clock"));
     if (code)
         return code;
-    code = clock_config_apply(json_object_get(root, "clock"), r->spool); /* a server that is no longer named stays */
+    code = clock_config_of_file(json_object_get(root, "clock"), r->spool);
     if (code)
         return code;
     for (size_t i = 0; i < r->count; i++)

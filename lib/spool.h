@@ -245,9 +245,11 @@ enum spool_receipt_state {
     SPOOL_RECEIPT_FILTERED,        /* the sink's filter passes it over */
     SPOOL_RECEIPT_DAMAGED,         /* it cannot be read: on_delivery only */
     SPOOL_RECEIPT_SKIPPED,         /* the sink was registered later, and began with what came then */
-    SPOOL_RECEIPT_OVER,            /* finished with: delivered, or expired before; which is not kept */
-    SPOOL_RECEIPT_GONE,            /* deleted, as an event is that every sink is finished with */
+    SPOOL_RECEIPT_OVER,            /* finished with: delivered or dropped, before or among others that were; which is not kept */
+    SPOOL_RECEIPT_GONE,            /* deleted, as an event is that every sink is finished with, or that a limit has dropped */
     SPOOL_RECEIPT_SENT,            /* the sink took it, but is best effort: whether it arrived nobody knows */
+    SPOOL_RECEIPT_PURGED,          /* it was a dead letter, and was purged or went by a limit: at_ns, reason. A sink remembers its
+                                      last 96; of events up to an older one SPOOL_RECEIPT_OVER is told */
 };
 /* "queued", "in flight", "retrying"…; "unknown" for none of them. */
 const char *spool_receipt_state_name(enum spool_receipt_state state);
@@ -260,11 +262,23 @@ struct spool_receipt {
     enum spool_receipt_state state;
     uint32_t attempts;             /* failed so far */
     uint64_t due_ns;               /* not tried again before; since 1970; 0: at once */
-    uint64_t at_ns;                /* when it died */
-    const char *reason;            /* of the last failure; "" if none */
+    uint64_t at_ns;                /* when it died, or was purged */
+    const char *reason;            /* of the last failure, or how it was purged; "" if none */
     const struct spool_attempt *history; /* of a dead letter, as in struct spool_dead_letter */
     size_t history_count;
 };
+
+/* Why an event left a sink undelivered, other than as a dead letter. */
+enum spool_drop {
+    SPOOL_DROP_EXPIRED = 0,        /* older than its time to live */
+    SPOOL_DROP_DAMAGED,            /* it cannot be read any more */
+    SPOOL_DROP_PENDING,            /* more waited for the sink than max_pending_bytes or max_pending_age_ms */
+    SPOOL_DROP_SIZE,               /* the spool was full: SPOOL_FULL_DROP_OLDEST */
+    SPOOL_DROPS                    /* how many there are in this version */
+};
+#define SPOOL_DROPS_MAX 8          /* … and at most, ever */
+/* "expired", "damaged", "pending_limit", "size_limit"; "unknown" for none of them. */
+const char *spool_drop_name(enum spool_drop why);
 
 struct spool_notice {
     size_t size;
@@ -529,9 +543,10 @@ enum spool_reload_change {
 };
 /* Reads a configuration file again, for a spool that was opened with it, and makes the sinks what it says, also while they are
  * served. A file with anything wrong in it is refused as a whole, with a message that says what, and nothing has changed:
- * SPOOL_EJSON, SPOOL_ECONFIG (also for a change of the "spool" section, which takes a restart), errno. Then `each` (may be
- * NULL) hears of every sink that changed. SPOOL_ETIMEOUT: a sink did not let go within stop_timeout_ms; the others are
- * done. SPOOL_EDEADLK from a library thread. */
+ * SPOOL_EJSON, SPOOL_ECONFIG (also for a change of the "spool" section, which takes a restart), SPOOL_EINVAL, errno. Servers
+ * of time that the file named before and does not any more are removed. Then `each` (may be NULL) hears of every sink that
+ * changed. SPOOL_ETIMEOUT: a sink did not let go within stop_timeout_ms; the others are done. SPOOL_EDEADLK from a library
+ * thread. */
 int spool_reload_config(struct spool *spool, const char *json_file,
                         void (*each)(void *user, const char *sink, enum spool_reload_change change), void *user);
 
@@ -540,9 +555,10 @@ int spool_reload_config(struct spool *spool, const char *json_file,
 int spool_start(struct spool *spool);
 
 /* Stops delivery: no new batches, running ones are cancelled when half the time is over, and joined. Returns by the
- * deadline whatever a sink does; SPOOL_ETIMEOUT names the sink that hung. SPOOL_EFULL or errno: the last answers of sinks
- * could not be stored, those events will be delivered again. Undelivered events stay. Operations end likewise: those that wait
- * with SPOOL_ESTOPPED, running ones are cancelled when half the time is over. Idempotent; may be started again.
+ * deadline whatever a sink does; SPOOL_ETIMEOUT names the sink that hung, or that no time was left to close: a thread of
+ * ours closes it, and it counts as hung until then. SPOOL_EFULL or errno: the last answers of sinks could not be stored,
+ * those events will be delivered again. Undelivered events stay. Operations end likewise: those that wait with
+ * SPOOL_ESTOPPED, running ones are cancelled when half the time is over. Idempotent; may be started again.
  * SPOOL_EDEADLK from a library thread. */
 int spool_stop(struct spool *spool, uint32_t timeout_ms);
 
@@ -675,6 +691,7 @@ struct spool_stats {
     uint32_t sinks;                /* registered */
     uint32_t disk_full;            /* 1 while the disk refuses writes */
     uint32_t dead_journals;        /* of dead processes, not applied yet (only when open read-only) */
+    uint64_t damaged_blocks_seen, damaged_events_seen; /* of the damaged ones: known at the last spool_damage_seen() */
 };
 #define SPOOL_STATS() ((struct spool_stats){.size = sizeof(struct spool_stats)})
 int spool_stats(struct spool *spool, struct spool_stats *ret_stats);
@@ -697,7 +714,7 @@ struct spool_sink_info {
     uint64_t pending_events;       /* not delivered yet, retries included */
     uint64_t retrying_events, dead_letters;
     uint64_t delivered_events;     /* acknowledged, since it was registered */
-    uint64_t dropped_events;       /* by a limit */
+    uint64_t dropped_events;       /* left it undelivered, other than as dead letters: see dropped_for */
     uint64_t oldest_ns;            /* time of its oldest pending event; 0: none */
     const char *last_error;        /* "" if none; of the process that delivers, or did last */
     uint32_t attempt;              /* unavailable that many times in a row */
@@ -719,6 +736,7 @@ struct spool_sink_info {
     uint64_t latency_p50_ns, latency_p99_ns; /* of what it delivered, since enqueued; at most 1/16 off; 0: nothing yet */
     uint32_t best_effort;          /* 1: what it accepted was sent, and may be lost: SPOOL_TRAIT_BEST_EFFORT */
     uint32_t removing;             /* 1: spool_sink_remove() was called, and who delivers to it has not let go of it yet */
+    uint64_t dropped_for[SPOOL_DROPS_MAX]; /* dropped_events, by enum spool_drop; what an older version counted is in none */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */
@@ -1148,16 +1166,21 @@ struct spool_finding {
     const char *file;              /* relative to the spool's directory */
     const char *what;              /* "block of lane high, events 4096 to 4351: checksum does not match" */
     uint64_t events;               /* lost by it; 0 if unknown */
+    uint32_t seen;                 /* 1: it was there at the last spool_damage_seen() */
 };
 struct spool_verify_report {
     size_t size;
-    uint64_t segments, blocks, events, journals, rows, findings;
+    uint64_t segments, blocks, events, journals, rows, findings; /* findings: that were not seen before */
+    uint64_t seen;                 /* those that were */
 };
 /* Reads everything and checks every checksum; changes nothing. `each` (may be NULL) hears of each finding, `progress` (may
- * be NULL) of bytes done and in all. Returns SPOOL_EDAMAGED if anything was found. */
+ * be NULL) of bytes done and in all. Returns SPOOL_EDAMAGED if anything was found that was not seen before. */
 int spool_verify(struct spool *spool, void (*each)(void *user, const struct spool_finding *finding),
                  void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,
                  struct spool_verify_report *ret_report);
+/* An operator knows of the damage that there is: what spool_verify() finds now, and what was counted up to now. It is told
+ * as seen from then on. *ret_findings (may be NULL): how many findings were not seen before. SPOOL_EREADONLY, errno. */
+int spool_damage_seen(struct spool *spool, uint64_t *ret_findings);
 
 #ifdef __cplusplus
 }

@@ -70,7 +70,7 @@ static int tell_sink(struct listing *listing, const struct store_sink *sink, con
 {
     struct pending pending;
     pending_of(listing->spool, sink, DEADLINE_NEVER, &pending);
-    const struct spool_sink_info info = {
+    struct spool_sink_info info = {
         .size = sizeof info,
         .name = sink->name,
         .kind = sink->kind,
@@ -102,6 +102,7 @@ static int tell_sink(struct listing *listing, const struct store_sink *sink, con
         .best_effort = sink->best_effort,
         .removing = sink->removing,
     };
+    memcpy(info.dropped_for, sink->drops.events, sizeof sink->drops.events);
     return listing->each(listing->user, &info);
 }
 
@@ -137,6 +138,15 @@ int spool_sink_each(struct spool *spool, int (*each)(void *user, const struct sp
     if (!code && !each)
         code = err_set(SPOOL_EINVAL, "spool_sink_each: no callback");
     return code ? code : store_sink_each(spool->store, list_one, &listing);
+}
+
+const char *spool_drop_name(enum spool_drop why)
+{
+    static const char *const names[] = {[SPOOL_DROP_EXPIRED] = "expired",
+                                        [SPOOL_DROP_DAMAGED] = "damaged",
+                                        [SPOOL_DROP_PENDING] = "pending_limit",
+                                        [SPOOL_DROP_SIZE] = "size_limit"};
+    return (unsigned)why < sizeof names / sizeof *names ? names[why] : "unknown";
 }
 
 const char *spool_sink_state_name(enum spool_sink_state state)
@@ -185,6 +195,8 @@ static void copy_store_stats(const struct store_stats *from, struct spool_stats 
     to->damaged_events = from->damaged_events;
     to->recovered_events = from->recovered_events;
     to->dead_letters = from->dead_letters;
+    to->damaged_blocks_seen = from->seen_blocks;
+    to->damaged_events_seen = from->seen_events;
     to->disk_full = from->disk_full;
     to->dead_journals = from->dead_journals;
 }
@@ -208,18 +220,4 @@ int spool_stats(struct spool *spool, struct spool_stats *ret_stats)
     stats.sinks = totals.sinks;
     stats.oldest_ns = totals.oldest_ns;
     return struct_give(ret_stats, &stats, sizeof stats, "spool_stats");
-}
-
-int spool_verify(struct spool *spool, void (*each)(void *user, const struct spool_finding *finding),
-                 void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,
-                 struct spool_verify_report *ret_report)
-{
-    struct spool_verify_report report = {.size = sizeof report};
-    int code = handle_check(spool);
-    if (!code)
-        code = store_verify(spool->store, each, progress, user, &report);
-    if (code && code != SPOOL_EDAMAGED)
-        return code;
-    int given = ret_report ? struct_give(ret_report, &report, sizeof report, "spool_verify_report") : SPOOL_OK;
-    return given ? given : code;
 }

@@ -11,11 +11,13 @@
  *                u8 2 counters, u8 3 clock          see there                                       state_numbers.c
  *                u8 16, u32 sink id                 u64 events filtered                             state_filtered.c
  *                u8 6 more of a sink, u32 id        see there                                       state_sink_more.c
+ *                u8 7 purged ones of a sink, u32 id see there                                       state_purged.c
+ *                u8 8 damage that was seen          see there                                       state_seen.c
  *   2 sink       u32 id                             see there; a removed one stays as a mark        state_sink_row.c
  *   3 ranges     u32 id, u8 lane                    u64 generation, then u64 first, u64 count each  state_sink_row.c
  *   4 checkpoint u32 id, u32 piece                  pieces of bytes                                 state_blob.c
  *   5 config     u32 id, u32 piece                  pieces of bytes                                 state_blob.c
- *   6 damage     text                               empty: this damage has been counted             state_numbers.c
+ *   6 damage     text                               empty: this damage has been counted, or seen    state_numbers.c
  *   7 dead       16 bytes event id, u32 sink id     fields, a small event behind them               state_copy.c
  *   8 retry      u32 sink id, u8 lane, u64 seq      the same                                        state_copy.c
  *   9 piece      u64 copy, u32 piece                pieces of a larger event                        state_blob.c
@@ -75,6 +77,7 @@ static int open_locked(struct state *state, enum lock_mode mode, bool *ret_salva
     *ret_salvaged = !code && state->taken_over;
     if (mode == LOCK_SHARED && !read_only)
         return code;
+    state->is_new = code == SPOOL_ENOTFOUND && !read_only;
     if (code == SPOOL_ENOTFOUND)
         return read_only ? state_env_make_standin(state) : state_env_make(state);
     if (code == SPOOL_EDAMAGED) {
@@ -132,6 +135,11 @@ int state_open(const struct state_options *options, uint64_t deadline_ns, struct
     *ret = state;
     *ret_salvaged = salvaged;
     return SPOOL_OK;
+}
+
+bool state_is_new(const struct state *state)
+{
+    return state->is_new;
 }
 
 void state_close(struct state *state)

@@ -84,6 +84,15 @@ int state_drop_below(struct state *state, const uint64_t first[LANES], const uin
 /* The same for one sink alone, by its own limit; not added to STATE_DROPPED_EVENTS, as others may still get them. */
 int state_sink_drop_below(struct state *state, const char *name, const uint64_t upto[LANES], uint64_t deadline_ns,
                           uint64_t *ret_dropped);
+/* There was no file when it was opened. */
+bool state_is_new(const struct state *state);
+/* state_seen.c: a finding of verify, as text, is seen; it was; all that is counted now is. */
+int state_seen_mark(struct state *state, const char *finding, uint64_t deadline_ns);
+bool state_seen_has(struct state *state, const char *finding, uint64_t deadline_ns);
+int state_seen_all(struct state *state, uint64_t deadline_ns);
+/* As store_purged_find(). */
+int state_purged_find(struct state *state, uint32_t sink_id, const struct spool_id *id, uint64_t deadline_ns,
+                      struct store_purged *ret);
 
 /* As store_ack and the rest of its section. */
 int state_ack(struct state *state, const struct store_ack *ack, uint64_t deadline_ns);
@@ -118,6 +127,7 @@ struct state_stats {
     uint64_t counters[STATE_COUNTERS];
     uint64_t dead_letters, rows, bytes;
     uint32_t sinks;
+    uint64_t seen_blocks, seen_events; /* of the counters of damage: what an operator has seen */
 };
 int state_stats(struct state *state, uint64_t deadline_ns, struct state_stats *ret);
 

@@ -96,7 +96,8 @@ static int check_is_new(struct state_txn *txn, const struct store_dead *dead)
 }
 
 /* A sink that is not registered gets a number that no other will have: the key needs one. */
-static int number_of_sink(struct state_txn *txn, const char *name, struct state_numbers *numbers, uint32_t *ret)
+static int number_of_sink(struct state_txn *txn, const char *name, const struct spool_id *id,
+                          struct state_numbers *numbers, uint32_t *ret)
 {
     struct sink_row sink;
     int code = sink_row_find(txn, name, &sink);
@@ -108,7 +109,8 @@ static int number_of_sink(struct state_txn *txn, const char *name, struct state_
     }
     sink.dead_rows++;
     *ret = sink.id;
-    return sink_row_put(txn, &sink);
+    code = purged_remove(txn, sink.id, id);
+    return code ? code : sink_row_put(txn, &sink);
 }
 
 static void fill_history(const struct store_dead *dead, uint64_t now_ns, struct copy_row *copy)
@@ -129,7 +131,7 @@ static int import_in(struct state_txn *txn, const struct store_dead *dead)
     if (!code)
         code = state_numbers_get(txn, &numbers);
     if (!code)
-        code = number_of_sink(txn, dead->sink, &numbers, &copy.sink_id);
+        code = number_of_sink(txn, dead->sink, &dead->row.id, &numbers, &copy.sink_id);
     if (code)
         return code;
     copy.row.size = (uint32_t)dead->packed_size;

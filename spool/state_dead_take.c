@@ -122,7 +122,9 @@ static int put_retry(struct state_txn *txn, const struct dead_round *round, stru
     retry->died_ns = 0;
     memset(retry->sink, 0, sizeof retry->sink);
     sink->retry_rows += is_new;
-    code = copy_row_put(txn, &key, retry);
+    code = purged_remove(txn, sink->id, &retry->row.id);
+    if (!code)
+        code = copy_row_put(txn, &key, retry);
     return code ? code : sink_row_put(txn, sink);
 }
 
@@ -231,9 +233,9 @@ int state_dead_requeue_to(struct state *state, const char *sink, const struct sp
 static int purge_one(struct state_txn *txn, const struct dead_round *round, const struct copy_row *copy,
                      bool *ret_taken)
 {
-    (void)round;
     *ret_taken = true;
-    return copy_drop(txn, copy);
+    int code = purged_add(txn, copy, round->now_ns, false);
+    return code ? code : copy_drop(txn, copy);
 }
 
 int state_dead_purge(struct state *state, const char *sink, const struct spool_id *id, uint64_t deadline_ns,
@@ -289,6 +291,8 @@ static int trim_one(struct state_txn *txn, const struct dead_round *round, const
         sink.dead_dropped++;
         code = sink_row_put(txn, &sink);
     }
+    if (!code)
+        code = purged_add(txn, copy, round->now_ns, true);
     if (code && code != SPOOL_ENOTFOUND)
         return code;
     *ret_taken = true;

@@ -48,6 +48,8 @@ enum state_meta {
     META_DROPPED,
     META_HOME,
     META_SINK_MORE,
+    META_SINK_PURGED,
+    META_SEEN,
     META_SINK_FILTERED = 16,
 };
 
@@ -74,6 +76,7 @@ struct state {
     _Atomic uint64_t settled_stamp; /* up to this transaction it is on the disk for sure */
     atomic_bool unflushed;          /* a flush of this file failed: no later one can be believed */
     bool taken_over;  /* a salvage that a crash interrupted was finished by this handle */
+    bool is_new;     /* there was no file at the opening */
     atomic_uint busy; /* transactions under way: not 0 in a forked child means LMDB's memory may be half changed */
     atomic_bool reserve_told; /* that the disk reserve could not be allocated */
     pthread_mutex_t told_mutex;
@@ -191,6 +194,7 @@ struct sink_row {
     uint32_t range_count[LANES];
     uint64_t delivered, dropped, retry_rows, dead_rows;
     uint64_t start[LANES], dead_dropped; /* version 2 */
+    struct store_drops drops;            /* of `dropped`; later in version 2 */
 };
 int sink_row_parse(const struct state_row *view, struct sink_row *ret); /* SPOOL_EDAMAGED */
 int sink_row_put(struct state_txn *txn, const struct sink_row *sink);
@@ -215,6 +219,13 @@ struct sink_more {
 };
 int sink_more_get(struct state_txn *txn, uint32_t id, struct sink_more *ret); /* all zero if there is none */
 int sink_more_put(struct state_txn *txn, uint32_t id, const struct sink_more *more);
+struct copy_row;
+/* state_purged.c: dead letters that were purged, for receipts. add: the letter goes, and its sink remembers it. */
+int purged_add(struct state_txn *txn, const struct copy_row *letter, uint64_t now_ns, bool by_limit);
+int purged_remove(struct state_txn *txn, uint32_t sink_id, const struct spool_id *id); /* it is back in some way */
+/* Those from that cursor on get another chance. */
+int purged_rewind(struct state_txn *txn, uint32_t sink_id, const uint64_t cursor[LANES]);
+int purged_forget(struct state_txn *txn, uint32_t sink_id);
 /* Drops what is below the cursor and moves it over ranges that begin there. `ranges` are changed in place. */
 void sink_ranges_settle(uint64_t *cursor, struct store_range *ranges, uint32_t *count);
 
@@ -229,6 +240,9 @@ struct state_totals {
     uint64_t counters[STATE_COUNTERS], dead_letters;
 };
 int state_totals_get(struct state_txn *txn, struct state_totals *ret);
+struct state_key state_damage_key(const char *text); /* of the mark that a damage is known */
+/* state_seen.c: the counters of damage when an operator saw it; zero if never. */
+int state_seen_get(struct state_txn *txn, uint64_t *ret_blocks, uint64_t *ret_events);
 int state_totals_put(struct state_txn *txn, const struct state_totals *totals);
 /* How far limits have dropped each lane; 0 if never. */
 int state_dropped_get(struct state_txn *txn, uint64_t ret[LANES]);

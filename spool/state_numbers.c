@@ -109,15 +109,21 @@ int state_dropped_put(struct state_txn *txn, const uint64_t dropped[LANES])
 
 /* ------------------------------------------------------------------------------------------------------ counters */
 
+struct state_key state_damage_key(const char *text)
+{
+    struct state_key key = state_key(TABLE_DAMAGE);
+    size_t size = strlen(text);
+    uint8_t tail[4];
+    put_u32(tail, crc32c(0, text, size)); /* tells apart names that are cut */
+    state_key_bytes(&key, text, size < 200 ? size : 200);
+    state_key_bytes(&key, tail, sizeof tail);
+    return key;
+}
+
 /* Puts the mark; SPOOL_EEXISTS if it is there already. */
 static int mark_once(struct state_txn *txn, const char *once)
 {
-    struct state_key key = state_key(TABLE_DAMAGE);
-    size_t size = strlen(once);
-    uint8_t tail[4];
-    put_u32(tail, crc32c(0, once, size)); /* tells apart names that are cut */
-    state_key_bytes(&key, once, size < 200 ? size : 200);
-    state_key_bytes(&key, tail, sizeof tail);
+    struct state_key key = state_damage_key(once);
     struct state_row view;
     int code = state_table_get(txn, &key, &view);
     if (code == SPOOL_OK)
@@ -169,6 +175,9 @@ static int gather_stats(struct state_txn *txn, struct state_stats *ret)
         return code ? code : state_env_error(rc, "reading");
     memcpy(ret->counters, totals.counters, sizeof ret->counters);
     ret->dead_letters = totals.dead_letters;
+    code = state_seen_get(txn, &ret->seen_blocks, &ret->seen_events);
+    if (code)
+        return code;
     ret->rows = stat.ms_entries;
     ret->bytes = (info.me_last_pgno + 1) * txn->state->page_bytes;
     ret->sinks = 0;

@@ -29,6 +29,7 @@ static int describe(struct state_txn *txn, const struct sink_row *sink, struct s
     ret->retry_rows = sink->retry_rows;
     ret->dead_rows = sink->dead_rows;
     ret->dead_dropped = sink->dead_dropped;
+    ret->drops = sink->drops;
     memcpy(ret->start, sink->start, sizeof ret->start);
     memcpy(ret->cursor, sink->cursor, sizeof ret->cursor);
     struct sink_more more;
@@ -271,6 +272,8 @@ static int remove_in(struct state_txn *txn, const char *name)
         code = state_filtered_forget(txn, sink.id);
     if (!code)
         code = sink_more_put(txn, sink.id, &(struct sink_more){0});
+    if (!code)
+        code = purged_forget(txn, sink.id);
     if (code)
         return code;
     struct sink_row mark = {.id = sink.id, .generation = sink.generation, .removed = true};
@@ -356,7 +359,7 @@ static uint64_t skip_to(uint64_t upto, uint64_t *cursor, struct store_range *ran
     return skipped;
 }
 
-static int drop_of(struct state_txn *txn, struct sink_row *sink, const uint64_t upto[LANES])
+static int drop_of(struct state_txn *txn, struct sink_row *sink, const uint64_t upto[LANES], enum spool_drop why)
 {
     for (int lane = 0; lane < LANES; lane++) {
         struct store_range ranges[STORE_RANGES_MAX];
@@ -370,6 +373,9 @@ static int drop_of(struct state_txn *txn, struct sink_row *sink, const uint64_t 
         if (code)
             return code;
         sink->dropped += n;
+        sink->drops.events[why] += n;
+        if (n)
+            store_drops_upto(&sink->drops, lane, upto[lane]);
     }
     return sink_row_put(txn, sink);
 }
@@ -380,7 +386,7 @@ static int drop_of_sinks(struct state_txn *txn, const uint64_t upto[LANES])
     uint32_t at = 0;
     int code;
     while ((code = sink_row_next(txn, &at, &sink)) == SPOOL_OK) {
-        code = drop_of(txn, &sink, upto);
+        code = drop_of(txn, &sink, upto, SPOOL_DROP_SIZE);
         if (code)
             return code;
     }
@@ -443,7 +449,7 @@ static int drop_for(struct state_txn *txn, const char *name, const uint64_t upto
     int code = sink_row_find(txn, name, &sink);
     uint64_t before = code ? 0 : sink.dropped;
     if (!code)
-        code = drop_of(txn, &sink, upto);
+        code = drop_of(txn, &sink, upto, SPOOL_DROP_PENDING);
     *ret_dropped = code ? 0 : sink.dropped - before;
     return code;
 }

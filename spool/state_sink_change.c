@@ -64,6 +64,8 @@ static int rewind_lane(struct state_txn *txn, struct sink_row *sink, int lane, u
     *again += passed > rows ? passed - rows : 0;
     if (sink->start[lane] > sink->cursor[lane])
         sink->start[lane] = sink->cursor[lane];
+    if (sink->drops.upto[lane] > sink->cursor[lane])
+        sink->drops.upto[lane] = sink->cursor[lane]; /* what was dropped behind it gets another chance */
     return sink_ranges_put(txn, sink, lane, NULL, 0);
 }
 
@@ -78,6 +80,8 @@ static int rewind_in(struct state_txn *txn, const char *name, const uint64_t cur
         code = state_numbers_get(txn, &numbers);
     for (int lane = 0; lane < LANES && !code; lane++)
         code = rewind_lane(txn, &sink, lane, cursor[lane], again);
+    if (!code)
+        code = purged_rewind(txn, sink.id, sink.cursor);
     if (code)
         return code;
     sink.generation = numbers.generation++;

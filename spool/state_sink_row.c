@@ -8,7 +8,8 @@
  *   80  8  retry rows                       88  8  dead letters
  *   96  1  size of the name                 97  1  size of the kind
  *   98     name, kind
- *          u16 n, n times u64: start of each lane, dead letters dropped by a limit
+ *          u16 n, n times u64: start of each lane, dead letters dropped by a limit, how far events were dropped in each
+ *          lane, and how many for each reason of enum spool_drop (struct store_drops)
  *
  * In version 1 it ends with the kind. A library that knows fewer of the numbers at the end leaves the others out, one that
  * knows more takes those that are missing for zero.
@@ -34,7 +35,7 @@ enum {
     AT_NAME_SIZE = 96,
     AT_KIND_SIZE = 97,
     SINK_HEADER = 98,
-    TAIL_NUMBERS = LANES + 1,
+    TAIL_NUMBERS = LANES + 1 + SPOOL_DROPS + LANES,
     SINK_BODY_MAX = SINK_HEADER + SINK_NAME_MAX + SINK_KIND_MAX + 2 + 8 * TAIL_NUMBERS,
 };
 _Static_assert(AT_DELIVERED - AT_RANGES == 4 * LANES && AT_RANGES - AT_CURSOR == 8 * LANES,
@@ -76,16 +77,27 @@ static void parse_fields(const uint8_t *body, struct sink_row *ret)
     ret->dead_rows = get_u64(body + AT_DEAD);
 }
 
+static void tail_numbers(struct sink_row *sink, uint64_t *ret[TAIL_NUMBERS])
+{
+    size_t n = 0;
+    for (int lane = 0; lane < LANES; lane++)
+        ret[n++] = &sink->start[lane];
+    ret[n++] = &sink->dead_dropped;
+    for (int lane = 0; lane < LANES; lane++)
+        ret[n++] = &sink->drops.upto[lane];
+    for (int why = 0; why < SPOOL_DROPS; why++) /* at the end, where more may come */
+        ret[n++] = &sink->drops.events[why];
+}
+
 /* What stands behind the texts, which end at `at`. False: its size cannot be. */
 static bool parse_tail(const struct state_row *view, size_t at, struct sink_row *ret)
 {
-    uint64_t *numbers[TAIL_NUMBERS] = {[LANES] = &ret->dead_dropped};
+    uint64_t *numbers[TAIL_NUMBERS];
+    tail_numbers(ret, numbers);
     if (view->body_size == at)
         return true;
     if (view->body_size < at + 2 || view->body_size != at + 2 + 8 * (size_t)get_u16(view->body + at))
         return false;
-    for (int lane = 0; lane < LANES; lane++)
-        numbers[lane] = &ret->start[lane];
     for (size_t i = 0, from = at + 2; i < TAIL_NUMBERS && from < view->body_size; i++, from += 8)
         *numbers[i] = get_u64(view->body + from);
     return true;
@@ -111,10 +123,11 @@ int sink_row_parse(const struct state_row *view, struct sink_row *ret)
 
 static size_t pack_tail(const struct sink_row *sink, uint8_t *to)
 {
+    uint64_t *numbers[TAIL_NUMBERS];
+    tail_numbers((struct sink_row *)sink, numbers); /* to be read */
     put_u16(to, TAIL_NUMBERS);
-    for (int lane = 0; lane < LANES; lane++)
-        put_u64(to + 2 + 8 * lane, sink->start[lane]);
-    put_u64(to + 2 + 8 * LANES, sink->dead_dropped);
+    for (size_t i = 0; i < TAIL_NUMBERS; i++)
+        put_u64(to + 2 + 8 * i, *numbers[i]);
     return 2 + 8 * TAIL_NUMBERS;
 }
 

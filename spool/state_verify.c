@@ -22,9 +22,12 @@ struct state_verification {
     unsigned n;
 };
 
+/* A message that begins with the file's name says it but once. */
 static void find(struct state_verification *v, uint64_t events, const char *what)
 {
-    snprintf(v->what[v->n], WHAT_MAX, "%s", what);
+    static const char prefix[] = STATE_FILE ": ";
+    bool named = strncmp(what, prefix, sizeof prefix - 1) == 0;
+    snprintf(v->what[v->n], WHAT_MAX, "%s", named ? what + sizeof prefix - 1 : what);
     v->events[v->n++] = events;
 }
 

@@ -17,18 +17,23 @@ void store_tell_change(struct store *store, bool control)
         store->options.on_change(store->options.change_user);
 }
 
+/* `once`: what is counted but one time; NULL: counted. */
+static void count_damage(struct store *store, const char *once, uint64_t events)
+{
+    int code = state_count(store->state, STATE_DAMAGED_BLOCKS, 1, once, lock_slice());
+    if (!code && events)
+        code = state_count(store->state, STATE_DAMAGED_EVENTS, events, NULL, lock_slice());
+    if (code)
+        report(&store->options.reporter, SPOOL_LOG_WARNING, "counting the damage: %s", err_last());
+}
+
 void store_damaged(void *user, const char *file, const char *what, uint64_t events)
 {
     struct store *store = user;
-    if (!store->dir.read_only && store->state) {
-        char once[400];
-        snprintf(once, sizeof once, "%.120s: %.250s", file, what);
-        int code = state_count(store->state, STATE_DAMAGED_BLOCKS, 1, once, lock_slice());
-        if (!code && events)
-            code = state_count(store->state, STATE_DAMAGED_EVENTS, events, NULL, lock_slice());
-        if (code)
-            report(&store->options.reporter, SPOOL_LOG_WARNING, "counting the damage: %s", err_last());
-    }
+    char once[400];
+    snprintf(once, sizeof once, "%.120s: %.250s", file, what);
+    if (!store->dir.read_only && store->state)
+        count_damage(store, once, events);
     notify(&store->options.reporter, SPOOL_NOTICE_DAMAGE, NULL, NULL, events, "%s: %s", file, what);
 }
 
@@ -101,7 +106,10 @@ static int open_state(struct store *store, uint64_t deadline, bool *ret_salvaged
         .wall_ns = wall_ns,
         .wall_user = store,
     };
-    return state_open(&options, deadline, &store->state, ret_salvaged);
+    int code = state_open(&options, deadline, &store->state, ret_salvaged);
+    if (!code && *ret_salvaged && !store->dir.read_only)
+        count_damage(store, NULL, 0); /* it was told before there was a state to count in */
+    return code;
 }
 
 static int open_log(struct store *store, uint64_t deadline)
@@ -123,6 +131,17 @@ static int open_log(struct store *store, uint64_t deadline)
     return code;
 }
 
+/* A state that is new beside a log that is not was lost, with all that sinks had acknowledged. */
+static bool is_lost(struct store *store, uint64_t deadline)
+{
+    uint64_t first[LANES], next[LANES], all = 0;
+    if (!state_is_new(store->state) || log_bounds(store->log, deadline, first, next))
+        return false;
+    for (int lane = 0; lane < LANES; lane++)
+        all += next[lane];
+    return all > 0;
+}
+
 /* A state that was salvaged, or lost and made anew, may lack sinks: the newest segment's head names them all. Looked at
  * each time, since a crash may have come between salvage and this. */
 static void restore_state(struct store *store, bool salvaged, uint64_t deadline)
@@ -135,6 +154,8 @@ static void restore_state(struct store *store, bool salvaged, uint64_t deadline)
     buffer_free(&copy);
     if (added)
         store_damaged(store, "state.mdb", "it lacked sinks: they go on where the newest segment knew them last", 0);
+    else if (is_lost(store, deadline))
+        store_damaged(store, "state.mdb", "was missing and is made anew; sinks that are added again get all there is", 0);
     if (code && (code != SPOOL_ENOTFOUND || salvaged)) /* what there is stands */
         report(&store->options.reporter, SPOOL_LOG_WARNING, "the state could not be completed from the log: %s", err_last());
 }

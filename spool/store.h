@@ -140,6 +140,34 @@ struct store_range {
 };
 enum { STORE_RANGES_MAX = 128 }; /* a sink's, per lane, that are stored; later ones are delivered again after a crash */
 
+/* Events that left a sink undelivered. */
+struct store_drops {
+    uint64_t events[SPOOL_DROPS]; /* by enum spool_drop */
+    uint64_t upto[LANES];         /* of what is finished before it some was dropped, and which is not kept. (Of expired ones their
+                                     time tells: they do not move it.) */
+};
+
+static inline uint64_t store_drops_total(const struct store_drops *drops)
+{
+    uint64_t n = 0;
+    for (int why = 0; why < SPOOL_DROPS; why++)
+        n += drops->events[why];
+    return n;
+}
+
+static inline void store_drops_upto(struct store_drops *drops, int lane, uint64_t upto)
+{
+    drops->upto[lane] = upto > drops->upto[lane] ? upto : drops->upto[lane];
+}
+
+static inline void store_drops_add(struct store_drops *to, const struct store_drops *from)
+{
+    for (int why = 0; why < SPOOL_DROPS; why++)
+        to->events[why] += from->events[why];
+    for (int lane = 0; lane < LANES; lane++)
+        store_drops_upto(to, lane, from->upto[lane]);
+}
+
 struct store_sink {
     char name[SINK_NAME_MAX + 1], kind[SINK_KIND_MAX + 1];
     uint32_t id;                 /* never used again */
@@ -152,6 +180,7 @@ struct store_sink {
     struct store_range ranges[LANES][STORE_RANGES_MAX]; /* ascending, disjoint, beyond the cursor */
     uint32_t range_count[LANES];
     uint64_t delivered, dropped, filtered; /* events, since registered */
+    struct store_drops drops;    /* `dropped` by reason, as far as they were counted so */
     uint64_t dead_dropped;       /* dead letters, by a limit */
     uint64_t start[LANES];       /* what it began with: nothing before was ever meant for it */
     uint64_t retry_rows, dead_rows; /* filled by store_sink_get and store_sink_each */
@@ -285,7 +314,8 @@ struct store_ack {
     uint64_t cursor[LANES];      /* merged by maximum */
     const struct store_range *ranges[LANES]; /* replaces what is stored; NULL when range_count is 0 */
     uint32_t range_count[LANES];
-    uint64_t delivered, dropped, filtered; /* added */
+    uint64_t delivered, filtered; /* added, as are the next */
+    struct store_drops drops;
     const void *checkpoint;      /* stored when checkpoint_size > 0 */
     size_t checkpoint_size;
     const struct store_retry_put *retries;
@@ -294,7 +324,7 @@ struct store_ack {
     size_t done_count;
     const struct store_dead_put *dead;
     size_t dead_count;
-    bool *counted; /* may be NULL. Set when `delivered`, `dropped` and `filtered` are durably added, also when a later part fails: then
+    bool *counted; /* may be NULL. Set when `delivered`, `drops` and `filtered` are durably added, also when a later part fails: then
                       they must be 0 when the rest is sent again */
 };
 int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadline_ns);
@@ -330,6 +360,15 @@ int store_dead_requeue(struct store *store, const char *sink, const struct spool
 int store_dead_requeue_to(struct store *store, const char *sink, const struct spool_id *id, const char *to,
                           uint64_t *ret_n);
 int store_dead_purge(struct store *store, const char *sink, const struct spool_id *id, uint64_t *ret_n);
+/* The last STORE_PURGED_MAX letters of a sink that were purged, or went by a limit, are remembered. SPOOL_ENOTFOUND. */
+enum { STORE_PURGED_MAX = 96 };
+struct store_purged {
+    struct spool_id id;
+    int lane;
+    uint64_t seq, at_ns;         /* wall clock: when it went */
+    bool by_limit;
+};
+int store_purged_find(struct store *store, uint32_t sink_id, const struct spool_id *id, struct store_purged *ret);
 /* Puts another event, of the same id, in the place of the one in the letters. */
 int store_dead_edit(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed, size_t size,
                     uint64_t *ret_n);
@@ -356,6 +395,7 @@ struct store_stats {
     uint64_t enqueued_events, enqueued_bytes, rejected_full, recovered_events; /* this handle */
     uint64_t stored_events, unapplied_bytes, used_bytes, max_bytes, segments, journals;
     uint64_t dropped_events, damaged_blocks, damaged_events, dead_letters;     /* of the spool */
+    uint64_t seen_blocks, seen_events; /* of the damaged ones: what an operator has seen */
     uint32_t dead_journals;
     bool disk_full;
 };
@@ -366,5 +406,9 @@ void store_flush_times(struct store *store, struct histogram *ret);
 int store_verify(struct store *store, void (*each)(void *user, const struct spool_finding *finding),
                  void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes), void *user,
                  struct spool_verify_report *ret);
+/* Marks a finding, and all damage that is counted, as seen; whether a finding is. */
+int store_seen_mark(struct store *store, const struct spool_finding *finding);
+bool store_seen_has(struct store *store, const struct spool_finding *finding);
+int store_seen_all(struct store *store);
 
 #endif

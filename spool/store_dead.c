@@ -65,6 +65,11 @@ int store_dead_import(struct store *store, const struct store_dead *dead)
     return code ? code : state_dead_import(store->state, dead, state_deadline());
 }
 
+int store_purged_find(struct store *store, uint32_t sink_id, const struct spool_id *id, struct store_purged *ret)
+{
+    return state_purged_find(store->state, sink_id, id, state_deadline(), ret);
+}
+
 int store_dead_trim(struct store *store, const char *sink, const struct store_dead_limits *limits,
                     uint64_t *ret_dropped)
 {

@@ -92,6 +92,8 @@ static void stats_of_state(struct store_stats *stats, const struct state_stats *
     stats->damaged_blocks = state->counters[STATE_DAMAGED_BLOCKS];
     stats->damaged_events = state->counters[STATE_DAMAGED_EVENTS];
     stats->dead_letters = state->dead_letters;
+    stats->seen_blocks = state->seen_blocks;
+    stats->seen_events = state->seen_events;
 }
 
 static void stats_of_handle(struct store *store, struct store_stats *stats)
@@ -158,4 +160,31 @@ int store_verify(struct store *store, void (*each)(void *user, const struct spoo
     if (!found.findings)
         return SPOOL_OK;
     return err_set(SPOOL_EDAMAGED, "%s: %llu finding(s)", store->dir.path, (unsigned long long)found.findings);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ seen */
+
+enum { FINDING_TEXT = 400 };
+
+static const char *text_of(const struct spool_finding *finding, char text[FINDING_TEXT])
+{
+    snprintf(text, FINDING_TEXT, "%.100s: %.250s", finding->file, finding->what);
+    return text;
+}
+
+int store_seen_mark(struct store *store, const struct spool_finding *finding)
+{
+    char text[FINDING_TEXT];
+    return state_seen_mark(store->state, text_of(finding, text), read_deadline());
+}
+
+bool store_seen_has(struct store *store, const struct spool_finding *finding)
+{
+    char text[FINDING_TEXT];
+    return state_seen_has(store->state, text_of(finding, text), read_deadline());
+}
+
+int store_seen_all(struct store *store)
+{
+    return state_seen_all(store->state, read_deadline());
 }

@@ -65,17 +65,21 @@ static bool is_named(const char *message, const char *what)
     return false;
 }
 
-int say_error(const struct tool *tool, int code, const char *what)
+static int say_failure(const struct tool *tool, int code, const char *what, const char *next)
 {
     const char *message = spool_last_error();
     if (!*message)
         message = spool_strerror(code);
     bool prefix = what && !is_named(message, what);
     say(tool, "%s%s%s", prefix ? what : "", prefix ? ": " : "", message);
-    const char *next = advice(code);
     if (next)
         fprintf(stderr, "spool: %s\n", next);
     return code == SPOOL_ENOTFOUND || code == ENOENT ? TOOL_NOTHING : TOOL_FAILED;
+}
+
+int say_error(const struct tool *tool, int code, const char *what)
+{
+    return say_failure(tool, code, what, advice(code));
 }
 
 void *tool_alloc(size_t count, size_t size)
@@ -130,7 +134,8 @@ int tool_open(const struct tool *tool, uint32_t flags, struct spool **ret_spool)
     int code = spool_open(tool->dir, &options, ret_spool);
     if (!code)
         return TOOL_DONE;
-    int status = say_error(tool, code, tool->dir);
+    /* What keeps a spool from opening, verify does not find either: the message says what to do. */
+    int status = say_failure(tool, code, tool->dir, code == SPOOL_EDAMAGED ? NULL : advice(code));
     if (flags & (SPOOL_READ_ONLY | SPOOL_NO_CREATE))
         return code == SPOOL_ENOTSPOOL ? TOOL_NOTHING : status;
     return TOOL_FAILED; /* who makes a spool does not look for one */

@@ -29,7 +29,9 @@ static void print_receipt_json(const struct spool_receipt *receipt)
     json_set(object, "state", json_text(spool_receipt_state_name(receipt->state)));
     json_set(object, "attempts", json_number(receipt->attempts));
     json_set(object, "due", json_time(receipt->due_ns));
-    json_set(object, "died_at", json_time(receipt->at_ns));
+    bool purged = receipt->state == SPOOL_RECEIPT_PURGED;
+    json_set(object, "died_at", json_time(purged ? 0 : receipt->at_ns));
+    json_set(object, "purged_at", json_time(purged ? receipt->at_ns : 0));
     json_set(object, "reason", json_text(receipt->reason));
     json_print(object);
 }

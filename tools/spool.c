@@ -169,10 +169,31 @@ static int version_run(const struct tool *tool, void *args, const struct words *
 
 /* ---------------------------------------------------------------------------------------------------------- main */
 
+/* Of a verb that is the first word of others, as "clock": the one of those that `word` may stand for. NULL: none. */
+static const char *nearest_below(const struct tool_verb *verb, const char *word)
+{
+    const char *seconds[VERBS + 1] = {NULL}, *names[VERBS];
+    size_t count = 0;
+    for (size_t i = 0; i < VERBS; i++) {
+        if (!strchr(verbs[i]->name, ' ') || !is_first_word(verbs[i], verb->name))
+            continue;
+        names[count] = verbs[i]->name;
+        seconds[count++] = strchr(verbs[i]->name, ' ') + 1;
+    }
+    const char *nearest = args_nearest(word, seconds);
+    for (size_t i = 0; i < count; i++)
+        if (nearest == seconds[i])
+            return names[i];
+    return NULL;
+}
+
 static int check_word_count(const struct tool *tool, const struct tool_verb *verb, const struct words *words)
 {
     if (words->count < verb->words_min)
         return say_usage(tool, "something is missing: spool %s %s", verb->name, verb->usage);
+    const char *nearest = words->count ? nearest_below(verb, words->items[0]) : NULL;
+    if (words->count > verb->words_max && nearest)
+        return say_usage(tool, "%s: is no verb; did you mean %s?", words->items[0], nearest);
     if (words->count > verb->words_max)
         return say_usage(tool, "too many words, from \"%s\" on: spool %s %s", words->items[verb->words_max], verb->name,
                          verb->usage);

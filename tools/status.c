@@ -58,6 +58,12 @@ static void print_waiting(const struct status *status)
     putchar('\n');
 }
 
+/* Since somebody said that he had seen it. */
+static bool has_new_damage(const struct spool_stats *stats)
+{
+    return stats->damaged_blocks > stats->damaged_blocks_seen || stats->damaged_events > stats->damaged_events_seen;
+}
+
 static void print_spool(const struct status *status)
 {
     const struct spool_stats *stats = &status->stats;
@@ -75,8 +81,9 @@ static void print_spool(const struct status *status)
     printf("dead      %s letter%s\n", units_count(stats->dead_letters, a), plural(stats->dead_letters));
     printf("dropped   %s event%s by a limit\n", units_count(stats->dropped_events, a), plural(stats->dropped_events));
     if (stats->damaged_blocks || stats->damaged_events)
-        printf("damage    %s event%s in %s block%s, set aside\n", units_count(stats->damaged_events, b),
-               plural(stats->damaged_events), units_count(stats->damaged_blocks, c), plural(stats->damaged_blocks));
+        printf("damage    %s event%s in %s block%s, segment%s or state, set aside%s\n", units_count(stats->damaged_events, b),
+               plural(stats->damaged_events), units_count(stats->damaged_blocks, c), plural(stats->damaged_blocks),
+               plural(stats->damaged_blocks), has_new_damage(stats) ? "" : " (seen)");
     else
         puts("damage    none");
 }
@@ -252,8 +259,9 @@ static void see_spool(struct problems *problems, const struct status *status)
     if (stats->dead_journals)
         add_problem(problems, false, text("a process died and its journal waits, with events not counted here"),
                     text("any spool run, drain or put takes it in"));
-    if (stats->damaged_blocks || stats->damaged_events)
-        add_problem(problems, false, text("damage was found and set aside in quarantine/"), text("spool verify"));
+    if (has_new_damage(stats))
+        add_problem(problems, false, text("damage was found and set aside in quarantine/"),
+                    text("spool verify; when that is seen to, spool verify --seen"));
     if (tool_saw_damage())
         add_problem(problems, true, text("a damaged file cannot be read, and its events are not counted here"),
                     text("any spool run, drain or put saves what is whole in it; then spool verify"));
@@ -324,6 +332,14 @@ static json_t *breaker_json(const struct spool_sink_info *sink)
     return object;
 }
 
+static json_t *drops_json(const struct spool_sink_info *sink)
+{
+    json_t *object = json_object();
+    for (int why = 0; why < SPOOL_DROPS; why++)
+        json_set(object, spool_drop_name((enum spool_drop)why), json_number(sink->dropped_for[why]));
+    return object;
+}
+
 static json_t *sink_json(const struct spool_sink_info *sink)
 {
     json_t *config = json_loads(sink->json_config, 0, NULL), *object = json_object();
@@ -336,6 +352,7 @@ static json_t *sink_json(const struct spool_sink_info *sink)
     json_set(object, "delivered_events", json_number(sink->delivered_events));
     json_set(object, "best_effort", json_boolean(sink->best_effort));
     json_set(object, "dropped_events", json_number(sink->dropped_events));
+    json_set(object, "dropped_for", drops_json(sink));
     json_set(object, "filtered_events", json_number(sink->filtered_events));
     json_set(object, "options", json_loads(sink->options_json, 0, NULL));
     json_set(object, "oldest", json_time(sink->oldest_ns));
@@ -363,6 +380,7 @@ static json_t *damage_json(const struct spool_stats *stats)
     json_t *object = json_object();
     json_set(object, "blocks", json_number(stats->damaged_blocks));
     json_set(object, "events", json_number(stats->damaged_events));
+    json_set(object, "seen", json_boolean(!has_new_damage(stats)));
     return object;
 }
 

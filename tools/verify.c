@@ -1,8 +1,18 @@
-/* verify.c - spool verify: reads everything, checks every checksum, changes nothing. */
+/* verify.c - spool verify: reads everything, checks every checksum, changes nothing; with --seen, marks what it finds as
+ * known. */
 #include <string.h>
 
 #include "output.h"
 #include "tool.h"
+
+struct verify_args {
+    bool seen;
+};
+
+static const struct opt verify_options[] = {
+    OPT_ENTRY(struct verify_args, 0, "seen", OPT_FLAG, seen, NULL, "mark all damage as known: status and verify pass over it"),
+    {0},
+};
 
 struct verifying {
     const struct tool *tool;
@@ -20,6 +30,7 @@ static void on_finding(void *user, const struct spool_finding *finding)
         json_set(object, "file", json_text(finding->file));
         json_set(object, "what", json_text(finding->what));
         json_set(object, "events", json_number(finding->events));
+        json_set(object, "seen", json_boolean(finding->seen));
         json_print(object);
         return;
     }
@@ -28,6 +39,8 @@ static void on_finding(void *user, const struct spool_finding *finding)
     text_print(stdout, finding->what, strlen(finding->what), SIZE_MAX);
     if (finding->events)
         printf(" (%s events lost)", units_count(finding->events, events));
+    if (finding->seen)
+        fputs(" (seen)", stdout);
     putchar('\n');
 }
 
@@ -49,6 +62,7 @@ static void print_report_json(const struct spool_verify_report *report)
     json_set(object, "journals", json_number(report->journals));
     json_set(object, "rows", json_number(report->rows));
     json_set(object, "findings", json_number(report->findings));
+    json_set(object, "seen", json_number(report->seen));
     json_print(object);
 }
 
@@ -58,7 +72,9 @@ static void print_report(const struct spool_verify_report *report)
     if (report->findings)
         printf("damaged: findings: %s", units_count(report->findings, count));
     else
-        fputs("no damage", stdout);
+        fputs(report->seen ? "no new damage" : "no damage", stdout);
+    if (report->seen)
+        printf(", seen before: %s", units_count(report->seen, count));
     printf("; read: %s events", units_count(report->events, count));
     printf(" (blocks: %s", units_count(report->blocks, count));
     printf(", segments: %s", units_count(report->segments, count));
@@ -66,12 +82,35 @@ static void print_report(const struct spool_verify_report *report)
     printf(", rows of state: %s)\n", units_count(report->rows, count));
 }
 
-static int verify_run(const struct tool *tool, void *args, const struct words *words)
+static int mark_seen(const struct tool *tool)
 {
+    struct spool *spool;
+    char count[UNITS_SIZE];
+    uint64_t findings = 0;
+    int status = tool_open(tool, SPOOL_NO_CREATE, &spool);
+    if (status)
+        return status;
+    int code = spool_damage_seen(spool, &findings);
+    if (code)
+        status = say_error(tool, code, NULL);
+    else if (tool_wants_json(tool, false))
+        json_print(json_pack("{so}", "marked", json_number(findings)));
+    else
+        printf("marked as seen: what was set aside so far, and %s finding%s\n", units_count(findings, count),
+               findings == 1 ? "" : "s");
+    spool_close(spool);
+    return status;
+}
+
+static int verify_run(const struct tool *tool, void *user_args, const struct words *words)
+{
+    const struct verify_args *args = user_args;
+    if (args->seen)
+        return mark_seen(tool);
     struct spool *spool;
     struct verifying verifying = {.tool = tool, .json = tool_wants_json(tool, false)};
     struct spool_verify_report report = {.size = sizeof report};
-    (void)args, (void)words;
+    (void)words;
     int status = tool_open(tool, SPOOL_READ_ONLY | SPOOL_NO_CREATE, &spool);
     if (status)
         return status;
@@ -90,7 +129,9 @@ static int verify_run(const struct tool *tool, void *args, const struct words *w
 
 const struct tool_verb verify_verb = {
     .name = "verify",
-    .usage = "",
+    .usage = "[--seen]",
     .summary = "Check every checksum, change nothing; exit status 1 if something is damaged",
+    .notes = "--seen says that you know of it, and have taken what you need out of quarantine/: exit status 0 from then on.",
+    .options = verify_options,
     .run = verify_run,
 };

@@ -16,7 +16,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FIGURES = os.path.join(HERE, "figures.json")
-PATHS = ["enqueue", "pack", "read", "render"]
+PATHS = ["enqueue", "pack", "read", "render", "count"]
 TOLERANCE = 0.05
 
 

@@ -5,6 +5,7 @@
 #include <err.h>
 #include <stdio.h>
 
+#include "../../delivery/engine.h"
 #include "../../lib/base/id.h"
 #include "../../lib/base/json.h"
 #include "../../spool/store_inside.h"
@@ -124,6 +125,35 @@ MEASURED measured_render(const struct buffer *events, struct buffer *out)
     }
 }
 
+/* ------------------------------------------------------------------------- figures of a batch that a sink has answered
+ */
+
+MEASURED measured_count(struct sink *sink, const struct batch *batch, const struct bench *bench);
+MEASURED measured_count(struct sink *sink, const struct batch *batch, const struct bench *bench)
+{
+    metrics_count(sink, batch, bench, UINT64_C(2000000000000000000), 1000000);
+}
+
+/* Of eight types, four events of one after another. */
+static void run_count(const struct buffer *events)
+{
+    static const char *const types[] = {SPOOL_TYPE_LOG_LLM_CALL,   SPOOL_TYPE_LOG_ERROR,    SPOOL_TYPE_MEMORY_PLAN,
+                                        SPOOL_TYPE_MEMORY_BELIEF,  SPOOL_TYPE_MEMORY_GOAL,  SPOOL_TYPE_MEMORY_ERROR,
+                                        SPOOL_TYPE_MEMORY_CONTEXT, SPOOL_TYPE_LOG_CONTEXT};
+    static struct bench_item items[EVENTS];
+    static struct event_view views[EVENTS];
+    static struct delivery_metrics metrics;
+    static struct sink sink = {.metrics = &metrics};
+    const struct batch batch = {.kind = BATCH_LOG, .lane = LANE_MEDIUM};
+    struct bench bench = {.items = items, .views = views, .count = EVENTS, .open = EVENTS};
+    for (size_t i = 0, at = 0; i < EVENTS; i++, at += event_packed_size(events->data + at)) {
+        ok(event_unpack(events->data + at, events->size - at, &views[i]));
+        views[i].event.type = types[i / 4 % 8];
+        items[i].verdict = VERDICT_DELIVERED;
+    }
+    measured_count(&sink, &batch, &bench);
+}
+
 static void run_blocks(void)
 {
     struct buffer events = {0}, blocks = {0}, text = {0};
@@ -135,6 +165,7 @@ static void run_blocks(void)
     measured_pack(packer, &events, &blocks);
     measured_read(&blocks);
     measured_render(&events, &text);
+    run_count(&events);
     packer_free(packer);
     buffer_free(&events);
     buffer_free(&blocks);

@@ -14,9 +14,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { CONFIG_KEYS = 48 };
+
 struct config {
     const char *kind;
-    json_t *object; /* keys asked for are taken out */
+    json_t *object;               /* keys asked for are taken out … */
+    const char *asked[CONFIG_KEYS]; /* … and stand here, for those that come near one; as many as there is room for */
+    size_t asked_count;
 };
 
 int config_open(struct config *config, const char *kind, const char *json);

@@ -21,6 +21,9 @@ prints "unreachable"
 prints "127.0.0.1:9"
 status 2 "$spool" clock --server "no name"
 status 2 "$spool" clock again
+says "too many words"
+status 2 "$spool" clock rest
+says "did you mean clock reset?"
 echo '{"clock": {"servers": ["127.0.0.1:9"], "sources": {"realtime": {"assumed_error": "2s"}}}}' >"$work/spool.json"
 status 0 "$spool" clock -c "$work/spool.json"
 prints "synchronised"

@@ -92,11 +92,12 @@ P
 is "imported twice" 1 $?
 says "line 1"
 is "none more" 3 "$("$spool" dlq list -o json | wc -l)"
-printf '%s\n' '{"sink":"a"}' '' 'x' '{"sink":"../x","event":{}}' >"$work/wrong"
+printf '%s\n' '{"sink":"a"}' '' 'x' '{"sink":"../x","event":{}}' '{"sink":"a","colour":1}' >"$work/wrong"
 "$spool" -C "$work/other" dlq import <"$work/wrong" >"$work/out" 2>"$work/err"
 is "wrong lines" 1 $?
 says "line 3"
 says "line 4"
+says 'unknown member "colour"'
 prints "0 dead letters imported"
 
 # Editing: the body, the whole event, from standard input, and what is refused.

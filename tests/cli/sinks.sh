@@ -11,7 +11,13 @@ says "no sink is registered"
 status 0 "$spool" sink add log file "path=$work/events.jsonl"
 status 2 "$spool" sink add other nosuchkind
 says "nosuchkind"
-status 1 "$spool" sink add .hidden null
+status 2 "$spool" sink add other file pth=x
+says '"pth" is unknown; did you mean "path"?'
+status 2 "$spool" sink add other file path=x rotate_byte=1
+says 'did you mean "rotate_bytes"?'
+status 2 "$spool" sink add other file colour=red
+says '"path" is required'
+status 2 "$spool" sink add .hidden null
 status 0 "$spool" sink add --from-now later null
 status 0 "$spool" sinks
 prints "$work/events.jsonl"
@@ -102,7 +108,7 @@ says "no kind \"fil\""
 # A filter, a linger time, and what is told of them; kinds; a probe.
 rm -rf "$work/filtered"
 dir=$SPOOL_DIR; SPOOL_DIR=$work/filtered
-status 1 "$spool" sink add --filter '{"include":{"colour":"red"}}' far null
+status 2 "$spool" sink add --filter '{"include":{"colour":"red"}}' far null
 says "filter.include.colour"
 status 0 "$spool" sink add --filter '{"exclude":{"tag":"debug"}}' --linger 5ms far null
 status 0 "$spool" put --tag debug first

@@ -35,7 +35,43 @@ status 0 "$spool" status -o json
 is "damage is counted" True "$(json '["damage"]["blocks"] > 0' <"$work/out")"
 is "no event is forgotten" 20000 "$(($(json '["damage"]["events"]' <"$work/out") + delivered))"
 status 0 "$spool" status
-prints "spool verify"
+prints "spool verify --seen"
+
+# Known damage troubles nobody until there is more of it.
+status 1 "$spool" status --check
+status 0 "$spool" verify --seen
+prints "marked as seen"
+status 0 "$spool" status -o json
+is "seen" True "$(json '["damage"]["seen"]' <"$work/out")"
+status 0 "$spool" status --check
+prints "set aside (seen)"
+status 0 "$spool" verify
+prints "no new damage, seen before:"
+prints "(seen)"
+status 0 "$spool" verify -o json
+is "findings are told as seen" "0 True" "$(tail -1 "$work/out" | json '["findings"]') $(head -1 "$work/out" | json '["seen"]')"
+status 3 "$spool" -C "$work/none" verify --seen
+
+# A state that was damaged, or is gone: told once, counted, and the file is not named twice.
+head -c 8192 /dev/urandom | dd of="$SPOOL_DIR/state.mdb" conv=notrunc status=none
+status 1 "$spool" verify
+is "the file's name" 0 "$(grep -c 'state.mdb: state.mdb' "$work/out")"
+status 0 "$spool" put -q more
+status 1 "$spool" status --check
+prints "damage was found and set aside"
+status 0 "$spool" verify --seen
+status 0 "$spool" status
+is "damage is no problem any more" 0 "$(grep -c "damage was found" "$work/out")"
+rm "$SPOOL_DIR/state.mdb"
+status 0 "$spool" put -q more
+status 1 "$spool" status --check
+prints "damage was found and set aside"
+
+# What keeps a spool from opening is not to be found by verify.
+echo garbage >"$SPOOL_DIR/spool.json"
+status 1 "$spool" verify
+says "put it back from a copy"
+is "no advice that leads nowhere" 0 "$(grep -c 'names what is damaged' "$work/err")"
 
 # The segment that is written to, with nothing left of its first pages: it cannot even be opened, and that is said.
 export SPOOL_DIR=$work/beheaded

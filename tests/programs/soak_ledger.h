@@ -30,7 +30,7 @@ enum { REWOUND = 2 }; /* the first so many are rewound: the third one's account 
 /* Of one event. */
 struct entry {
     _Atomic uint8_t intended, accepted, may_expire; /* enqueue was called; it returned SPOOL_OK */
-    _Atomic uint8_t arrived[SINKS], dead[SINKS];
+    _Atomic uint8_t arrived[SINKS], dead[COUNTED];
 };
 
 struct ledger {

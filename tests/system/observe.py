@@ -42,9 +42,9 @@ def parse(text):
     assert text.endswith("\n"), "the last line does not end"
     for line in text.splitlines():
         if line.startswith("# HELP "):
-            name = line.split(" ", 3)[2]
+            _, _, name, text = line.split(" ", 3)
             assert name not in families, f"{name} in two places"
-            families[name] = family = {"name": name, "type": None, "samples": []}
+            families[name] = family = {"name": name, "help": text, "type": None, "samples": []}
             continue
         if line.startswith("# TYPE "):
             _, _, name, kind = line.split(" ")
@@ -77,11 +77,30 @@ def check_histogram(family):
         assert (one["_sum"] > 0) == (one["_count"] > 0) or one["_sum"] == 0, key
 
 
+# What promtool's linter wants: base units, no type or abbreviation in a name, no ending that a histogram gives.
+BAD_WORDS = {"ms", "us", "ns", "sec", "secs", "millis", "milliseconds", "microseconds", "minutes", "hours", "days", "kb",
+             "mb", "gb", "kilobytes", "megabytes", "bits", "percent", "counter", "gauge", "histogram", "metric"}
+
+
+def check_naming(family):
+    name, words = family["name"], set(family["name"].split("_"))
+    assert re.fullmatch(r"spool_[a-z][a-z_]*[a-z]", name), f"{name}: not lower-case words behind our prefix"
+    assert not words & BAD_WORDS, f"{name}: {words & BAD_WORDS}"
+    assert name.endswith("_total") == (family["type"] == "counter"), f"{name}: counters end in _total, and nothing else does"
+    assert not re.search("_(count|sum|bucket)$", name), f"{name}: ends as a part of a histogram"
+    assert family["help"].strip().endswith("."), f"{name}: its help is no sentence"
+    for _, labels, _ in family["samples"]:
+        for label in labels:
+            assert re.fullmatch("[a-z]+", label) and not label.startswith("__"), f"{name}: label {label}"
+            assert label != "le" or family["type"] == "histogram", f"{name}: label le"
+
+
 def metrics(spool, *options):
     done = subprocess.run([harness.SPOOL, "-C", spool, "metrics", *options], capture_output=True, text=True, check=True)
     families = parse(done.stdout)
     for family in families.values():
         assert family["type"], family["name"]
+        check_naming(family)
         names = [(name, tuple(sorted(labels.items()))) for name, labels, _ in family["samples"]]
         assert len(names) == len(set(names)), f"{family['name']}: a series twice"
         if family["type"] == "histogram":
@@ -129,8 +148,6 @@ def test_format(checks):
               "spool_dlq_depth", "spool_dropped_total", "spool_fsync_seconds", "spool_delivery_latency_seconds",
               "spool_deliver_seconds", "spool_batch_events"}
     checks.check(wanted <= families.keys(), "the series of the dashboard are there", wanted - families.keys())
-    checks.check(all(name.endswith("_total") == (family["type"] == "counter") for name, family in families.items()),
-                 "counters end in _total, and nothing else does")
 
 
 def test_textfile(checks):
@@ -194,6 +211,37 @@ def test_beside_the_deliverer(checks):
     checks.check(deliverer.wait(PATIENCE) == 0, "run ends with 0 after SIGTERM")
 
 
+def test_types_and_drops(checks):
+    """What is counted by type is bounded, whatever types there are; what is dropped says why."""
+    spool = checks.dir("types")
+    run(spool, "sink", "add", "hole", "null")
+    for number in range(40):
+        run(spool, "put", "-q", "--type", f"type.{number:02}", "x")
+    run(spool, "put", "-q", "--type", 'a "strange" \\ one', "x")
+    run(spool, "put", "-q", "--type", "type.00", "--ttl", "1ms", "x")
+    time.sleep(0.05)  # it is older than that now
+    run(spool, "drain")
+    families = metrics(spool)
+    rows = {labels["type"]: v for _, labels, v in families["spool_type_attempts_total"]["samples"]
+            if labels["outcome"] == "delivered"}
+    checks.check(rows["type.00"] == 1 and rows["other"] == 9 and len(rows) == 33, "32 types, and the others", rows)
+    checks.check(value(families, "spool_type_attempts_total", sink="hole", type="type.00", outcome="expired") == 1,
+                 "by type and outcome")
+    total = sum(v for _, labels, v in families["spool_attempts_total"]["samples"])
+    checks.check(total == sum(v for _, _, v in families["spool_type_attempts_total"]["samples"]) == 42,
+                 "by type as many as by lane", total)
+    dropped = {labels["reason"]: v for _, labels, v in families["spool_sink_dropped_total"]["samples"]}
+    checks.check(dropped == {"expired": 1, "damaged": 0, "pending_limit": 0, "size_limit": 0}, "dropped by reason", dropped)
+    row = sink_of(spool, "hole")
+    checks.check(row["dropped_for"] == {"expired": 1, "damaged": 0, "pending_limit": 0, "size_limit": 0}
+                 and row["dropped_events"] == 1, "likewise in `spool sinks`", row)
+    strange = checks.dir("strange")
+    run(strange, "sink", "add", "hole", "null")
+    run(strange, "put", "-q", "--type", 'a "strange" \\ one', "x")
+    run(strange, "drain")
+    checks.check(value(metrics(strange), "spool_type_attempts_total", type='a "strange" \\ one') == 1, "types are escaped")
+
+
 def test_watch(checks):
     spool = checks.dir("watch")
     run(spool, "put", "-q", "one")
@@ -216,4 +264,5 @@ def test_watch(checks):
 
 
 if __name__ == "__main__":
-    harness.main("observe", [test_format, test_textfile, test_beside_the_deliverer, test_watch])
+    harness.main("observe", [test_format, test_textfile, test_beside_the_deliverer, test_types_and_drops,
+                              test_watch])

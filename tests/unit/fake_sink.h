@@ -19,6 +19,7 @@ struct fake {
     int open_code;
     bool block; /* deliver waits until this is cleared */
     bool deaf;  /* … and is not moved by cancel */
+    bool hold_close; /* close waits until this is cleared */
     unsigned arg;
 };
 
@@ -88,6 +89,8 @@ static inline void fake_close(void *state)
 {
     struct fake *fake = state;
     pthread_mutex_lock(&fake->lock);
+    while (fake->hold_close)
+        pthread_cond_wait(&fake->changed, &fake->lock);
     fake->closes++;
     pthread_cond_broadcast(&fake->changed);
     pthread_mutex_unlock(&fake->lock);
@@ -107,6 +110,14 @@ static inline void fake_set_block(struct fake *fake, bool block)
 {
     pthread_mutex_lock(&fake->lock);
     fake->block = block;
+    pthread_cond_broadcast(&fake->changed);
+    pthread_mutex_unlock(&fake->lock);
+}
+
+static inline void fake_hold_close(struct fake *fake, bool hold)
+{
+    pthread_mutex_lock(&fake->lock);
+    fake->hold_close = hold;
     pthread_cond_broadcast(&fake->changed);
     pthread_mutex_unlock(&fake->lock);
 }

@@ -405,7 +405,8 @@ static inline void fake_apply(struct fake_sink *f, const struct store_ack *ack)
             memcpy(f->sink.ranges[lane], ack->ranges[lane], ack->range_count[lane] * sizeof *ack->ranges[lane]);
     }
     f->sink.delivered += ack->delivered;
-    f->sink.dropped += ack->dropped;
+    f->sink.dropped += store_drops_total(&ack->drops);
+    store_drops_add(&f->sink.drops, &ack->drops);
     if (ack->checkpoint_size > 0)
         memcpy(f->checkpoint, ack->checkpoint, f->checkpoint_size = ack->checkpoint_size);
     for (size_t i = 0; i < ack->retry_count; i++) {

@@ -102,6 +102,7 @@ START_TEST(damaged_block_is_skipped_and_counted)
     rig_until(rig_stored(rig).cursor[LANE_MEDIUM] == 30);
     ck_assert_uint_eq(rig_stored(rig).delivered, 20);
     ck_assert_uint_eq(rig_stored(rig).dropped, 10);
+    ck_assert_uint_eq(rig_stored(rig).drops.events[SPOOL_DROP_DAMAGED], 10);
     rig_free(rig);
 }
 END_TEST
@@ -116,6 +117,7 @@ START_TEST(expired_events_are_dropped)
     rig_until(rig_stored(rig).cursor[LANE_MEDIUM] == 10);
     ck_assert_uint_eq(rig_stored(rig).delivered, 5);
     ck_assert_uint_eq(rig_stored(rig).dropped, 5);
+    ck_assert_uint_eq(rig_stored(rig).drops.events[SPOOL_DROP_EXPIRED], 5);
     ck_assert_uint_eq(rig_noticed(rig, SPOOL_NOTICE_DROPPED), 1);
     rig_free(rig);
 }

@@ -304,6 +304,52 @@ START_TEST(hung_sink_that_was_dropped_can_be_added_again)
 }
 END_TEST
 
+/* Its hook is not called by whoever stops, and not forgotten either. */
+START_TEST(a_stop_without_time_closes_later)
+{
+    struct rig *rig = rig_new();
+    rig_add(rig, SPOOL_SINK_OPTIONS(0));
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 0, 10, 0, real_ns());
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig_stored(rig).delivered == 10);
+    fake_hold_close(rig->fake, true);
+    ck_code(delivery_stop(rig->delivery, 0), SPOOL_ETIMEOUT);
+    ck_assert_ptr_nonnull(strstr(spool_last_error(), "sink s "));
+    ck_assert(delivery_has_hung(rig->delivery));
+    ck_assert(rig->store->sinks[0].elected);
+    fake_hold_close(rig->fake, false);
+    rig_until(!delivery_has_hung(rig->delivery));
+    ck_assert_uint_eq(rig->fake->closes, rig->fake->opens);
+    ck_assert(!rig->store->sinks[0].elected);
+    rig_free(rig);
+}
+END_TEST
+
+/* One state of two hangs: the other one is closed as well when it is back. */
+START_TEST(hung_sink_closes_its_other_states)
+{
+    struct rig *rig = rig_new();
+    rig_add(rig, SPOOL_SINK_OPTIONS(.workers = 2, .batch_events_max = 5));
+    fake_set_block(rig->fake, true);
+    rig->fake->deaf = true;
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 0, 10, 0, real_ns());
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig_counter(rig, &rig->fake->batches) == 2);
+    fake_set_block(rig->fake, false);
+    rig_until(rig_stored(rig).delivered == 10);
+    fake_set_block(rig->fake, true);
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 10, 5, 0, real_ns());
+    delivery_wake(rig->delivery);
+    rig_until(rig_counter(rig, &rig->fake->batches) == 3);
+    ck_code(delivery_stop(rig->delivery, deadline_in_ms(50)), SPOOL_ETIMEOUT);
+    fake_set_block(rig->fake, false);
+    rig_until(!delivery_has_hung(rig->delivery));
+    ck_assert_uint_eq(rig->fake->opens, 2);
+    ck_assert_uint_eq(rig->fake->closes, 2);
+    rig_free(rig);
+}
+END_TEST
+
 static void *stop_from_library(void *arg)
 {
     struct rig *rig = arg;
@@ -343,6 +389,8 @@ static Suite *suite(void)
     tcase_add_test(tc, stop_leaves_no_batch_behind);
     tcase_add_test(tc, hung_sink_is_dropped_when_it_is_back);
     tcase_add_test(tc, hung_sink_that_was_dropped_can_be_added_again);
+    tcase_add_test(tc, a_stop_without_time_closes_later);
+    tcase_add_test(tc, hung_sink_closes_its_other_states);
     tcase_add_test(tc, stop_from_a_library_thread_is_refused);
     suite_add_tcase(s, tc);
     return s;

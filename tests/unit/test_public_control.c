@@ -217,6 +217,46 @@ START_TEST(receipts_of_what_is_expired_in_flight_gone_or_unknown)
 }
 END_TEST
 
+static uint64_t dead_letters(struct spool *spool)
+{
+    struct spool_stats stats = SPOOL_STATS();
+    ck_ok(spool_stats(spool, &stats));
+    return stats.dead_letters;
+}
+
+/* A cursor that has passed an event does not say that it was delivered. */
+START_TEST(receipts_of_what_was_purged)
+{
+    begin();
+    struct spool *spool = open_spool(NULL);
+    add(spool, "a", (struct spool_sink_options){0});
+    struct spool_id ok = put(spool, "\"ok\"", 0), no = put(spool, "\"no\"", 0), after = put(spool, "\"ok\"", 0);
+    ck_ok(spool_start(spool));
+    until(state_of(spool, &no, "a") == SPOOL_RECEIPT_DEAD && state_of(spool, &after, "a") == SPOOL_RECEIPT_DELIVERED);
+    ck_ok(spool_dead_purge(spool, "a", &no, NULL));
+    struct answer purged = ask_for(spool, &no, "a");
+    ck_assert_int_eq(purged.state, SPOOL_RECEIPT_PURGED);
+    ck_assert_str_eq(purged.reason, "was purged");
+    ck_assert_str_eq(spool_receipt_state_name(purged.state), "purged");
+    ck_assert_int_eq(state_of(spool, &ok, "a"), SPOOL_RECEIPT_DELIVERED);
+    ck_ok(spool_close(spool));
+
+    spool = open_spool(NULL);
+    ck_assert_int_eq(state_of(spool, &no, "a"), SPOOL_RECEIPT_PURGED);
+    for (int i = 0; i < 96; i++) /* as many as are remembered: then it is not known of the first any more */
+        put(spool, "\"no\"", 0);
+    add(spool, "a", (struct spool_sink_options){0});
+    ck_ok(spool_start(spool));
+    until(dead_letters(spool) == 96);
+    ck_ok(spool_dead_purge(spool, "a", NULL, NULL));
+    ck_assert_int_eq(state_of(spool, &no, "a"), SPOOL_RECEIPT_OVER);
+    ck_assert_int_eq(state_of(spool, &ok, "a"), SPOOL_RECEIPT_OVER);
+    ck_assert_int_eq(state_of(spool, &after, "a"), SPOOL_RECEIPT_DELIVERED);
+    ck_ok(spool_close(spool));
+    scratch_end();
+}
+END_TEST
+
 /* ---------------------------------------------------------------------------------------------------------- callback */
 
 struct told {
@@ -461,6 +501,14 @@ static void write_config(const char *file, const char *sinks)
     fclose(out);
 }
 
+static void write_clock(const char *file, const char *servers)
+{
+    FILE *out = fopen(file, "w");
+    fprintf(out, "{\"spool\": {\"dir\": \"%s\", \"max_bytes\": \"32MiB\"}, \"clock\": {\"servers\": [%s]}}", path,
+            servers);
+    fclose(out);
+}
+
 static void note_change(void *user, const char *sink, enum spool_reload_change change)
 {
     char *text = user;
@@ -489,6 +537,45 @@ START_TEST(a_configuration_is_read_again)
     put(spool, "1", 0);
     ck_code(spool_drain(spool, 1000), SPOOL_ETIMEOUT); /* b is still there and holds it */
     ck_assert_ptr_nonnull(strstr(spool_last_error(), "sink b"));
+    ck_ok(spool_close(spool));
+    scratch_end();
+}
+END_TEST
+
+static int note_source(void *user, const struct spool_clock_source_info *info)
+{
+    char *text = user;
+    if (strncmp(info->name, "127.", 4) == 0)
+        sprintf(text + strlen(text), "%s ", info->name);
+    return 0;
+}
+
+static const char *servers_of(struct spool *spool)
+{
+    static char text[200];
+    text[0] = 0;
+    ck_ok(spool_clock_source_each(spool, note_source, text));
+    return text;
+}
+
+START_TEST(servers_of_time_are_those_of_the_file)
+{
+    char file[600];
+    struct spool *spool;
+    begin();
+    snprintf(file, sizeof file, "%s/spool.json", dir);
+    write_clock(file, "\"127.0.0.1:9\", {\"server\": \"127.0.0.2:9\"}");
+    ck_ok(spool_open_config(file, &spool));
+    ck_ok(spool_clock_source_add_sntp(spool, "127.0.0.3:9", NULL)); /* the program's own */
+    ck_assert_str_eq(servers_of(spool), "127.0.0.1:9 127.0.0.2:9 127.0.0.3:9 ");
+    write_clock(file, "\"127.0.0.4:9\", \"127.0.0.2:9\", \"bad name\"");
+    ck_code(spool_reload_config(spool, file, NULL, NULL), SPOOL_EINVAL);
+    write_clock(file, "\"127.0.0.2:9\"");
+    ck_ok(spool_reload_config(spool, file, NULL, NULL));
+    ck_assert_str_eq(servers_of(spool), "127.0.0.2:9 127.0.0.3:9 ");
+    write_config(file, "");
+    ck_ok(spool_reload_config(spool, file, NULL, NULL));
+    ck_assert_str_eq(servers_of(spool), "127.0.0.3:9 ");
     ck_ok(spool_close(spool));
     scratch_end();
 }
@@ -589,6 +676,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, receipts_of_each_state);
     tcase_add_test(t, receipts_of_what_is_expired_in_flight_gone_or_unknown);
+    tcase_add_test(t, receipts_of_what_was_purged);
     tcase_add_test(t, the_callback_hears_of_every_event_once);
     tcase_add_test(t, what_a_best_effort_sink_took_was_sent);
     tcase_add_test(t, a_rewound_sink_gets_events_again);
@@ -596,6 +684,7 @@ static Suite *suite(void)
     tcase_add_test(t, options_change_while_it_is_served);
     tcase_add_test(t, a_dead_letter_there_and_back);
     tcase_add_test(t, a_configuration_is_read_again);
+    tcase_add_test(t, servers_of_time_are_those_of_the_file);
     tcase_add_forking_test(t, a_recovered_journal_is_told_of);
     tcase_add_loop_test(t, a_wrong_configuration_is_refused_as_a_whole, 0, 6);
     suite_add_tcase(s, t);

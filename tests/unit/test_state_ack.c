@@ -29,7 +29,8 @@ START_TEST(cursor_and_ranges)
     ack.ranges[0] = ranges;
     ack.range_count[0] = 5;
     ack.delivered = 7;
-    ack.dropped = 2;
+    ack.drops.events[SPOOL_DROP_PENDING] = 2;
+    ack.drops.upto[LANE_MEDIUM] = 7;
     ck_ok(state_ack(f.state, &ack, soon()));
     reopen(&f);
     sink = get_sink(&f, "a");
@@ -40,6 +41,8 @@ START_TEST(cursor_and_ranges)
     ck_assert_uint_eq(sink.ranges[0][1].first, 30);
     ck_assert_uint_eq(sink.delivered, 7);
     ck_assert_uint_eq(sink.dropped, 2);
+    ck_assert_uint_eq(sink.drops.events[SPOOL_DROP_PENDING], 2);
+    ck_assert_uint_eq(sink.drops.upto[LANE_MEDIUM], 7);
     ack = ack_of(&sink); /* lower cursors do not count, ranges are replaced: there are none */
     ack.cursor[0] = 4;
     ck_ok(state_ack(f.state, &ack, soon()));
@@ -363,7 +366,7 @@ START_TEST(a_large_ack_that_fails_in_part_is_counted_once)
     ack.done = m.done; /* more than one transaction */
     ack.done_count = MANY;
     ack.delivered = MANY;
-    ack.dropped = 3;
+    ack.drops.events[SPOOL_DROP_EXPIRED] = 3;
     ack.counted = &counted;
     commits_before_failure = 1;
     ck_code(state_ack(f.state, &ack, soon()), EIO);
@@ -371,7 +374,8 @@ START_TEST(a_large_ack_that_fails_in_part_is_counted_once)
     ck_assert(counted);
     ck_assert_uint_eq(get_sink(&f, "a").delivered, MANY);
     ck_assert_uint_gt(get_sink(&f, "a").retry_rows, 0);
-    ack.delivered = ack.dropped = 0; /* as who was told does */
+    ack.delivered = 0; /* as who was told does */
+    ack.drops = (struct store_drops){0};
     ck_ok(state_ack(f.state, &ack, soon()));
     ck_assert_uint_eq(get_sink(&f, "a").delivered, MANY);
     ck_assert_uint_eq(get_sink(&f, "a").dropped, 3);

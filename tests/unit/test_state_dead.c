@@ -360,6 +360,98 @@ START_TEST(trimmed_by_number_bytes_and_age)
 }
 END_TEST
 
+/* ----------------------------------------------------------------------------------------- what is kept of those purged
+ */
+
+static int purged(struct fixture *f, const struct store_sink *sink, int lane, uint64_t seq, struct store_purged *ret)
+{
+    struct store_purged other;
+    const struct store_retry row = make_row(lane, seq, 0);
+    return state_purged_find(f->state, sink->id, &row.id, soon(), ret ? ret : &other);
+}
+
+START_TEST(purged_ones_are_remembered_until_they_are_back)
+{
+    struct fixture f;
+    struct store_purged got;
+    uint64_t n;
+    begin(&f);
+    struct store_sink a = add_sink(&f, "a"), b = add_sink(&f, "b");
+    for (uint64_t seq = 1; seq <= 4; seq++)
+        ck_ok(bury(&f, &a, 1, seq, SMALL, true));
+    ck_ok(bury(&f, &b, 1, 2, SMALL, true));
+    const struct store_retry second = make_row(1, 2, SMALL);
+    ck_ok(state_dead_purge(f.state, "a", NULL, soon(), &n));
+    ck_assert_uint_eq(n, 4);
+    reopen(&f);
+    ck_ok(purged(&f, &a, 1, 2, &got));
+    ck_assert_uint_eq(got.seq, 2);
+    ck_assert_uint_eq(got.at_ns, TEST_WALL_NS);
+    ck_assert(!got.by_limit);
+    ck_code(purged(&f, &b, 1, 2, NULL), SPOOL_ENOTFOUND); /* it is dead there */
+    ck_ok(state_dead_requeue_to(f.state, "b", &second.id, "a", soon(), &n));
+    ck_code(purged(&f, &a, 1, 2, NULL), SPOOL_ENOTFOUND); /* on its way again */
+    const uint64_t back[LANES] = {0, 4, 0, 0};
+    struct store_ack ack = ack_of(&a);
+    ack.cursor[1] = 10;
+    ck_ok(state_ack(f.state, &ack, soon()));
+    ck_ok(state_sink_rewind(f.state, "a", back, soon(), &n));
+    ck_ok(purged(&f, &a, 1, 3, NULL));
+    ck_code(purged(&f, &a, 1, 4, NULL), SPOOL_ENOTFOUND); /* likewise */
+    ck_ok(state_sink_remove(f.state, "a", soon()));
+    ck_code(purged(&f, &a, 1, 3, NULL), SPOOL_ENOTFOUND);
+    expect_whole(&f);
+    end(&f);
+}
+END_TEST
+
+START_TEST(purged_ones_are_bounded)
+{
+    const struct store_dead_limits limit = {.rows_max = 1};
+    struct fixture f;
+    struct store_purged got;
+    uint64_t dropped;
+    begin(&f);
+    struct store_sink a = add_sink(&f, "a");
+    for (uint64_t seq = 1; seq <= STORE_PURGED_MAX + 3; seq++)
+        ck_ok(bury(&f, &a, 1, seq, SMALL, true));
+    ck_ok(state_dead_trim(f.state, "a", &limit, soon(), &dropped));
+    ck_assert_uint_eq(dropped, STORE_PURGED_MAX + 2);
+    ck_code(purged(&f, &a, 1, 2, NULL), SPOOL_ENOTFOUND);
+    ck_ok(purged(&f, &a, 1, 3, &got));
+    ck_assert(got.by_limit);
+    ck_assert_uint_eq(get_sink(&f, "a").drops.upto[1], 3); /* of those before it is not known any more */
+    const uint64_t back[LANES] = {0, 2, 0, 0};
+    struct store_ack ack = ack_of(&a);
+    ack.cursor[1] = 200;
+    ck_ok(state_ack(f.state, &ack, soon()));
+    ck_ok(state_sink_rewind(f.state, "a", back, soon(), &dropped));
+    ck_assert_uint_eq(get_sink(&f, "a").drops.upto[1], 2);
+    expect_whole(&f);
+    end(&f);
+}
+END_TEST
+
+START_TEST(a_damaged_memory_of_purged_ones_is_none)
+{
+    struct fixture f;
+    uint64_t n;
+    begin(&f);
+    struct store_sink a = add_sink(&f, "a");
+    struct state_key key = meta_key(META_SINK_PURGED);
+    state_key_u32(&key, a.id);
+    ck_ok(bury(&f, &a, 1, 1, SMALL, true));
+    if (_i == 0)
+        put_junk(&f, &key);
+    else
+        put_row(&f, &key, "not a number of entries", 23);
+    ck_code(purged(&f, &a, 1, 1, NULL), SPOOL_ENOTFOUND);
+    ck_ok(state_dead_purge(f.state, "a", NULL, soon(), &n));
+    ck_ok(purged(&f, &a, 1, 1, NULL)); /* written anew */
+    end(&f);
+}
+END_TEST
+
 /* --------------------------------------------------------------------------------------------------- rewind, options
  */
 
@@ -501,6 +593,9 @@ static Suite *suite(void)
     tcase_add_test(t, edited_keeps_id_and_history);
     tcase_add_test(t, imported_once_also_for_nobody);
     tcase_add_loop_test(t, trimmed_by_number_bytes_and_age, 0, 4);
+    tcase_add_test(t, purged_ones_are_remembered_until_they_are_back);
+    tcase_add_test(t, purged_ones_are_bounded);
+    tcase_add_loop_test(t, a_damaged_memory_of_purged_ones_is_none, 0, 2);
     tcase_add_test(t, rewound_never_forward);
     tcase_add_test(t, configuration_is_changed_and_kept);
     tcase_add_test(t, version_1_opens_and_is_raised_by_the_first_change);

@@ -426,6 +426,7 @@ START_TEST(dropping_the_oldest_is_counted)
     ck_assert_uint_eq(dropped + left, 600);
     ck_ok(store_sink_get(store, "s", &sink));
     ck_assert_uint_eq(sink.dropped, stats.dropped_events);
+    ck_assert_uint_eq(sink.drops.events[SPOOL_DROP_SIZE], sink.dropped);
     ck_ok(store_close(store, deadline_in_ms(5000)));
 }
 END_TEST
@@ -455,6 +456,8 @@ START_TEST(a_sink_that_is_away_does_not_fill_the_disk)
     struct store_sink away = stored_sink(store, "away");
     uint64_t left = 400 - away.cursor[LANE_MEDIUM];
     ck_assert_uint_eq(away.dropped, away.cursor[LANE_MEDIUM]);
+    ck_assert_uint_eq(away.drops.events[SPOOL_DROP_PENDING], away.dropped);
+    ck_assert_uint_eq(away.drops.upto[LANE_MEDIUM], away.cursor[LANE_MEDIUM]);
     ck_assert_msg(left * sizeof body <= 3 << 20 && left * sizeof body >= 1 << 20, "%llu are left",
                   (unsigned long long)left);
     ck_assert_uint_eq(stored_sink(store, "other").dropped, 0);

@@ -276,7 +276,8 @@ static void move_cursor(struct sink_world *sink, const struct store_ack *ack)
         memcpy(sink->checkpoint, ack->checkpoint, ack->checkpoint_size);
     }
     sink->disk.delivered += ack->delivered;
-    sink->disk.dropped += ack->dropped;
+    sink->disk.dropped += store_drops_total(&ack->drops);
+    store_drops_add(&sink->disk.drops, &ack->drops);
     if (ack->counted)
         *ack->counted = true;
 }

@@ -125,9 +125,7 @@ int group_sim_open(struct far_state *state)
         at += snprintf(at, (size_t)(end - at), "%s{\"kind\":\"sim\",\"sink\":%zu,\"bit\":%u}", i > 0 ? "," : "",
                        (size_t)(sink - world.sinks), i);
     snprintf(at, (size_t)(end - at), "]}");
-    int code = hooks_of(sink)->open(&state->group, NULL, config, NULL, 0);
-    world.procs[state->proc].groups += code == SPOOL_OK;
-    return code;
+    return hooks_of(sink)->open(&state->group, NULL, config, NULL, 0);
 }
 
 void group_sim_cancel(struct far_state *state)
@@ -138,7 +136,6 @@ void group_sim_cancel(struct far_state *state)
 void group_sim_close(struct far_state *state)
 {
     hooks_of(state->sink)->close(state->group);
-    world.procs[state->proc].groups--;
 }
 
 /* The reasons that the group gives are told to the library afterwards, and noted for the oracle. */

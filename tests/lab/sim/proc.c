@@ -194,8 +194,7 @@ static void do_close(struct proc *p, uint64_t timeout_ms)
     p->calls--;
     if (sched_count(p->index) > 1)
         violation("threads", "%zu threads are left after the delivery is freed", sched_count(p->index) - 1);
-    /* (A stop that has no time leaves states of sinks open, and nothing closes them later.) */
-    if (arena_live(p->index) > 0 && world.memory_fails == 0 && p->groups == 0)
+    if (arena_live(p->index) > 0 && world.memory_fails == 0)
         violation("leak", "%zu pieces of memory are left after the delivery is freed", arena_live(p->index));
     for (uint32_t i = 0; i < world.sink_count; i++)
         if (world.sinks[i].owner == p->index)

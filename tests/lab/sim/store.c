@@ -511,7 +511,7 @@ int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadlin
     world.acks++;
     sched_progress();
     trace("ack %s: delivered %llu dropped %llu, %zu retries, %zu done, %zu dead, cursors %llu %llu %llu %llu",
-          sink->name, (unsigned long long)ack->delivered, (unsigned long long)ack->dropped, ack->retry_count,
+          sink->name, (unsigned long long)ack->delivered, (unsigned long long)store_drops_total(&ack->drops), ack->retry_count,
           ack->done_count, ack->dead_count, (unsigned long long)ack->cursor[0], (unsigned long long)ack->cursor[1],
           (unsigned long long)ack->cursor[2], (unsigned long long)ack->cursor[3]);
     oracle_ack_before(sink, store->proc, &spoilt);

@@ -39,7 +39,8 @@ enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLO
     X(FORGET_HAND, "forget-hand", "what was in a sink's hands is forgotten when the process dies")                     \
     X(NO_RAMP, "no-ramp", "a sink that was down gets as much at once as if it had not been")                           \
     X(OVER_ALL, "over-all", "a limit of what may wait drops an event too many")                                        \
-    X(MEMBER_LIES, "member-lies", "what a member of a group failed to take counts as accepted")
+    X(MEMBER_LIES, "member-lies", "what a member of a group failed to take counts as accepted")                   \
+    X(LEAVE_OPEN, "leave-open", "a stop that has no time forgets the states of sinks")
 
 enum control {
 #define SIM_CONTROL_NAME(name, text, what) CONTROL_##name,
@@ -178,7 +179,6 @@ struct proc {
     bool started;                            /* the last one of start and stop was start */
     bool stopped;                            /* a stop returned, and no start was called since */
     uint64_t stopped_ns, stopped_excused_ns; /* when, and what was excused until then */
-    uint32_t groups;                         /* states of groups that are open */
     uint32_t cancelling;                     /* cancel hooks under way */
     uint64_t cancelled_ns;                   /* when the last one ended */
     bool wake_pending, notifying, closing, start_again;

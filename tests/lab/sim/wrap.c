@@ -146,6 +146,13 @@ int __wrap_group_deliver(struct group *group, struct member *member, struct spoo
     return SPOOL_OK;
 }
 
+bool __real_sinks_close_later(struct delivery *d, char name[SINK_NAME_MAX + 1]);
+bool __wrap_sinks_close_later(struct delivery *d, char name[SINK_NAME_MAX + 1]);
+bool __wrap_sinks_close_later(struct delivery *d, char name[SINK_NAME_MAX + 1])
+{
+    return world.control != CONTROL_LEAVE_OPEN && __real_sinks_close_later(d, name);
+}
+
 /* ----------------------------------------------------------------------------------------------------------- threads
  */
 
