@@ -183,6 +183,8 @@ $(UNIT): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libspool-inside.
 	$(call say,LINK)
 	$(Q)$(CC) $(SANFLAGS) -o $@ $^ $(LIBS) -lcheck -lsubunit -lm -lrt $(LDFLAGS)
 $(BUILD)/programs/kafka_mock: LIBS += -lrdkafka
+# Its malloc() and the like stand before those of the C library also for plugins.
+$(BUILD)/programs/sink_faults: LIBS += -lcheck -lsubunit -lm -lrt -rdynamic
 $(PROG): $(BUILD)/programs/%: $(BUILD)/obj/tests/programs/%.o $(BUILD)/libspool.a
 	@mkdir -p $(@D)
 	$(call say,LINK)
@@ -258,6 +260,7 @@ TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%, \
                      public_peers \
                      sink_file \
                      sink_partition \
+                     sink_rotation \
                      sink_tend \
                      state \
                      state_ack \

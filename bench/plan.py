@@ -64,7 +64,8 @@ def quick(recorded):
              Item("spool_null", count=1, share=0.5, share_of=NULL), Item("host", rate=10000, seconds=6, rounds=1),
              Item("raw_read", rounds=2), Item("spool_backlog", count=10 ** 4, rounds=2),
              Item("spool_backlog", count=10 ** 6, rounds=2)]
-    items += [Item("spool_zstd"), Item("spool_many_power"), Item("spool_file_unflushed")]
+    items += [Item("spool_zstd"), Item("spool_many_power"), Item("spool_file_unflushed"),
+              Item("spool_sqlite", rounds=2)]
     named = {item.case for item in items}
     items += peers([case for case in PEERS if case not in named], rounds=2)
     if recorded:

@@ -72,6 +72,8 @@ TARGETS = [
      ratio("spool_file/256B/1p", "per_second", "raw_lines/256B/1p"), LEAST, 0.4, "x"),
     ("the same, by a file sink that does not flush either",
      ratio("spool_file_unflushed/256B/1p", "per_second", "raw_lines/256B/1p"), LEAST, 0.4, "x"),
+    ("to an acknowledged sqlite sink, whole events and four indexes / SQLite, bodies alone",
+     ratio("spool_sqlite/256B/1p", "per_second", "sqlite_batch/256B/1p"), LEAST, 0.2, "x"),
     ("open, the largest backlog measured", None, MOST, 50, "ms"),
     ("drain from the disk / sequential read", None, LEAST, 0.8, "x"),
     ("anonymous memory, the largest backlog drained", None, MOST, 32, "MiB"),

@@ -131,9 +131,24 @@ const char *delivery_builtin_name(size_t index);                         /* NULL
 /* Reads the configuration of such a sink without opening anything: SPOOL_ECONFIG, with a message that names the key. */
 int delivery_builtin_check(const char *kind, const char *json_config);
 
-/* Opens a sink of a kind, delivers one event to it and closes it, without any spool; as spool_sink_test(). */
-int delivery_probe(const struct spool_sink *sink, const char *config, const struct spool_event *event,
-                   const struct spool_id *id, uint64_t deadline_ns);
+struct delivery_checkpoint {
+    size_t size; /* 0: none */
+    unsigned char bytes[SPOOL_CHECKPOINT_MAX];
+};
+
+/* Opens a sink of a kind, delivers one event to it and closes it, without any spool; as spool_sink_test(). For one that
+ * keeps checkpoints the caller is whoever delivers to it (store_sink_elect()), and stores what is in `checkpoint` after
+ * SPOOL_OK; if there is none yet, first with an event NULL. */
+struct delivery_probe {
+    const struct spool_sink *sink;
+    const char *config;
+    const struct spool_event *event; /* NULL: it is only opened, for its first checkpoint */
+    const struct spool_id *id;
+    struct delivery_checkpoint checkpoint; /* in: as stored last; out, after SPOOL_OK: to be stored */
+    uint64_t deadline_ns;
+    bool hangs; /* out, with SPOOL_ETIMEOUT: a hook is still running */
+};
+int delivery_probe(struct delivery_probe *request);
 
 /* What the store keeps as a sink's configuration, taken apart. */
 struct delivery_registration {
@@ -150,7 +165,8 @@ int delivery_registration_text(const char *config, const struct spool_sink_optio
 /* Such a text with the options changed that are not 0 in `change`. SPOOL_EOPTION for those that cannot be changed. */
 int delivery_registration_change(const char *text, const struct spool_sink_options *change, char **ret);
 
-/* spool_delivery_fail() and spool_sink_error(), for plugins. */
+/* spool_delivery_fail(), spool_sink_error() and spool_sink_note(), for plugins. */
+void delivery_sink_notev(const char *format, va_list args);
 void delivery_failv(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
 int delivery_sink_errorv(int code, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
@@ -171,8 +187,9 @@ const struct delivery_capture *delivery_capture_reasons(const struct delivery_ca
 /* For sinks in this folder: something that the operator should hear of, although nothing failed
  * (SPOOL_NOTICE_SINK_FILE). Told when the hook has returned; the last one counts. */
 void delivery_sink_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Takes it, for the thread that ran the hook; "" if there is none. */
-void delivery_sink_take_note(char ret[REASON_MAX + 1]);
+/* Takes it, or that of spool_sink_note(), for the thread that ran the hook; "" if there is none. Which one it was is what it
+ * returns. */
+enum spool_notice_kind delivery_sink_take_note(char ret[REASON_MAX + 1]);
 
 /* Operations, as spool_op_*() in spool.h: the scheduler (op_core.h) with threads around it. Independent of the rest here. */
 struct ops;

@@ -1,5 +1,8 @@
 /* probe.c - one event to one sink, outside the spool: does it arrive? For people who have just configured a sink.
  *
+ * A sink that keeps checkpoints must find here what it finds in delivery: the one stored last at open, and one that is
+ * stored before its first event (delivery.h says who does what).
+ *
  * The hooks run on a thread of their own, with signals blocked as in delivery; when the time is over they are
  * cancelled, and one that does not come back even then is given up: its thread and memory stay until it does. */
 #include <errno.h>
@@ -24,6 +27,8 @@ struct probe {
     struct spool_sink hooks;
     char *config;
     void *state;
+    bool has_event;
+    struct delivery_checkpoint checkpoint; /* until open the one stored last; in the end what is to be stored */
     struct batch batch;
     struct retry_row row;
     struct bench bench;
@@ -76,7 +81,8 @@ static int open_state(struct probe *p)
 {
     void *state = NULL;
     spool_sink_error(SPOOL_OK, "%s", "");
-    int code = p->hooks.open ? p->hooks.open(&state, NULL, p->config, NULL, 0) : SPOOL_OK;
+    int code =
+        p->hooks.open ? p->hooks.open(&state, NULL, p->config, p->checkpoint.bytes, p->checkpoint.size) : SPOOL_OK;
     pthread_mutex_lock(&p->lock);
     p->state = state;
     p->open = code == SPOOL_OK;
@@ -84,6 +90,17 @@ static int open_state(struct probe *p)
         keep(p, code, delivery_sink_message());
     pthread_mutex_unlock(&p->lock);
     return code;
+}
+
+/* Without it what the sink has taken is worth nothing: it will be cut off. */
+static void take_checkpoint(struct probe *p)
+{
+    spool_sink_error(SPOOL_OK, "%s", "");
+    size_t size = p->hooks.checkpoint(p->state, p->checkpoint.bytes, sizeof p->checkpoint.bytes);
+    if (size > sizeof p->checkpoint.bytes)
+        keep(p, SPOOL_EUNAVAILABLE, delivery_sink_message());
+    else
+        p->checkpoint.size = size;
 }
 
 static void deliver(struct probe *p)
@@ -98,6 +115,12 @@ static void deliver(struct probe *p)
         judge(p, code);
     else
         keep(p, code, err_last());
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void close_state(struct probe *p)
+{
+    pthread_mutex_lock(&p->lock);
     p->open = false; /* not cancelled from here on */
     pthread_mutex_unlock(&p->lock);
     if (p->hooks.close)
@@ -107,8 +130,13 @@ static void deliver(struct probe *p)
 static void *run(void *arg)
 {
     struct probe *p = arg;
-    if (open_state(p) == SPOOL_OK)
-        deliver(p);
+    if (open_state(p) == SPOOL_OK) {
+        if (p->has_event)
+            deliver(p);
+        if (p->hooks.checkpoint && p->code == SPOOL_OK) /* else the next open takes back what it left */
+            take_checkpoint(p);
+        close_state(p);
+    }
     pthread_mutex_lock(&p->lock);
     p->done = true;
     pthread_cond_broadcast(&p->over);
@@ -136,8 +164,7 @@ static int pack(struct probe *p, const struct spool_event *event, const struct s
     return SPOOL_OK;
 }
 
-static int probe_new(const struct spool_sink *sink, const char *config, const struct spool_event *event,
-                     const struct spool_id *id, struct probe **ret)
+static int probe_new(const struct delivery_probe *request, struct probe **ret)
 {
     struct probe *p = calloc(1, sizeof *p);
     if (!p)
@@ -150,10 +177,14 @@ static int probe_new(const struct spool_sink *sink, const char *config, const st
         free(p);
         return err_errno(err, "probe");
     }
-    p->hooks = *sink;
+    p->hooks = *request->sink;
+    p->checkpoint = request->checkpoint;
+    p->has_event = request->event != NULL;
     p->batch.kind = BATCH_RETRY;
-    p->config = strdup(config);
-    int code = p->config ? pack(p, event, id) : err_errno(ENOMEM, "probe");
+    p->config = strdup(request->config);
+    int code = p->config ? SPOOL_OK : err_errno(ENOMEM, "probe");
+    if (code == SPOOL_OK && p->has_event)
+        code = pack(p, request->event, request->id);
     if (code == SPOOL_OK)
         *ret = p;
     else
@@ -174,17 +205,29 @@ static void await(struct probe *p, uint64_t deadline_ns)
     }
 }
 
-int delivery_probe(const struct spool_sink *sink, const char *config, const struct spool_event *event,
-                   const struct spool_id *id, uint64_t deadline_ns)
+/* What came of it. */
+static int collect(struct probe *p, struct delivery_probe *request)
+{
+    pthread_mutex_lock(&p->lock);
+    await(p, request->deadline_ns);
+    int code = p->code;
+    request->hangs = !p->done;
+    if (request->hangs)
+        code = err_set(SPOOL_ETIMEOUT, "the sink did not answer in time, nor when it was cancelled");
+    else if (code)
+        err_set(code, "%s", p->message);
+    else
+        request->checkpoint = p->checkpoint;
+    pthread_mutex_unlock(&p->lock);
+    return code;
+}
+
+int delivery_probe(struct delivery_probe *request)
 {
     struct probe *p = NULL;
     pthread_t thread;
-    if (sink->checkpoint)
-        return err_set(SPOOL_EINVAL,
-                       "a %s sink keeps a checkpoint, and nothing may be written beside it: put an event "
-                       "and see it arrive",
-                       sink->kind);
-    int code = probe_new(sink, config, event, id, &p);
+    request->hangs = false;
+    int code = probe_new(request, &p);
     if (code != SPOOL_OK)
         return code;
     atomic_fetch_add(&p->refs, 1);
@@ -195,15 +238,7 @@ int delivery_probe(const struct spool_sink *sink, const char *config, const stru
         return code;
     }
     pthread_detach(thread);
-    pthread_mutex_lock(&p->lock);
-    await(p, deadline_ns);
-    bool done = p->done;
-    code = p->code;
-    if (!done)
-        code = err_set(SPOOL_ETIMEOUT, "the sink did not answer in time, nor when it was cancelled");
-    else if (code)
-        err_set(code, "%s", p->message);
-    pthread_mutex_unlock(&p->lock);
+    code = collect(p, request);
     probe_unref(p);
     return code;
 }

@@ -7,6 +7,7 @@
 #include "delivery.h"
 
 static _Thread_local char sink_message[REASON_MAX + 1], sink_note[REASON_MAX + 1];
+static _Thread_local enum spool_notice_kind note_kind;
 
 int delivery_sink_errorv(int code, const char *format, va_list args)
 {
@@ -34,12 +35,28 @@ void delivery_sink_note(const char *format, ...)
     va_start(args, format);
     vsnprintf(sink_note, sizeof sink_note, format, args);
     va_end(args);
+    note_kind = SPOOL_NOTICE_SINK_FILE;
 }
 
-void delivery_sink_take_note(char ret[REASON_MAX + 1])
+void delivery_sink_notev(const char *format, va_list args)
+{
+    vsnprintf(sink_note, sizeof sink_note, format, args);
+    note_kind = SPOOL_NOTICE_SINK_NOTE;
+}
+
+void spool_sink_note(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    delivery_sink_notev(format, args);
+    va_end(args);
+}
+
+enum spool_notice_kind delivery_sink_take_note(char ret[REASON_MAX + 1])
 {
     memcpy(ret, sink_note, sizeof sink_note);
     sink_note[0] = '\0';
+    return note_kind;
 }
 
 static _Thread_local uint64_t answers_given, answers_stored;

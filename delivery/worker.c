@@ -74,11 +74,11 @@ static void hook_begins(struct job *job)
 static void tell_note(struct job *job)
 {
     char note[REASON_MAX + 1];
-    delivery_sink_take_note(note);
+    enum spool_notice_kind kind = delivery_sink_take_note(note);
     if (!*note || job->self->abandoned)
         return;
     pthread_mutex_unlock(&job->d->lock);
-    notify(&job->d->reporter, SPOOL_NOTICE_SINK_FILE, job->sink->name, NULL, 0, "%s", note);
+    notify(&job->d->reporter, kind, job->sink->name, NULL, 0, "%s", note);
     pthread_mutex_lock(&job->d->lock);
 }
 

@@ -368,12 +368,23 @@ const char *config_difference(const struct spool_options *a, const struct spool_
     return memcmp(a->full_policy, b->full_policy, sizeof a->full_policy) != 0 ? "full" : NULL;
 }
 
-static int open_from(json_t *root, struct spool **ret_spool)
+static void take_callbacks(struct spool_options *to, const struct spool_options *from)
+{
+    to->log = from->log;
+    to->log_user = from->log_user;
+    to->on_notice = from->on_notice;
+    to->notice_user = from->notice_user;
+    to->on_delivery = from->on_delivery;
+    to->delivery_user = from->delivery_user;
+}
+
+static int open_from(json_t *root, const struct spool_options *callbacks, struct spool **ret_spool)
 {
     struct spool_options options;
     const char *dir;
     struct spool *spool = NULL;
     int code = config_read_spool(root, &options, &dir);
+    take_callbacks(&options, callbacks);
     if (!code)
         code = spool_open(dir, &options, &spool);
     if (!code)
@@ -425,15 +436,23 @@ int config_load(const char *path, json_t **ret)
     return code;
 }
 
-int spool_open_config(const char *json_file, struct spool **ret_spool)
+int spool_open_config_with(const char *json_file, const struct spool_options *given, struct spool **ret_spool)
 {
     json_t *root;
+    struct spool_options callbacks = SPOOL_OPTIONS(.max_bytes = 0);
     if (!json_file || !ret_spool)
         return err_set(SPOOL_EINVAL, "spool_open_config: NULL is given");
-    int code = config_load(json_file, &root);
+    int code = given ? struct_take(&callbacks, sizeof callbacks, given, given->size, "spool_options") : SPOOL_OK;
+    if (!code)
+        code = config_load(json_file, &root);
     if (code)
         return code;
-    code = open_from(root, ret_spool);
+    code = open_from(root, &callbacks, ret_spool);
     json_decref(root);
     return code ? err_prefix(code, "%s", json_file) : SPOOL_OK;
+}
+
+int spool_open_config(const char *json_file, struct spool **ret_spool)
+{
+    return spool_open_config_with(json_file, NULL, ret_spool);
 }

@@ -232,6 +232,7 @@ enum spool_notice_kind {
     SPOOL_NOTICE_CLOCK_REMOTE,     /* a stamp from elsewhere is too far ahead and was refused: id, reason */
     SPOOL_NOTICE_OP_OVERDUE,       /* an operation waits or runs for long: reason says which, and who holds what */
     SPOOL_NOTICE_CRASHED,          /* a process died while it delivered to a sink: sink, count of events in the sink's hands */
+    SPOOL_NOTICE_SINK_NOTE,        /* what a sink says with spool_sink_note(): sink, reason */
 };
 /* What became of an event at a sink. */
 enum spool_receipt_state {
@@ -346,6 +347,9 @@ int spool_open(const char *dir, const struct spool_options *options, struct spoo
 /* Opens the spool and adds the sinks of a configuration file, see spool.json(5). SPOOL_ECONFIG and SPOOL_EJSON name the
  * key or the line and column. Does not start delivery. */
 int spool_open_config(const char *json_file, struct spool **ret_spool);
+/* The same, with the callbacks of `callbacks` (log, on_notice, on_delivery, and what is handed to them), which no file can
+ * name; all else in it is left to the file. May be NULL. */
+int spool_open_config_with(const char *json_file, const struct spool_options *callbacks, struct spool **ret_spool);
 
 /* Stops delivery within stop_timeout_ms, makes what was enqueued power-safe, and frees the handle (when it was opened
  * twice: at the second close). SPOOL_ETIMEOUT if a sink hung: its thread and memory stay until it returns. What spool_stop()
@@ -455,6 +459,14 @@ int spool_sink_error(int code, const char *format, ...)
 #endif
     ;
 
+/* From within a hook: something that the operator should hear of although nothing failed, such as a warning of the far side.
+ * Told when the hook has returned (SPOOL_NOTICE_SINK_NOTE); the last one of a call counts. */
+void spool_sink_note(const char *format, ...)
+#ifdef __GNUC__
+    __attribute__((format(printf, 1, 2)))
+#endif
+    ;
+
 struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS() fills size */
     size_t size;
     void *user;
@@ -506,9 +518,11 @@ int spool_sink_load(struct spool *spool, const char *name, const char *kind, con
 int spool_sink_load_registered(struct spool *spool, size_t *ret_n);
 
 /* Sends one event of the type and tag "spool.probe" to a registered sink, beside the spool: it is opened here with its
- * configuration, cancelled when the time is over, and closed. SPOOL_OK: it accepted the event. SPOOL_ENOTFOUND, SPOOL_EINVAL
- * (it keeps a checkpoint: nothing may be written beside it), SPOOL_ECONFIG, SPOOL_EUNAVAILABLE, SPOOL_EREJECTED,
- * SPOOL_ETIMEOUT (it did not return even then: its thread stays until it does). */
+ * configuration, cancelled when the time is over, and closed. One that keeps checkpoints goes on where it was, and must not be
+ * served meanwhile. SPOOL_OK: it accepted the event, and with it its checkpoint is stored. SPOOL_ENOTFOUND, SPOOL_EBUSY (it
+ * keeps checkpoints and is served, by whichever process), SPOOL_ECONFIG, SPOOL_EUNAVAILABLE, SPOOL_EREJECTED, SPOOL_ETIMEOUT
+ * (it did not return even then: its thread stays until it does, and nobody serves one with checkpoints before the spool is
+ * closed). */
 int spool_sink_test(struct spool *spool, const char *name, uint32_t timeout_ms);
 
 /* Forgets the sink: cursor, retries, checkpoint; its dead letters stay. What only it held is gone. Whoever delivers to it, here or
@@ -785,6 +799,7 @@ struct spool_sink_host {
     void (*free)(void *memory);
     void (*delivery_failv)(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args);
     int (*sink_errorv)(int code, const char *format, va_list args);
+    void (*sink_notev)(const char *format, va_list args);
 };
 
 /* What a plugin exports, as `spool_sink_plugin`: the only name the loader looks for. Append only, with the rules of
@@ -870,6 +885,13 @@ struct spool_sink_plugin {
         code = sink_plugin_host_->sink_errorv(code, format, args);                                                      \
         va_end(args);                                                                                                  \
         return code;                                                                                                   \
+    }                                                                                                                  \
+    SPOOL_SINK_HIDDEN_ void spool_sink_note(const char *format, ...)                                                   \
+    {                                                                                                                  \
+        va_list args;                                                                                                  \
+        va_start(args, format);                                                                                        \
+        sink_plugin_host_->sink_notev(format, args);                                                                    \
+        va_end(args);                                                                                                  \
     }
 
 /* One kind of sink that can be loaded, for listings. */

@@ -2,6 +2,7 @@
  *
  * It waits on the shared futex word: a commit or change of control by any process is passed on to delivery. Once a second,
  * or sooner when somebody waits for room, it adopts journals of dead peers and deletes what is delivered. */
+#include "limits_sinks.h"
 #include "store_inside.h"
 
 void keeper_measure(struct store *store)

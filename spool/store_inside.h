@@ -143,7 +143,6 @@ void limits_init(struct store *store);
 bool limits_allow(const struct store *store, int lane, uint64_t bytes);
 /* Without locks: deletes what is delivered, and drops by policy what must go. */
 void limits_reclaim(struct store *store);
-void limits_of_sinks(struct store *store); /* limits_sinks.c: of those that nobody serves */
 uint64_t limits_used_bytes(const struct store *store); /* of the directory: the last look and what was committed since */
 bool limits_are_tight(const struct store *store); /* three quarters of max_bytes are used */
 bool limits_is_full(int code);               /* of what a commit answered: there is no room */

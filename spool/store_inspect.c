@@ -1,4 +1,5 @@
 /* store_inspect.c - reading the log, statistics, verification: what passes through to the stages, with its deadlines. */
+#include "limits_sinks.h"
 #include "store_inside.h"
 
 enum { READ_DEADLINE_MS = 5000, LOOK_DEADLINE_MS = 1000 };

@@ -315,21 +315,27 @@ def _path():
     return {**os.environ, "PATH": f"{harness.BUILD}:{harness.BUILD / 'examples'}:{os.environ['PATH']}"}
 
 
+def manual_examples(checks, page, **words):
+    """Runs the examples of a manual page that are marked to be run, each in a folder of its own; each must print what the page
+    says. `words` are replaced in them first, such as a port by that of the test's server. Returns how many there are."""
+    text = (harness.ROOT / "man" / page).read_text()
+    found = re.findall(r'^\.\\" run\n\.Bd [^\n]*\n(.*?)^\.Ed\n\.\\" prints ([^\n]*)', text, re.MULTILINE | re.DOTALL)
+    for number, (script, printed) in enumerate(found):
+        script = script.replace("\\e\n", "\\\n").replace("\\&", "").replace("\\e", "\\")
+        for word, replacement in words.items():
+            script = script.replace(word, replacement)
+        folder = checks.dir(f"example-{page}-{number}")
+        folder.mkdir(mode=0o700)
+        done = harness.run("sh", "-eu", "-c", script, cwd=folder, env=_path())
+        checks.check(done.returncode == 0, f"example {number} of {page} runs", done.stderr)
+        checks.check(printed in done.stdout, f"it prints {printed}", done.stdout)
+    return len(found)
+
+
 def manual_example(checks, kind, **words):
-    """Runs the example of the manual page that is marked to be run, in a folder of its own; it must print what the page
-    says. `words` are replaced in it first, such as a port by that of the test's server."""
-    page = (harness.ROOT / "man" / f"spool-sink-{kind}.7").read_text()
-    found = re.search(r'^\.\\" run\n\.Bd [^\n]*\n(.*?)^\.Ed\n\.\\" prints ([^\n]*)', page, re.MULTILINE | re.DOTALL)
-    if not checks.check(found, f"spool-sink-{kind}(7) has an example"):
-        return
-    script = found.group(1).replace("\\e\n", "\\\n").replace("\\&", "").replace("\\e", "\\")
-    for word, replacement in words.items():
-        script = script.replace(word, replacement)
-    folder = checks.dir(f"example-{kind}")
-    folder.mkdir(mode=0o700)
-    done = harness.run("sh", "-eu", "-c", script, cwd=folder, env=_path())
-    checks.check(done.returncode == 0, f"the example of spool-sink-{kind}(7) runs", done.stderr)
-    checks.check(found.group(2) in done.stdout, f"it prints {found.group(2)}", done.stdout)
+    """That of the page of a sink."""
+    page = f"spool-sink-{kind}.7"
+    checks.check(manual_examples(checks, page, **words) > 0, f"{page} has an example")
 
 
 def example(checks, name, *words, **environment):

@@ -124,13 +124,19 @@ bool tool_saw_damage(void)
     return atomic_load(&damage_seen);
 }
 
+void tool_say_note(void *user, const struct spool_notice *notice)
+{
+    const struct tool tool = {.verb = user};
+    if (notice->kind == SPOOL_NOTICE_SINK_NOTE || notice->kind == SPOOL_NOTICE_SINK_FILE)
+        say(&tool, "%s: %s", notice->sink, notice->reason);
+}
+
 int tool_open(const struct tool *tool, uint32_t flags, struct spool **ret_spool)
 {
     if (!tool->dir)
         return say_usage(tool, "which spool? Give its directory with -C DIR, or set SPOOL_DIR");
     struct spool_options options = SPOOL_OPTIONS(.flags = flags, .notice_user = (void *)tool->verb);
-    if (flags & SPOOL_READ_ONLY)
-        options.on_notice = say_damage;
+    options.on_notice = flags & SPOOL_READ_ONLY ? say_damage : tool_say_note;
     int code = spool_open(tool->dir, &options, ret_spool);
     if (!code)
         return TOOL_DONE;

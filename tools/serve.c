@@ -116,7 +116,8 @@ static bool is_in_the_file(int code)
 
 static int open_configured(struct server *server, const char *config)
 {
-    int code = spool_open_config(config, &server->spool);
+    const struct spool_options callbacks = SPOOL_OPTIONS(.on_notice = tool_say_note, .notice_user = (void *)server->tool->verb);
+    int code = spool_open_config_with(config, &callbacks, &server->spool);
     if (code) {
         int status = say_error(server->tool, code, NULL);
         return is_in_the_file(code) ? TOOL_USAGE : status;

@@ -109,6 +109,8 @@ int tool_open(const struct tool *tool, uint32_t flags, struct spool **ret_spool)
 
 /* Something that is damaged was left out of what a spool that is open for reading shows; it was said on stderr. */
 bool tool_saw_damage(void);
+/* For spool_options.on_notice, with the verb: what a sink has to say although nothing failed. */
+void tool_say_note(void *user, const struct spool_notice *notice);
 
 /* JSON was asked for with -o, or `when_auto` holds and nothing was. */
 bool tool_wants_json(const struct tool *tool, bool when_auto);

@@ -1,9 +1,7 @@
 /* file.c - JSON Lines in files, each event exactly once.
  *
- * Keys: path (required; strftime, UTC), rotate_bytes, rotate_interval, flush ("checkpoint", "batch", "none"), mode
- * ("0640"), keep (numbered files of one name; 0: all), compress ("none", "zstd"), compress_level, max_age and max_bytes (of
- * files that are complete). Names: file_path.h. What is done to complete files: file_tend.h. A path with {agent} and the like
- * has many files at once: file_parts.c.
+ * Settings: file_settings.c. Names: file_path.h. What is done to complete files: file_tend.h. A path with {agent} and the
+ * like has many files at once: file_parts.c.
  *
  * Exactly once: a checkpoint says how far the file is acknowledged; what stands behind that after a crash was not, will
  * be delivered again, and is cut off at open. Files begun after the checkpoint are found by the trail (file_trail.h).
@@ -27,27 +25,18 @@
 
 #include "../../lib/base/buffer.h"
 #include "../../lib/base/sync.h"
-#include "config.h"
 #include "file_names.h"
 #include "file_parts.h"
 #include "file_path.h"
+#include "file_settings.h"
 #include "file_tend.h"
 #include "file_trail.h"
 #include "lines.h"
 #include "sinks.h"
 
-enum flush { FLUSH_CHECKPOINT, FLUSH_BATCH, FLUSH_NONE };
-static const char *const compress_names[] = {"none", "zstd", NULL};
-static const char *const flush_names[] = {"checkpoint", "batch", "none", NULL};
-
 struct file {
-    char *pattern;
-    uint64_t rotate_bytes, rotate_ms, keep;
-    int flush;
-    mode_t mode;
+    struct file_settings settings;
     struct file_trail trail;
-    struct tend_options tending;
-    bool has_parts;
     struct parts *parts;      /* NULL: there is one file at a time */
     struct tend *tend;        /* NULL: nothing is to be done with complete files */
     int fd;                   /* -1: none open */
@@ -64,7 +53,8 @@ struct file {
 
 static int unavailable(const struct file *f, int err)
 {
-    return spool_sink_error(SPOOL_EUNAVAILABLE, "%s: %s", *f->path ? f->path : f->pattern, spool_strerror(err));
+    return spool_sink_error(SPOOL_EUNAVAILABLE, "%s: %s", *f->path ? f->path : f->settings.pattern,
+                            spool_strerror(err));
 }
 
 /* --------------------------------------------------------------------------------------------------- beginning files
@@ -83,13 +73,13 @@ static void close_file(struct file *f)
     f->torn = false;
 }
 
-/* Opens f->path, which must be a plain file, for appending. errno. */
+/* Opens f->path, which must be a plain file, for appending. errno; ESTALE: it is compressed by now. */
 static int open_path(struct file *f, int flags)
 {
     int protected = tend_protect(f->tend, f->path);
-    if (protected != SPOOL_OK)
-        return protected;
-    int fd = open(f->path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, f->mode);
+    if (protected != SPOOL_OK || (f->tend && file_is_compressed(f->path)))
+        return protected ? protected : ESTALE;
+    int fd = open(f->path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, f->settings.mode);
     if (fd < 0)
         return errno;
     int err = fstat(fd, &f->st) == 0 ? SPOOL_OK : errno;
@@ -105,15 +95,6 @@ static int open_path(struct file *f, int flags)
     return SPOOL_OK;
 }
 
-/* A file that was compressed has used its name up. */
-static bool is_compressed(const char *path)
-{
-    struct stat st;
-    char zst[FILE_PATH_MAX + sizeof FILE_ZST_SUFFIX];
-    snprintf(zst, sizeof zst, "%s%s", path, FILE_ZST_SUFFIX);
-    return lstat(zst, &st) == 0;
-}
-
 /* The number to go on with when a name is first used: that of the last file there is of it, or behind one that is
  * compressed. */
 static void find_last(struct file *f)
@@ -122,10 +103,21 @@ static void find_last(struct file *f)
     f->number = 0;
     do
         file_path_number(f->base, ++f->number, f->path);
-    while (lstat(f->path, &st) == 0 || is_compressed(f->path));
+    while (lstat(f->path, &st) == 0 || file_is_compressed(f->path));
     file_path_number(f->base, --f->number, f->path);
-    if (is_compressed(f->path))
+    if (file_is_compressed(f->path))
         file_path_number(f->base, ++f->number, f->path);
+}
+
+/* The last file of the name, which may be compressed between two looks. errno. */
+static int open_last(struct file *f)
+{
+    int err = ESTALE;
+    for (int tries = 0; tries < 10 && err == ESTALE; tries++) {
+        find_last(f);
+        err = open_path(f, O_CREAT);
+    }
+    return err;
 }
 
 /* A new file with the next number that is free; never one that is there. errno. */
@@ -134,7 +126,7 @@ static int create_next(struct file *f)
     int err = EEXIST;
     while (err == EEXIST) {
         file_path_number(f->base, ++f->number, f->path);
-        err = is_compressed(f->path) ? EEXIST : open_path(f, O_CREAT | O_EXCL);
+        err = file_is_compressed(f->path) ? EEXIST : open_path(f, O_CREAT | O_EXCL);
     }
     return err;
 }
@@ -142,9 +134,9 @@ static int create_next(struct file *f)
 static void remove_old(const struct file *f)
 {
     char old[FILE_PATH_MAX];
-    if (f->keep == 0 || f->number <= f->keep)
+    if (f->settings.keep == 0 || f->number <= f->settings.keep)
         return;
-    file_path_number(f->base, f->number - (unsigned)f->keep - 1, old);
+    file_path_number(f->base, f->number - (unsigned)f->settings.keep - 1, old);
     char zst[FILE_PATH_MAX + sizeof FILE_ZST_SUFFIX];
     snprintf(zst, sizeof zst, "%s%s", old, FILE_ZST_SUFFIX);
     unlink(old); /* best effort: what cannot be removed is only old */
@@ -154,7 +146,7 @@ static void remove_old(const struct file *f)
 /* Makes it known and lasting that the open file is ours from here on. errno. */
 static int record(struct file *f)
 {
-    bool sync = f->flush != FLUSH_NONE;
+    bool sync = f->settings.flush != FLUSH_NONE;
     int err = file_trail_add(&f->trail, f->path, &f->st, sync);
     if (err == SPOOL_OK && sync)
         err = file_path_sync_parent(f->path);
@@ -168,7 +160,7 @@ static int record(struct file *f)
 /* Begins the next file: of a new name, or with `rotate` of the same. What was written before is flushed first. */
 static int begin(struct file *f, const char *base, bool rotate)
 {
-    int err = f->flush == FLUSH_NONE ? SPOOL_OK : sync_file(f);
+    int err = f->settings.flush == FLUSH_NONE ? SPOOL_OK : sync_file(f);
     if (err != SPOOL_OK) {
         f->doubtful = true;
         return unavailable(f, err);
@@ -178,11 +170,9 @@ static int begin(struct file *f, const char *base, bool rotate)
     close_file(f);
     if (base != f->base)
         memcpy(f->base, base, strlen(base) + 1);
-    err = file_path_make_parents(f->base, !rotate && f->flush != FLUSH_NONE);
-    if (err == SPOOL_OK && !rotate)
-        find_last(f);
+    err = file_path_make_parents(f->base, !rotate && f->settings.flush != FLUSH_NONE);
     if (err == SPOOL_OK)
-        err = rotate ? create_next(f) : open_path(f, O_CREAT);
+        err = rotate ? create_next(f) : open_last(f);
     if (err == SPOOL_OK)
         err = record(f);
     if (err != SPOOL_OK)
@@ -195,8 +185,8 @@ static bool must_rotate(const struct file *f, size_t more)
 {
     if (f->size == 0)
         return false;
-    return (f->rotate_bytes > 0 && f->size + more > f->rotate_bytes) ||
-           (f->rotate_ms > 0 && mono_ns() - f->begun_ns >= f->rotate_ms * NS_PER_MS);
+    return (f->settings.rotate_bytes > 0 && f->size + more > f->settings.rotate_bytes) ||
+           (f->settings.rotate_ms > 0 && mono_ns() - f->begun_ns >= f->settings.rotate_ms * NS_PER_MS);
 }
 
 /* SPOOL_OK: *ret_there tells whether there is something of that name. Else it cannot be told now: errno. */
@@ -231,7 +221,7 @@ static int look_after(struct file *f)
 static int ensure_file(struct file *f, size_t more)
 {
     char base[FILE_PATH_MAX];
-    int code = file_path_expand(f->pattern, (int64_t)(real_ns() / 1000000000u), base);
+    int code = file_path_expand(f->settings.pattern, (int64_t)(real_ns() / 1000000000u), base);
     if (code != SPOOL_OK)
         return code;
     if (f->fd < 0 || strcmp(base, f->base) != 0)
@@ -264,7 +254,7 @@ static int append(struct file *f)
     if (code != SPOOL_OK)
         return code;
     int err = lines_write(f->fd, f->lines.data, f->lines.size);
-    if (err == SPOOL_OK && f->flush == FLUSH_BATCH)
+    if (err == SPOOL_OK && f->settings.flush == FLUSH_BATCH)
         err = sync_file(f);
     if (err != SPOOL_OK) {
         f->torn = true;
@@ -287,9 +277,9 @@ static void exchange_with_tend(struct file *f)
 static int file_deliver(void *state, struct spool_delivery *batch, size_t n)
 {
     struct file *f = state;
+    exchange_with_tend(f);
     if (f->parts)
         return parts_deliver(f->parts, batch, n);
-    exchange_with_tend(f);
     for (size_t i = 0; i < n;) {
         size_t first = i;
         f->lines.size = 0;
@@ -309,11 +299,11 @@ static int file_deliver(void *state, struct spool_delivery *batch, size_t n)
 static size_t file_checkpoint(void *state, void *buf, size_t cap)
 {
     struct file *f = state;
+    exchange_with_tend(f);
     if (f->parts)
         return parts_checkpoint(f->parts, buf, cap);
-    exchange_with_tend(f);
     tend_checkpoint(f->tend, delivery_sink_given());
-    int err = f->flush == FLUSH_CHECKPOINT ? sync_file(f) : SPOOL_OK;
+    int err = f->settings.flush == FLUSH_CHECKPOINT ? sync_file(f) : SPOOL_OK;
     if (err != SPOOL_OK || f->torn || f->doubtful) { /* it is opened anew then, and cut back to the last checkpoint */
         unavailable(f, err ? err : EIO);
         return SIZE_MAX;
@@ -387,7 +377,7 @@ static int resume(struct file *f, const struct mark *mark)
         return SPOOL_OK; /* not ours to change */
     if (truncate(mark->path, (off_t)mark->offset) != 0)
         return unavailable(f, errno);
-    int code = file_path_expand(f->pattern, (int64_t)(real_ns() / 1000000000u), f->base);
+    int code = file_path_expand(f->settings.pattern, (int64_t)(real_ns() / 1000000000u), f->base);
     if (code != SPOOL_OK)
         return code;
     file_path_number(f->base, mark->number, wanted);
@@ -415,89 +405,6 @@ static int recover(struct file *f, const void *checkpoint, size_t size)
 /* ------------------------------------------------------------------------------------------------------ open and close
  */
 
-static int parse_mode(const char *text, mode_t *ret)
-{
-    char *end;
-    unsigned long mode = strtoul(text, &end, 8);
-    if (*end || end == text || mode > 0777 || *text == '-')
-        return spool_sink_error(SPOOL_ECONFIG, "configuration of the file sink: \"mode\" must be octal, as \"0640\"");
-    *ret = (mode_t)mode;
-    return SPOOL_OK;
-}
-
-/* What files are complete can only be told where every name can. */
-static int check_tending(struct file *f)
-{
-    char conversion;
-    int code = parts_check(f->pattern, &f->has_parts);
-    if (code != SPOOL_OK)
-        return code;
-    bool any = f->tending.compress || f->tending.max_age_ms > 0 || f->tending.max_bytes > 0;
-    if (f->has_parts && (any || f->rotate_bytes > 0 || f->rotate_ms > 0 || f->keep > 0))
-        return spool_sink_error(SPOOL_ECONFIG,
-                                "configuration of the file sink: \"path\": one with placeholders goes without "
-                                "rotate_bytes, rotate_interval, keep, compress, max_age and max_bytes");
-    if (any && !file_names_can(f->pattern, &conversion))
-        return spool_sink_error(
-            SPOOL_ECONFIG,
-            "configuration of the file sink: \"path\": compress, max_age and max_bytes need a path whose "
-            "names can be told: not with %%%c",
-            conversion);
-    if (f->tending.level < 1 || f->tending.level > 19)
-        return spool_sink_error(SPOOL_ECONFIG, "configuration of the file sink: \"compress_level\" must be 1 to 19");
-    return SPOOL_OK;
-}
-
-static int configure_tending(struct file *f, struct config *c)
-{
-    uint64_t level = 3;
-    int compress = 0;
-    int code = config_choice(c, "compress", compress_names, 0, &compress);
-    if (code == SPOOL_OK)
-        code = config_number(c, "compress_level", 3, &level);
-    if (code == SPOOL_OK)
-        code = config_duration_ms(c, "max_age", 0, &f->tending.max_age_ms);
-    if (code == SPOOL_OK)
-        code = config_bytes(c, "max_bytes", 0, &f->tending.max_bytes);
-    f->tending.compress = compress == 1;
-    f->tending.level = level <= 19 ? (int)level : 0;
-    f->tending.pattern = f->pattern;
-    return code == SPOOL_OK ? check_tending(f) : code;
-}
-
-static int configure(struct file *f, const char *json)
-{
-    struct config c;
-    char *mode = NULL;
-    int code = config_open(&c, "file", json);
-    if (code == SPOOL_OK)
-        code = config_text(&c, "path", NULL, &f->pattern);
-    if (code == SPOOL_OK)
-        code = config_bytes(&c, "rotate_bytes", 0, &f->rotate_bytes);
-    if (code == SPOOL_OK)
-        code = config_duration_ms(&c, "rotate_interval", 0, &f->rotate_ms);
-    if (code == SPOOL_OK)
-        code = config_choice(&c, "flush", flush_names, FLUSH_CHECKPOINT, &f->flush);
-    if (code == SPOOL_OK)
-        code = config_number(&c, "keep", 0, &f->keep);
-    if (code == SPOOL_OK)
-        code = configure_tending(f, &c);
-    if (code == SPOOL_OK)
-        code = config_text(&c, "mode", "0640", &mode);
-    if (code == SPOOL_OK)
-        code = parse_mode(mode, &f->mode);
-    free(mode);
-    return config_close(&c, code);
-}
-
-int file_check(const char *json_config)
-{
-    struct file f = {0};
-    int code = configure(&f, json_config);
-    free(f.pattern);
-    return code;
-}
-
 static void file_close(void *state)
 {
     struct file *f = state;
@@ -507,19 +414,29 @@ static void file_close(void *state)
     tend_free(f->tend);
     close_file(f);
     buffer_free(&f->lines);
-    free(f->pattern);
+    file_settings_free(&f->settings);
     free(f);
 }
 
 static int make_directory_of_trail(struct file *f)
 {
-    int err = file_path_make_parents(f->trail.path, f->flush != FLUSH_NONE);
+    int err = file_path_make_parents(f->trail.path, f->settings.flush != FLUSH_NONE);
     return err == SPOOL_OK ? SPOOL_OK : unavailable(f, err);
 }
 
+/* The thread starts once all is cut back to the checkpoint, and what is gone on with is protected. */
 static int open_parts(struct file *f, const void *checkpoint, size_t size)
 {
-    const struct parts_options options = {f->pattern, f->mode, f->flush == FLUSH_BATCH, f->flush != FLUSH_NONE};
+    const struct parts_options options = {
+        .pattern = f->settings.pattern,
+        .mode = f->settings.mode,
+        .sync_batches = f->settings.flush == FLUSH_BATCH,
+        .sync_checkpoints = f->settings.flush != FLUSH_NONE,
+        .rotate_bytes = f->settings.rotate_bytes,
+        .rotate_ms = f->settings.rotate_ms,
+        .keep = f->settings.keep,
+        .tend = f->tend,
+    };
     return parts_open(&options, checkpoint, size, &f->parts);
 }
 
@@ -527,15 +444,20 @@ static int open_parts(struct file *f, const void *checkpoint, size_t size)
 static int open_single(struct file *f, const void *checkpoint, size_t size)
 {
     char path[FILE_PATH_MAX];
-    int err, code = file_path_expand(f->pattern, (int64_t)(real_ns() / 1000000000u), path);
+    int code = file_path_expand(f->settings.pattern, (int64_t)(real_ns() / 1000000000u), path);
     if (code == SPOOL_OK)
-        code = file_trail_init(&f->trail, f->pattern);
+        code = file_trail_init(&f->trail, f->settings.pattern);
     if (code == SPOOL_OK)
         code = make_directory_of_trail(f);
-    if (code == SPOOL_OK && (err = tend_new(&f->tending, &f->tend)) != SPOOL_OK)
-        code = unavailable(f, err);
-    if (code == SPOOL_OK)
-        code = recover(f, checkpoint, size);
+    return code == SPOOL_OK ? recover(f, checkpoint, size) : code;
+}
+
+static int open_any(struct file *f, const void *checkpoint, size_t size)
+{
+    int err = tend_new(&f->settings.tending, &f->tend);
+    if (err != SPOOL_OK)
+        return unavailable(f, err);
+    int code = f->settings.has_parts ? open_parts(f, checkpoint, size) : open_single(f, checkpoint, size);
     if (code == SPOOL_OK && (err = tend_run(f->tend)) != SPOOL_OK)
         code = unavailable(f, err);
     return code;
@@ -548,9 +470,9 @@ static int file_open(void **ret_state, void *user, const char *json_config, cons
     if (!f)
         return spool_sink_error(ENOMEM, "out of memory");
     f->fd = -1;
-    int code = configure(f, json_config);
+    int code = file_settings_read(json_config, &f->settings);
     if (code == SPOOL_OK)
-        code = f->has_parts ? open_parts(f, checkpoint, size) : open_single(f, checkpoint, size);
+        code = open_any(f, checkpoint, size);
     if (code != SPOOL_OK) {
         file_close(f);
         return code;
@@ -558,20 +480,6 @@ static int file_open(void **ret_state, void *user, const char *json_config, cons
     *ret_state = f;
     return SPOOL_OK;
 }
-
-const struct spool_sink_setting file_settings[] = {
-    {"path", "text (required)", "the file; strftime in UTC, and {agent}, {type}, {session}, {priority}"},
-    {"rotate_bytes", "size, 0", "begin the next file when one would grow beyond that; 0: never"},
-    {"rotate_interval", "duration, 0", "begin the next file when one is as old as that; 0: never"},
-    {"flush", "checkpoint | batch | none, checkpoint", "when a file is flushed to the disk"},
-    {"mode", "octal text, \"0640\"", "permission bits of new files"},
-    {"keep", "number, 0", "files of one name that are kept; 0: all"},
-    {"compress", "none | zstd, none", "what becomes of complete files"},
-    {"compress_level", "1 to 19, 3", "of zstd"},
-    {"max_age", "duration, 0", "complete files older than that are deleted; 0: never"},
-    {"max_bytes", "size, 0", "the oldest complete files are deleted when all take more; 0: never"},
-    {NULL, NULL, NULL},
-};
 
 const struct spool_sink file_sink = {
     .abi = SPOOL_SINK_ABI,

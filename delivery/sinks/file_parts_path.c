@@ -42,9 +42,29 @@ int parts_check(const char *pattern, bool *ret_any)
     return SPOOL_OK;
 }
 
+/* The number stands before the extension. An agent may call itself "a-000001": {agent}.jsonl would be what the second file
+ * of "a" is called; or "a.b": then {agent} would end in an extension of its own. */
+bool parts_can_number(const char *pattern)
+{
+    const char *slash = strrchr(pattern, '/'), *name = slash ? slash + 1 : pattern;
+    const char *last = strrchr(name, '}'), *dot = strrchr(name, '.');
+    return !last || (dot && dot > last + 1);
+}
+
+const char *parts_placeholder_end(const char *text)
+{
+    const char *end;
+    return placeholder(text, &end) < NAMES ? end : NULL;
+}
+
 static bool is_plain(unsigned char c)
 {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("_-=@+,:.", c) != NULL;
+}
+
+bool parts_is_value_byte(char c)
+{
+    return c && (is_plain((unsigned char)c) || c == '%' || c == '~');
 }
 
 /* At most VALUE_MAX + 10 bytes. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 enum {
     GZIP_WINDOW = 15 + 16, /* the largest window, and a gzip header instead of zlib's */
@@ -67,6 +68,8 @@ static int run_zstd(ZSTD_CCtx *zstd, const void *bytes, size_t size, struct buff
     if (code != SPOOL_OK)
         return spool_sink_error(code, "out of memory");
     size_t written = ZSTD_compressCCtx(zstd, out->data, out->cap, bytes, size, ZSTD_LEVEL);
+    if (ZSTD_isError(written) && ZSTD_getErrorCode(written) == ZSTD_error_memory_allocation)
+        return spool_sink_error(ENOMEM, "out of memory");
     if (ZSTD_isError(written))
         return spool_sink_error(SPOOL_EINTERNAL, "zstd: %s", ZSTD_getErrorName(written));
     out->size = written;

@@ -50,13 +50,15 @@ static bool has_part(CURLU *url, CURLUPart part)
     return there;
 }
 
-static bool is_http(CURLU *url)
+/* CURLUE_UNSUPPORTED_SCHEME: it is something else. */
+static CURLUcode check_scheme(CURLU *url)
 {
     char *scheme = NULL;
-    bool good = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-                (strcasecmp(scheme, "http") == 0 || strcasecmp(scheme, "https") == 0);
+    CURLUcode code = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
+    if (code == CURLUE_OK && strcasecmp(scheme, "http") != 0 && strcasecmp(scheme, "https") != 0)
+        code = CURLUE_UNSUPPORTED_SCHEME;
     curl_free(scheme);
-    return good;
+    return code;
 }
 
 /* curl's memory and ours come from different functions, in principle. */
@@ -74,7 +76,12 @@ static int keep_shown(struct http_settings *s, CURLU *url, bool is_secret)
 static int check_url(struct http_settings *s, const char *kind, const char *key, const char *text, CURLU *url,
                      bool is_secret)
 {
-    if (curl_url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK || !is_http(url))
+    CURLUcode code = curl_url_set(url, CURLUPART_URL, text, 0);
+    if (code == CURLUE_OK)
+        code = check_scheme(url);
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return no_memory();
+    if (code != CURLUE_OK)
         return wrong(kind, key, "must be a whole address that begins with http:// or https://");
     if (has_part(url, CURLUPART_USER) || has_part(url, CURLUPART_PASSWORD))
         return wrong(kind, key, "must hold no user and no password: see \"user\" and \"password\"");

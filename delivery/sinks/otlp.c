@@ -10,8 +10,10 @@
  *
  * Of a request that the collector took in part (partial_success) it is not told which events were rejected, and it must
  * not be sent again. Unless `partial` says otherwise all its events become dead letters: some are there twice when they
- * are requeued, but none is lost. When all were rejected they are, too; a message without rejections is a warning and
- * no more.
+ * are requeued, but none is lost. Exporters of OpenTelemetry write such rejections into their log and forget them; with
+ * `partial` "deliver" the operator hears of each. So that few events share the doubt, requests are small from then on: an
+ * eighth, at last one event each, of which a rejection is certain; they grow again after some that were taken as a whole.
+ * When all were rejected they are dead letters, too. A message without rejections is a warning, and told when it is new.
  *
  * signals "both": each event is a log record, and those that the table calls spans are spans besides; they are
  * delivered when both have been taken. If only the spans have to be sent again, the log records come again, too. Both
@@ -26,7 +28,7 @@
 #include "otlp_genai.h"
 #include "otlp_settings.h"
 
-enum { REASON_SIZE = 384, RESOURCE_GUESS = 200 };
+enum { REASON_SIZE = 384, RESOURCE_GUESS = 200, SHRINK = 8, GROW_AFTER = 32, EVENTS_ANY = 4096 };
 
 static const struct otlp_field RESOURCE_ITEMS[] = {{1, "resourceLogs"}, {1, "resourceSpans"}}; /* by enum otlp_signal */
 static const struct otlp_field SCOPE_ITEMS[] = {{2, "scopeLogs"}, {2, "scopeSpans"}};
@@ -39,7 +41,10 @@ struct line {
     bool used;
     struct otlp_settings settings;
     struct http_client *client;
-    uint64_t not_before_ns; /* the collector asked for that, monotonic; 0: it did not */
+    uint64_t not_before_ns;          /* the collector asked for that, monotonic; 0: it did not */
+    size_t events_max;               /* in a request, since one was taken in part; 0: no limit */
+    unsigned whole;                  /* requests since then that were taken as a whole */
+    char warning[OTLP_MESSAGE_SIZE]; /* told last */
 };
 
 struct otlp {
@@ -51,8 +56,9 @@ struct run {
     struct line *line;
     struct spool_delivery *batch;
     size_t n, next;
-    bool spans_only; /* of the batch: beside log records */
-    int code;        /* once set, nothing more is sent */
+    bool spans_only;         /* of the batch: beside log records */
+    uint64_t lost, doubtful; /* events that were rejected, of so many, of which nobody can tell them apart any more */
+    int code;                /* once set, nothing more is sent */
 };
 
 /* -------------------------------------------------------------------------------------------------------- requests */
@@ -97,6 +103,8 @@ static void put_records(struct run *run, struct otlp_writer *w, struct http_exch
         struct otlp_mark mark = otlp_mark(w);
         if (!wants(run, run->next))
             continue;
+        if (run->line->events_max > 0 && ex->count >= run->line->events_max)
+            break;
         if (s->signal == OTLP_LOGS)
             otlp_put_log(w, &s->style, delivery->event, &delivery->id);
         else
@@ -156,19 +164,53 @@ static void rejected(const struct run *run, const struct http_exchange *ex, cons
             spool_delivery_fail(SPOOL_DELIVERY_AT(run->batch, i), SPOOL_REJECTED, "%s", reason);
 }
 
+/* Small requests after one that was taken in part, larger ones again after many that were taken as a whole. */
+static void fit_requests(struct line *line, size_t count, uint64_t rejected_n)
+{
+    if (rejected_n > 0 && rejected_n < count) {
+        line->events_max = count > SHRINK ? count / SHRINK : 1;
+        line->whole = 0;
+    } else if (line->events_max > 0 && ++line->whole >= GROW_AFTER) {
+        line->events_max = line->events_max * 2 < EVENTS_ANY ? line->events_max * 2 : 0;
+        line->whole = 0;
+    }
+}
+
+static void warn(struct line *line, const struct otlp_answer *answer)
+{
+    if (!*answer->message || strcmp(answer->message, line->warning) == 0)
+        return;
+    memcpy(line->warning, answer->message, sizeof line->warning);
+    spool_sink_note("%s took all, and warns: %s", line->settings.http.shown, answer->message);
+}
+
+/* Told together at the end of the call. */
+static void lose(struct run *run, size_t count, const struct otlp_answer *answer)
+{
+    run->lost += answer->rejected;
+    run->doubtful += count;
+    spool_sink_note("%s rejected %" PRIu64 " of %" PRIu64 " events, which are lost, as \"partial\" says%s%s",
+                    run->line->settings.http.shown, run->lost, run->doubtful, *answer->message ? ": " : "",
+                    answer->message);
+}
+
 /* 2xx: taken, but perhaps not all of it. */
-static void taken(const struct run *run, const struct http_exchange *ex)
+static void taken(struct run *run, const struct http_exchange *ex)
 {
     const struct otlp_settings *s = &run->line->settings;
     struct otlp_answer answer;
     char reason[REASON_SIZE];
     otlp_read_success(&ex->answer, s->json, &answer);
+    fit_requests(run->line, ex->count, answer.rejected);
     snprintf(reason, sizeof reason, "the collector rejected %" PRIu64 " of the %zu events of a request%s%s",
              answer.rejected, ex->count, *answer.message ? ": " : "", answer.message);
-    if (answer.rejected == 0 || (answer.rejected < ex->count && !s->partial_is_dead))
-        delivered(run, ex);
+    if (answer.rejected == 0)
+        warn(run->line, &answer);
+    else if (answer.rejected < ex->count && !s->partial_is_dead)
+        lose(run, ex->count, &answer);
     else
         rejected(run, ex, reason);
+    delivered(run, ex); /* what is not rejected */
 }
 
 static void refused(struct run *run, const struct http_exchange *ex, const char *reason)
@@ -277,6 +319,8 @@ static int otlp_deliver(void *state, struct spool_delivery *batch, size_t n)
     struct run logs = {.line = &o->lines[OTLP_LOGS], .batch = batch, .n = n};
     struct run traces = {.line = &o->lines[OTLP_TRACES], .batch = batch, .n = n, .spans_only = logs.line->used};
     int code = logs.line->used ? pump(&logs) : SPOOL_OK;
+    traces.lost = logs.lost;
+    traces.doubtful = logs.doubtful;
     if (traces.line->used) {
         bool any = !logs.line->used || take_back_spans(&logs);
         code = code == SPOOL_OK && any ? pump(&traces) : code;

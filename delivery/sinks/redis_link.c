@@ -25,9 +25,11 @@ static int wrong_url(const char *what)
     return spool_sink_error(SPOOL_ECONFIG, "configuration of the redis sink: \"url\" %s", what);
 }
 
-static char *copy(const char *from, size_t size)
+/* Nothing becomes NULL. */
+static int copy(const char *from, size_t size, char **ret)
 {
-    return size > 0 ? strndup(from, size) : NULL;
+    *ret = size > 0 ? strndup(from, size) : NULL;
+    return *ret || size == 0 ? SPOOL_OK : spool_sink_error(ENOMEM, "out of memory");
 }
 
 /* HOST[:PORT]; an address of IPv6 stands in brackets. */
@@ -48,8 +50,8 @@ static int parse_authority(const char *at, size_t size, struct redis_where *ret)
     if ((colon < end && *colon != ':') || digits < 1 || digits > 5 || (int)strspn(port, "0123456789") < digits)
         return wrong_url("has a port that is none");
     snprintf(ret->port, sizeof ret->port, "%.*s", digits, port);
-    ret->host = copy(host, (size_t)(host_end - host));
-    return ret->host ? SPOOL_OK : wrong_url("names no host");
+    int code = copy(host, (size_t)(host_end - host), &ret->host);
+    return ret->host || code != SPOOL_OK ? code : wrong_url("names no host");
 }
 
 static int parse_remote(const char *at, struct redis_where *ret)
@@ -59,8 +61,9 @@ static int parse_remote(const char *at, struct redis_where *ret)
     char *end;
     if (user_end && memchr(at, ':', (size_t)(user_end - at)))
         return wrong_url("must not hold a password, as it is stored and shown: use \"password\"");
-    if (user_end)
-        ret->user = copy(at, (size_t)(user_end - at));
+    int code = user_end ? copy(at, (size_t)(user_end - at), &ret->user) : SPOOL_OK;
+    if (code != SPOOL_OK)
+        return code;
     ret->db = (unsigned)strtoul(*db ? db : "0", &end, 10);
     if (*end || ret->db > 65535)
         return wrong_url("ends with what is no number of a database");

@@ -1,7 +1,7 @@
 /* sqlite_schema.h - what stands in an archive of the sqlite sink.
  *
  * Version 1. One table, a row per event, and a view per well-known type (VIEWS below), in which each documented member
- * of the body is a column.
+ * of the body is a column. Version 2 adds the view sessions, a row per session: what it took, and what it cost.
  *
  *   events  seq             INTEGER PRIMARY KEY, the order of arrival
  *           id              TEXT UNIQUE, as in every other rendering; ids sort as they were made
@@ -20,10 +20,10 @@
  * An archive is ours if and only if application_id is "spol" (0x73706f6c); user_version is the version of its schema.
  * An empty database is made an archive, a foreign one is refused, and so is a newer version.
  *
- * Recipe for version 2: append to `migrations` the statements that make 2 out of 1, and nothing else: SCHEMA_VERSION is
+ * Recipe for version 3: append to `migrations` the statements that make 3 out of 2, and nothing else: SCHEMA_VERSION is
  * the length of that list. user_version is raised in the transaction of the statements. Only add columns, tables and
  * views: a column that older programs read keeps its meaning. tests/sinks/sqlite_1.sql is an archive of version 1: keep
- * it, and add one of the new version. */
+ * it, and add one of each version that changes what is there. */
 #ifndef DELIVERY_SINKS_SQLITE_SCHEMA_H
 #define DELIVERY_SINKS_SQLITE_SCHEMA_H
 
@@ -63,7 +63,19 @@ enum { APPLICATION_ID = 0x73706f6c };
     VIEW("log_error", SPOOL_TYPE_LOG_ERROR, M("message") M("kind") M("where") M("retryable") M("stack"))               \
     VIEW("log_context", SPOOL_TYPE_LOG_CONTEXT, M("key") M("value"))
 
-static const char *const migrations[] = {TABLE VIEWS};
+/* What the calls of a session took and cost; numbers that are none count as nothing. */
+#define CALLS(member, as) ", sum(iif(type = '" SPOOL_TYPE_LOG_LLM_CALL "', json_extract(json, '$." member "'), 0)) AS " as
+#define SESSIONS                                                                                                       \
+    "CREATE VIEW sessions AS SELECT session, min(agent) AS first_agent, count(DISTINCT agent) AS agents,"              \
+    " strftime('%Y-%m-%dT%H:%M:%fZ', min(time_ms) / 1000.0, 'unixepoch') AS began,"                                    \
+    " strftime('%Y-%m-%dT%H:%M:%fZ', max(time_ms) / 1000.0, 'unixepoch') AS ended, count(*) AS events,"                \
+    " sum(type = '" SPOOL_TYPE_LOG_LLM_CALL "') AS llm_calls" CALLS("input_tokens", "input_tokens")                    \
+        CALLS("output_tokens", "output_tokens") CALLS("cost_usd", "cost_usd")                                          \
+    ", sum(type IN ('" SPOOL_TYPE_LOG_ERROR "', '" SPOOL_TYPE_MEMORY_ERROR "')) AS errors"                             \
+    " FROM (SELECT *, iif(typeof(body) = 'text', body, NULL) AS json FROM events WHERE session IS NOT NULL)"           \
+    " GROUP BY session;"
+
+static const char *const migrations[] = {TABLE VIEWS, SESSIONS};
 enum { SCHEMA_VERSION = sizeof migrations / sizeof *migrations };
 
 #define INSERT                                                                                                         \

@@ -4,19 +4,31 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "syslog_link.h"
 
-/* The first thing OpenSSL has to say, and no more. */
+/* No memory, no descriptors: nothing that an operator has to mend. */
+static bool is_passing(unsigned long error)
+{
+    int reason = ERR_GET_REASON(error);
+    if (ERR_SYSTEM_ERROR(error))
+        return reason == EMFILE || reason == ENFILE || reason == ENOMEM;
+    return reason == ERR_R_MALLOC_FAILURE || reason == ERR_R_INIT_FAIL;
+}
+
+/* The first thing OpenSSL has to say, and no more. What passes is no matter of the configuration. */
 static int failed(int code, const char *where, const char *what)
 {
     char text[128] = "";
-    unsigned long error = ERR_get_error();
-    if (error)
-        ERR_error_string_n(error, text, sizeof text);
-    ERR_clear_error();
-    return spool_sink_error(code, "%s: %s%s%s", where, what, *text ? ": " : "", text);
+    bool passing = false;
+    for (unsigned long error; (error = ERR_get_error()) != 0;) {
+        if (!*text)
+            ERR_error_string_n(error, text, sizeof text);
+        passing |= is_passing(error);
+    }
+    return spool_sink_error(passing ? SPOOL_EUNAVAILABLE : code, "%s: %s%s%s", where, what, *text ? ": " : "", text);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- context
@@ -57,6 +69,21 @@ static int make_context(struct link *link)
 /* ------------------------------------------------------------------------------------------------------------- waits
  */
 
+/* A certificate that does not do stays so until somebody changes it. Where OpenSSL itself failed on the way, for want of
+ * memory say, its verdict is worth nothing: then the queue has more than that verdict. */
+static int name_failure(const struct link *link, const char *what)
+{
+    bool is_verdict = true;
+    long verdict = SSL_get_verify_result(link->ssl);
+    if (link->verify != 0 || verdict == X509_V_OK)
+        return failed(SPOOL_EUNAVAILABLE, link->host, what);
+    for (unsigned long error; (error = ERR_get_error()) != 0;)
+        is_verdict &= ERR_GET_LIB(error) == ERR_LIB_SSL || ERR_GET_LIB(error) == ERR_LIB_X509;
+    return spool_sink_error(is_verdict && verdict != X509_V_ERR_OUT_OF_MEM ? SPOOL_ECONFIG : SPOOL_EUNAVAILABLE,
+                            "%s: its certificate is not trusted: %s", link->host,
+                            X509_verify_cert_error_string(verdict));
+}
+
 /* After a call that answered `result`: waits for what it needs. False: *ret_code says why there is no use in another.
  */
 static bool go_on(struct link *link, int result, const char *what, uint64_t deadline_ns, int *ret_code)
@@ -65,7 +92,7 @@ static bool go_on(struct link *link, int result, const char *what, uint64_t dead
     if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) {
         *ret_code = error == SSL_ERROR_SYSCALL && err
                         ? spool_sink_error(SPOOL_EUNAVAILABLE, "%s: %s: %s", link->host, what, spool_strerror(err))
-                        : failed(SPOOL_EUNAVAILABLE, link->host, what);
+                        : name_failure(link, what);
         return false;
     }
     short events = error == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT;
@@ -75,16 +102,6 @@ static bool go_on(struct link *link, int result, const char *what, uint64_t dead
     else if (wait == WAIT_TIMEOUT)
         *ret_code = spool_sink_error(SPOOL_EUNAVAILABLE, "%s: %s: no answer in time", link->host, what);
     return wait == WAIT_READY;
-}
-
-/* A certificate that does not do stays so until somebody changes it. */
-static int name_failure(const struct link *link, int code)
-{
-    long verdict = SSL_get_verify_result(link->ssl);
-    if (link->verify != 0 || verdict == X509_V_OK)
-        return code;
-    return spool_sink_error(SPOOL_ECONFIG, "%s: its certificate is not trusted: %s", link->host,
-                            X509_verify_cert_error_string(verdict));
 }
 
 static bool is_address(const char *text)
@@ -116,7 +133,7 @@ int tls_begin(struct link *link, uint64_t deadline_ns)
         return code;
     while ((result = SSL_connect(link->ssl)) != 1)
         if (!go_on(link, result, "the TLS handshake", deadline_ns, &code))
-            return name_failure(link, code);
+            return code;
     return SPOOL_OK;
 }
 

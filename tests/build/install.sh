@@ -40,6 +40,28 @@ if command -v man > /dev/null; then
     check "man libspool works" sh -c "MANPATH=$root/stage/opt/share/man man libspool 2>/dev/null | grep -q libspool"
     check "man finds a function by its name" sh -c "MANPATH=$root/stage/opt/share/man man spool_close 2>/dev/null | grep -q spool_close"
 fi
+# Plugins in the folder that the library was made with: nothing else says where they are.
+prefix=$root/prefix
+printf '#!/bin/sh\nwhile read -r line; do printf "%%s\\n" "$line" >> "%s/got"; expr "$line" : ".*\"id\":\"\([^\"]*\)"; done\n' "$root" > "$root/child"
+chmod 755 "$root/child"
+install_here() { make -s -j2 install VARIANT=install DESTDIR= PREFIX="$prefix" > "$root/log" 2>&1 || { cat "$root/log"; false; }; }
+installed() { env -u SPOOL_SINK_PATH "$prefix/bin/spool" "$@"; }
+is_listed() { installed -o json sink kinds exec | grep -qF "\"file\":\"$prefix/lib/libspool/libspool-sink-exec.so\""; }
+delivers() {
+    installed -C "$root/spool-c" put --type test --content-type text/plain hello > /dev/null &&
+        installed -C "$root/spool-c" sink add child exec "command=[\"$root/child\"]" > /dev/null &&
+        installed -C "$root/spool-c" drain --timeout 60 2> /dev/null && grep -q '"type":"test"' "$root/got"
+}
+is_writable_refused() {
+    chmod 777 "$prefix/lib/libspool" && ! installed -C "$root/spool-c" sink test child > /dev/null 2> "$root/refused" &&
+        grep -q "libspool-sink-exec.so\|may write" "$root/refused"
+}
+check "make install into a prefix" install_here
+check "a plugin is found where it was installed" is_listed
+check "it delivers from there" delivers
+check "but not if others can write there" is_writable_refused
+check "make uninstall from the prefix" make -s uninstall VARIANT=install DESTDIR= PREFIX="$prefix"
+check "uninstall leaves nothing in the prefix" test -z "$(find "$prefix" ! -type d)"
 check "make uninstall" make -s uninstall VARIANT=install DESTDIR="$root/stage" PREFIX=/opt
 check "uninstall leaves nothing" nothing_left
 echo "RESULT $passed $failed"

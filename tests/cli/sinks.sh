@@ -126,9 +126,28 @@ says "not an absolute folder"
 status 0 "$spool" sink test far
 prints "far accepted an event of type spool.probe"
 status 3 "$spool" sink test nobody
+
+# One that keeps checkpoints is probed in its deliverer's place: what it has stays, what comes later stands behind it, once.
 status 0 "$spool" sink add log file "path=$work/probed.jsonl"
+status 0 "$spool" sink test log
+prints "log accepted an event of type spool.probe"
+is "probed at first" 1 "$(grep -c '"probe":true,"sink":"log"' "$work/probed.jsonl")"
+status 0 "$spool" drain --timeout 60
+status 0 "$spool" sink test log
+status 0 "$spool" put --type third 3
+status 0 "$spool" drain --timeout 60
+is "probes, and once what was put" "spool.probe message message spool.probe third" \
+    "$(sed 's/.*"type":"\([^"]*\)".*/\1/' "$work/probed.jsonl" | tr '\n' ' ' | sed 's/ $//')"
+"$spool" run 2>/dev/null & server=$!
+children="$children $server"
+i=0; until ! "$spool" sinks -o json | grep '"name":"log"' | grep -q '"absent"' || [ $((i += 1)) -gt 600 ]; do sleep 0.1; done
 status 1 "$spool" sink test log
-says "keeps a checkpoint"
+says "a process delivers to it"
+kill "$server"; wait "$server"
+mkdir "$work/isdir"
+status 0 "$spool" sink add folder file "path=$work/isdir"
+status 1 "$spool" sink test folder
+says "isdir"
 SPOOL_DIR=$dir
 
 finish

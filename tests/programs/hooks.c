@@ -5,7 +5,6 @@
  *
  * Delivers one event on a thread, cancels it after CANCEL_MS, and measures from there until deliver is back, and how
  * long close takes. */
-#include <dlfcn.h>
 #include <err.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -13,56 +12,21 @@
 #include <string.h>
 #include <time.h>
 
-#include "../../lib/spool.h"
-
-static _Thread_local char message[512];
-
-static int keep_message(int code, const char *format, va_list args)
-{
-    vsnprintf(message, sizeof message, format, args);
-    return code;
-}
-
-static void keep_outcome(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args)
-{
-    delivery->outcome = outcome;
-    vsnprintf(message, sizeof message, format, args);
-}
-
-static const struct spool_sink_host host = {
-    .abi = SPOOL_SINK_ABI,
-    .size = sizeof host,
-    .version = spool_version,
-    .error_text = spool_strerror,
-    .error_name = spool_error_name,
-    .last_error = spool_last_error,
-    .id_format = spool_id_format,
-    .id_parse = spool_id_parse,
-    .id_time_ns = spool_id_time_ns,
-    .id_compare = spool_id_compare,
-    .priority_name = spool_priority_name,
-    .priority_parse = spool_priority_parse,
-    .event_to_json = spool_event_to_json,
-    .event_from_json = spool_event_from_json,
-    .event_free = spool_event_free,
-    .free = spool_free,
-    .delivery_failv = keep_outcome,
-    .sink_errorv = keep_message,
-};
+#include "sink_host.h"
 
 struct job {
     const struct spool_sink *sink;
     void *state;
     struct spool_delivery delivery;
     int code;
-    char message[sizeof message];
+    char message[sizeof host_message];
 };
 
 static void *deliver(void *arg)
 {
     struct job *job = arg;
     job->code = job->sink->deliver(job->state, &job->delivery, 1);
-    memcpy(job->message, message, sizeof message);
+    memcpy(job->message, host_message, sizeof host_message);
     return NULL;
 }
 
@@ -80,16 +44,6 @@ static void wait_ms(long ms)
         ;
 }
 
-static const struct spool_sink *load(const char *file)
-{
-    void *object = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-    const struct spool_sink_plugin *plugin = object ? dlsym(object, "spool_sink_plugin") : NULL;
-    if (!plugin)
-        errx(2, "%s", dlerror());
-    plugin->attach(&host);
-    return plugin->sink;
-}
-
 int main(int argc, char **argv)
 {
     struct spool_event event =
@@ -98,9 +52,9 @@ int main(int argc, char **argv)
     pthread_t thread;
     if (argc != 4 || spool_id_parse("01890a5d-ac96-774b-bcce-b302099a8057", &job.delivery.id) != SPOOL_OK)
         errx(2, "usage: hooks FILE CONFIG CANCEL_MS");
-    job.sink = load(argv[1]);
+    job.sink = host_load(argv[1]);
     if (job.sink->open(&job.state, NULL, argv[2], NULL, 0) != SPOOL_OK)
-        errx(1, "%s", message);
+        errx(1, "%s", host_message);
     if (pthread_create(&thread, NULL, deliver, &job) != 0)
         err(2, "pthread_create");
     wait_ms(atol(argv[3]));

@@ -21,24 +21,27 @@ class Site(sink_harness.Site):
     def __init__(self, checks, name, options=None, path="events.jsonl", **keys):
         self.folder = checks.dir(name + ".files")
         self.folder.mkdir()
-        super().__init__(checks, name, "file", {"path": str(self.folder / path), **keys}, options)
+        patient = {"max_crashes": 1000000}  # whoever kills the deliverer means no event by it
+        super().__init__(checks, name, "file", {"path": str(self.folder / path), **keys}, {**patient, **(options or {})})
 
     def files(self):
         return sorted(path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
-    def lines(self):
-        """All lines, of plain files and of compressed ones; a file that is there in both forms counts once."""
-        lines = []
+    def events(self):
+        """All events by file, of plain files and of compressed ones; one that is there in both forms counts once."""
+        found = {}
         for path in self.files():
             if path.suffix == ".zst":
-                done = subprocess.run(["zstd", "-dcq", str(path)], stdout=subprocess.PIPE, check=True)
-                lines += done.stdout.splitlines()
+                lines = subprocess.run(["zstd", "-dcq", str(path)], stdout=subprocess.PIPE, check=True).stdout
             elif path.suffix == ".jsonl" and not path.with_name(path.name + ".zst").exists():
-                lines += path.read_bytes().splitlines()
-        return lines
+                lines = path.read_bytes()
+            else:
+                continue
+            found[path] = [json.loads(line) for line in lines.splitlines()]
+        return found
 
     def ids(self):
-        return [json.loads(line)["id"] for line in self.lines()]
+        return [event["id"] for events in self.events().values() for event in events]
 
 
 def is_exactly_once_however_it_is_killed(checks):
@@ -59,21 +62,28 @@ HOSTILE = ["..", "../../../tmp/x", "/etc/passwd", ".hidden", "a/b", "a b", "%41"
 
 
 def parts_are_exactly_once_however_it_is_killed(checks):
-    site = Site(checks, "parts", path="agent={agent}/type={type}/%Y-%m-%d.jsonl")
-    producer = site.producer(EVENTS // 2)
-    extra = set(site.put_events([{"type": f"t{i % 7}", **({"agent": HOSTILE[i % 13]} if HOSTILE[i % 13] else {})}
-                                 for i in range(1300)]))
-    site.killed_while_delivering(15, 0.4)
-    status, _, errors = harness.wait(producer)
-    checks.check(status == 0, f"parts: {EVENTS // 2} events are enqueued", errors)
-    site.drains("parts", 120)
-    sink_harness.account(checks, "parts", site.acknowledged() | extra, site.ids())
-    depths = {len(path.relative_to(site.folder).parts) for path in site.files()}
-    checks.check(depths == {3} and not list(checks.scratch.glob("x*")), "each file is where the path says", str(depths))
-    agents = {path: {json.loads(line).get("agent", "") for line in path.read_bytes().splitlines()} for path in site.files()}
-    checks.check(all(len(names) == 1 for names in agents.values()), "each file is of one agent",
-                 str([item for item in agents.items() if len(item[1]) != 1][:2]))
-    checks.check(len([path for path in site.folder.iterdir() if path.is_dir()]) >= 13, "every agent has a folder of its own")
+    for name, keys in {"parts": {}, "rotated": {"rotate_bytes": "60kB", "compress": "zstd", "compress_level": 1}}.items():
+        site = Site(checks, name, path="agent={agent}/type={type}/%Y-%m-%d.jsonl", **keys)
+        producer = site.producer(EVENTS // 4)
+        extra = set(site.put_events([{"type": f"t{i % 7}", **({"agent": HOSTILE[i % 13]} if HOSTILE[i % 13] else {})}
+                                     for i in range(1300)]))
+        site.killed_while_delivering(15, 0.4)
+        status, _, errors = harness.wait(producer)
+        checks.check(status == 0, f"{name}: {EVENTS // 4} events are enqueued", errors)
+        site.drains(name, 120)
+        sink_harness.account(checks, name, site.acknowledged() | extra, site.ids())
+        files = site.events()
+        depths = {len(path.relative_to(site.folder).parts) for path in files}
+        checks.check(depths == {3} and not list(checks.scratch.glob("x*")), f"{name}: each file is where the path says",
+                     str(depths))
+        agents = {path: {event.get("agent", "") for event in events} for path, events in files.items()}
+        checks.check(all(len(found) == 1 for found in agents.values()), f"{name}: each file is of one agent",
+                     str([item for item in agents.items() if len(item[1]) != 1][:2]))
+        checks.check(len([path for path in site.folder.iterdir() if path.is_dir()]) >= 13,
+                     f"{name}: every agent has a folder of its own")
+        if keys:
+            forms = collections.Counter(path.suffix for path in site.files())
+            checks.check(forms[".zst"] > 5 and forms[".tmp"] <= 1, f"{name}: full files were compressed", str(forms))
 
 
 def completes_what_a_crash_left(checks):
@@ -91,18 +101,21 @@ def completes_what_a_crash_left(checks):
 
 
 def keeps_to_its_limits(checks):
-    site = Site(checks, "limits", compress="zstd", rotate_bytes="50kB", max_bytes="100kB")
-    site.produce(8000)
-    site.drains("limits")
-    runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    more = site.put("{}")
-    total = lambda: sum(path.stat().st_size for path in site.files() if path.exists())
-    checks.check(harness.wait_until(lambda: total() <= 700000), "no more than max_bytes and the last two files", str(total()))
-    runner.send_signal(signal.SIGTERM)
-    runner.wait(60)
-    ids = site.ids()
-    wanted = site.acknowledged() | {more}
-    checks.check(set(ids) < wanted and len(ids) == len(set(ids)), "what is left is whole, and nothing twice")
+    """Of one file at a time, and of all files of all agents together."""
+    for name, path in {"limits": "events.jsonl", "limits-parts": "{agent}/events.jsonl"}.items():
+        site = Site(checks, name, path=path, compress="zstd", rotate_bytes="50kB", max_bytes="100kB")
+        site.produce(8000)
+        site.drains(name)
+        runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        more = site.put("{}")
+        total = lambda: sum(path.stat().st_size for path in site.files() if path.exists())
+        checks.check(harness.wait_until(lambda: total() <= 700000), f"{name}: no more than max_bytes and what goes on",
+                     str(total()))
+        runner.send_signal(signal.SIGTERM)
+        runner.wait(60)
+        ids = site.ids()
+        wanted = site.acknowledged() | {more}
+        checks.check(set(ids) < wanted and len(ids) == len(set(ids)), f"{name}: what is left is whole, and nothing twice")
 
 
 def refuses_what_is_wrong(checks):
@@ -115,26 +128,32 @@ def refuses_what_is_wrong(checks):
     refused('"compress_level"', path="/tmp/x", compress="zstd", compress_level=30)
     refused("not with %B", path="/tmp/x-%B", compress="zstd")
     refused("not with %c", path="/tmp/x-%c", max_age="1d")
+    refused("{agent}/events.jsonl", path="/tmp/{agent}.jsonl", max_age="1d")
 
 
 def survives_a_full_disk(checks):
-    site = Site(checks, "full", compress="zstd", compress_level=1, rotate_bytes="100kB")
-    done = harness.run("mount", "-t", "tmpfs", "-o", "size=1m", "none", site.folder)
-    if done.returncode != 0:
-        checks.skip("a full disk", "this needs to mount a tmpfs")
-        return
-    try:
-        site.produce(5000)
-        runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        free = lambda: os.statvfs(site.folder).f_bavail
-        checks.check(harness.wait_until(lambda: free() < 80), "the disk is filled", str(free()))
-        runner.send_signal(signal.SIGKILL)
-        runner.wait()
-        harness.run("mount", "-o", "remount,size=64m", site.folder)
-        site.drains("full", 60)
-        sink_harness.account(checks, "full", site.acknowledged(), site.ids())
-    finally:
-        harness.run("umount", "-l", site.folder)
+    for name, path in {"full": "events.jsonl", "full-parts": "{agent}/events.jsonl"}.items():
+        site = Site(checks, name, path=path, compress="zstd", compress_level=1, rotate_bytes="100kB")
+        done = harness.run("mount", "-t", "tmpfs", "-o", "size=1m", "none", site.folder)
+        if done.returncode != 0:
+            checks.skip("a full disk", "this needs to mount a tmpfs")
+            return
+        try:
+            fill_and_drain(checks, name, site)
+        finally:
+            harness.run("umount", "-l", site.folder)
+
+
+def fill_and_drain(checks, name, site):
+    site.produce(5000)
+    runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    free = lambda: os.statvfs(site.folder).f_bavail
+    checks.check(harness.wait_until(lambda: free() < 80), f"{name}: the disk is filled", str(free()))
+    runner.send_signal(signal.SIGKILL)
+    runner.wait()
+    harness.run("mount", "-o", "remount,size=64m", site.folder)
+    site.drains(name, 60)
+    sink_harness.account(checks, name, site.acknowledged(), site.ids())
 
 
 if __name__ == "__main__":

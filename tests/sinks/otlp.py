@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""The otlp sink against a collector of the test. What it sends is decoded by Google's protobuf library; with node and
-OTLP_JS=DIR, where `npm install @opentelemetry/otlp-transformer@0.207.0` was run, by OpenTelemetry's own definitions too."""
+"""The otlp sink against a collector of the test. What it sends is decoded by Google's protobuf library here, and by
+OpenTelemetry's own definitions in otlp_official.py."""
 import base64
 import json
 import os
 import pathlib
 import re
-import shutil
 import sys
 import threading
 import time
@@ -251,6 +250,17 @@ def same(a, b):
     return type(a) is type(b) and a == b
 
 
+def check_spans(checks, what, ids, spans):
+    call, delegation = spans[ids[0]], spans[ids[1]]
+    expect(checks, f"{what}: the span of a call", call, {
+        "traceId": TRACE, "parentSpanId": SPAN, "name": "chat small-1", "kind": 3, "flags": 1, "status": None,
+        "endTimeUnixNano": str(WHEN_NS), "startTimeUnixNano": str(WHEN_NS - 1500500000)})
+    expect(checks, f"{what}: the span of a delegation", delegation, {
+        "name": "invoke_agent researcher", "kind": 1, "status": {"code": 2}, "traceId": PARENT.replace("-", "")})
+    checks.check(len({call["spanId"], delegation["spanId"], "0" * 16}) == 3 and len(call["spanId"]) == 16,
+                 f"{what}: span ids differ")
+
+
 def traces(checks):
     decoder = Decoder(checks)
     for encoding in ("protobuf", "json"):
@@ -258,14 +268,7 @@ def traces(checks):
         sent = Sent(decoder, server.requests)
         checks.check(not sent.errors and set(sent.logs) == set(ids) and set(sent.spans) == set(ids[:2]),
                      f"both, {encoding}: log records of all, spans of calls and delegations", sent.errors)
-        call, delegation = sent.spans[ids[0]], sent.spans[ids[1]]
-        expect(checks, f"{encoding}: the span of a call", call, {
-            "traceId": TRACE, "parentSpanId": SPAN, "name": "chat small-1", "kind": 3, "flags": 1, "status": None,
-            "endTimeUnixNano": str(WHEN_NS), "startTimeUnixNano": str(WHEN_NS - 1500500000)})
-        expect(checks, f"{encoding}: the span of a delegation", delegation, {
-            "name": "invoke_agent researcher", "kind": 1, "status": {"code": 2}, "traceId": PARENT.replace("-", "")})
-        checks.check(len({call["spanId"], delegation["spanId"], "0" * 16}) == 3 and len(call["spanId"]) == 16,
-                     "span ids differ")
+        check_spans(checks, encoding, ids, sent.spans)
     ids, server, _ = deliver(checks, "traces", ALL, {"signals": "traces", "content": "on"}, answers=[503, 200])
     sent = Sent(decoder, server.requests[1:])
     checks.check(set(sent.spans) == set(ids) and {request.path for request in server.requests} == {"/v1/traces"},
@@ -278,49 +281,6 @@ def traces(checks):
     bodies = [sent.spans[i]["attributes"].get("libspool.body") for i in ids[5:9]]
     checks.check(bodies == [OTHER["data"], "h\u00f6re", b"\0\1\2\xff", "{not json"], "traces: bodies are attributes",
                  bodies)
-
-
-def otlp_ids(tree):
-    """Ids in base64 as hexadecimal text."""
-    if isinstance(tree, dict):
-        return {key: base64.b64decode(item).hex() if key in ("traceId", "spanId", "parentSpanId") else otlp_ids(item)
-                for key, item in tree.items()}
-    return [otlp_ids(item) for item in tree] if isinstance(tree, list) else tree
-
-
-def official(checks):
-    """OpenTelemetry's own definitions decode the same."""
-    directory = os.environ.get("OTLP_JS")
-    if not directory or not shutil.which("node"):
-        checks.skip("OpenTelemetry's own definitions", "needs node and OTLP_JS")
-        return
-    _, server, _ = deliver(checks, "official", ALL, {"signals": "both", "content": "on"})
-    script = """
-const root = require(process.argv[1] + "/node_modules/@opentelemetry/otlp-transformer/build/src/generated/root.js");
-const c = root.opentelemetry.proto.collector;
-const lines = require("fs").readFileSync(0, "utf8").trim().split("\\n").map(JSON.parse);
-for (const line of lines) {
-  const type = line.path.endsWith("logs") ? c.logs.v1.ExportLogsServiceRequest : c.trace.v1.ExportTraceServiceRequest;
-  const message = type.decode(Buffer.from(line.body, "base64"));
-  console.log(JSON.stringify(type.toObject(message, {longs: String, bytes: String})));
-}"""
-    lines = "".join(json.dumps({"path": request.path, "body": base64.b64encode(request.body).decode()}) + "\n"
-                    for request in server.requests)
-    done = harness.run("node", "-e", script, directory, input=lines)
-    trees = [otlp_ids(json.loads(line)) for line in done.stdout.splitlines()]
-    ours = Decoder(checks).decode(server.requests)
-
-    def flat(tree, path=""):
-        """Every value with its path, but what the two libraries print differently: bytes, and defaults."""
-        if isinstance(tree, dict):
-            return [leaf for key in sorted(tree) if key != "bytesValue" for leaf in flat(tree[key], f"{path}.{key}")]
-        if isinstance(tree, list):
-            return [leaf for i, item in enumerate(tree) for leaf in flat(item, f"{path}[{i}]")]
-        return [] if tree in (0, "", "0", None) else [(path, float(tree) if isinstance(tree, (int, float)) else tree)]
-    pairs = list(zip(map(flat, trees), map(flat, ours)))
-    wrong = [(left, right) for mine, theirs in pairs for left, right in zip(mine, theirs) if left != right]
-    checks.check(len(trees) == len(ours) > 1 and all(len(left) == len(right) for left, right in pairs) and not wrong,
-                 "OpenTelemetry's own definitions decode the same", f"{done.stderr[-300:]} {wrong[:5]}")
 
 
 # ------------------------------------------------------------------------------------------------------------- answers
@@ -366,6 +326,38 @@ def partial(checks):
             if dead:
                 reason = f"rejected {rejected} of the 20 events of a request: no such tenant"
                 checks.check(all(reason in text for text in letters.values()), f"partial, {name}: the reason", letters)
+
+
+def small_after_partial(checks):
+    """Once requests were taken in part, they are small: of what the collector takes, little becomes a dead letter. All that it
+    rejected is one, or with `deliver` told."""
+    def bad(request):
+        return [i for i in ids_of(request) if i in wrong]
+    for name, more in (("dead", {}), ("deliver", {"partial": "deliver"})):
+        wrong, server = set(), Server(lambda request: partial_success("protobuf", len(bad(request))) if bad(request) else 200)
+        site = SinkSite(checks, f"small-{name}", "otlp", settings(server, **more), batch_events=100)
+        ids = site.put_numbers(1000)
+        wrong.update(ids[3::50])
+        checks.check(site.deliver(), f"small, {name}: all are heard of", site.said()[-500:])
+        letters, sizes = set(site.dead()), [len(ids_of(request)) for request in server.requests]
+        checks.check(sizes[0] == 100 and sizes[1] == 12 and 1 in sizes and sum(sizes) == 1000,
+                     f"small, {name}: requests shrink, none is sent again", sizes[:20])
+        if name == "dead":
+            checks.check(wrong <= letters and len(letters) < 300, "small: few are in doubt, none is lost", len(letters))
+        else:
+            lost = sum(int(n) for n in re.findall(r"rejected (\d+) of \d+ events, which are lost, as .partial. says: no such tenant",
+                                                      site.said()))
+            checks.check(letters <= wrong and lost + len(letters) == len(wrong), "small: what is lost is told, each one",
+                         f"{lost} {len(letters)} {site.said()[-300:]}")
+
+
+def warned(checks):
+    """A warning is told, once as long as it is the same."""
+    answers = [partial_success("protobuf", 0, word) for word in [b"too old"] * 5 + [b"too new"]]
+    _, server, site = deliver(checks, "warned", [OTHER] * 60, {}, answers=answers, batch_events=10)
+    said = site.said()
+    checks.check(len(server.requests) == 6 and said.count("warns: too old") == 1 and said.count("warns: too new") == 1,
+                 "warnings are told once", said)
 
 
 def nonsense(checks):
@@ -585,7 +577,8 @@ def manual(checks):
     checks.check(site.deliver(), "examples/otel-collector: delivers", site.said())
 
 
-TESTS = [logs, content, bodies, traces, official, partial, nonsense, again, never, bisected, paused, sizes, environment,
+TESTS = [logs, content, bodies, traces, partial, small_after_partial, warned, nonsense, again, never, bisected, paused,
+         sizes, environment,
          timeout, bad_settings,
          restarted, cancel, memory, valgrind, manual]
 

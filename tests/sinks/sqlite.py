@@ -66,7 +66,7 @@ def stands_as_documented(checks):
     archive.drains("the first event")
     ask = lambda sql: archive.query(sql)[0][0]
     checks.check(ask("PRAGMA journal_mode") == "wal", "the database is in WAL mode")
-    checks.check(ask("PRAGMA application_id") == 0x73706f6c and ask("PRAGMA user_version") == 1, "it is marked as version 1")
+    checks.check(ask("PRAGMA application_id") == 0x73706f6c and ask("PRAGMA user_version") == 2, "it is marked as version 2")
     checks.check(archive.database.stat().st_mode & 0o777 == 0o600, "only its owner may read it")
     names = {row[0] for row in archive.query("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL")}
     checks.check(names == {f"events_by_{what}" for what in ("agent", "type", "session", "time")}, "the indexes", str(names))
@@ -254,6 +254,73 @@ def takes_an_archive_of_version_1(checks):
     archive.drains("into an archive of version 1")
     checks.check(len(archive.ids()) == 3 and id_ in archive.ids(), "old and new events are there", str(archive.ids()))
     checks.check(archive.query("SELECT model FROM log_llm_call") == [("m",)], "its views work")
+    checks.check(archive.query("PRAGMA user_version") == [(2,)] and archive.query("PRAGMA integrity_check") == [("ok",)],
+                 "it is of version 2 now")
+    checks.check(archive.query("SELECT session, llm_calls, input_tokens FROM sessions") == [("s", 1, 3)],
+                 "what version 2 adds is there", str(archive.query("SELECT * FROM sessions")))
+
+
+def migrates_as_a_whole(checks):
+    """Where a statement of a migration fails, nothing of it is there, and the sink says that somebody changed the schema."""
+    archive = Archive(checks, "half")
+    database = sqlite3.connect(archive.database, isolation_level=None)
+    database.executescript((HERE / "sqlite_1.sql").read_text() + "CREATE TABLE sessions (mine INTEGER);")
+    database.close()
+    archive.put("{}")
+    archive.is_down("a migration that fails", "schema was changed.*sessions")
+    checks.check(archive.query("PRAGMA user_version") == [(1,)] and len(archive.ids()) == 2, "version 1 is as it was")
+    sqlite3.connect(archive.database, isolation_level=None).execute("DROP TABLE sessions")
+    archive.resume()
+    archive.drains("with that mended")
+    checks.check(archive.query("PRAGMA user_version") == [(2,)] and len(archive.ids()) == 3, "then it is migrated")
+
+
+COUNT_FLUSHES = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+static int count(int fd, int (*flush)(int))
+{
+    char link[64], path[4096] = "";
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    size_t size = (size_t)readlink(link, path, sizeof path - 1);
+    if (size < sizeof path && size > 4 && strcmp(path + size - 4, "-wal") == 0)
+        dprintf(2, "flushed the log\n");
+    return flush(fd);
+}
+int fsync(int fd) { return count(fd, dlsym(RTLD_NEXT, "fsync")); }
+int fdatasync(int fd) { return count(fd, dlsym(RTLD_NEXT, "fdatasync")); }
+"""
+
+
+def flushes_before_it_answers(checks):
+    """synchronous=FULL: the log is flushed by each COMMIT, so at least once a batch."""
+    shim = checks.dir("flushes.so")
+    done = harness.run("gcc", "-shared", "-fPIC", "-x", "c", "-o", shim, "-", "-ldl", input=COUNT_FLUSHES)
+    checks.check(done.returncode == 0, "the counter is built", done.stderr)
+    archive = Archive(checks, "flushes", {"batch_events": 1})
+    archive.put_events([{"type": "t", "data": i} for i in range(40)])
+    archive.environment = {**os.environ, "LD_PRELOAD": str(shim)}
+    done = archive.drain(60)
+    flushes = done.stderr.count("flushed the log")
+    checks.check(done.returncode == 0 and len(archive.ids()) == 40 and flushes >= 40, "every COMMIT flushes the log",
+                 f"{flushes} flushes for 40 batches: {done.stderr[-300:]}")
+
+
+def adds_up_sessions(checks):
+    archive = Archive(checks, "sessions")
+    call = lambda **data: {"type": "log.llm_call", "session": "s", "agent": "a", "data": data}
+    archive.put_events([call(input_tokens=3, output_tokens=1, cost_usd=0.5), call(input_tokens=4, cost_usd=0.25),
+                        call(input_tokens="many"), {"type": "log.error", "session": "s", "agent": "b", "data": {}},
+                        {"type": "log.llm_call", "session": "t", "content_type": "text/plain", "data_base64": "aGk="},
+                        {"type": "log.llm_call", "data": {"input_tokens": 9}}])
+    archive.drains("events of two sessions")
+    rows = archive.query("SELECT session, agents, events, llm_calls, input_tokens, output_tokens, cost_usd, errors FROM sessions"
+                         " ORDER BY session")
+    checks.check([tuple(value or 0 for value in row) for row in rows] == [("s", 2, 4, 3, 7, 1, 0.75, 1), ("t", 0, 1, 1, 0, 0, 0, 0)],
+                 "a row per session, with what it took", str(rows))
 
 
 def full_disk(checks):
@@ -364,5 +431,6 @@ def as_documented(checks):
 if __name__ == "__main__":
     sink_harness.main("sqlite", [
         stands_as_documented, has_views, keeps_everything, each_once_after_kills, waits_for_a_lock, cancelled_in_the_middle,
-        refuses_single_events, damaged_foreign_newer, takes_an_archive_of_version_1, full_disk, forgets_what_is_old,
+        refuses_single_events, damaged_foreign_newer, takes_an_archive_of_version_1, migrates_as_a_whole, flushes_before_it_answers,
+        adds_up_sessions, full_disk, forgets_what_is_old,
         moved_away, two_deliverers, needs_no_more_than_it_should, checks_its_configuration, as_documented])

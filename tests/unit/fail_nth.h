@@ -15,6 +15,7 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <err.h>
 #include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
@@ -23,8 +24,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/auxv.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
@@ -51,6 +54,7 @@ enum fail_class {
     FAIL_LMDB_READ,   /* mdb_get, mdb_cursor_open, mdb_cursor_get: EIO */
     FAIL_LMDB_WRITE,  /* mdb_put, mdb_del: EIO (see fail_err for MDB_MAP_FULL) */
     FAIL_LMDB_COMMIT, /* mdb_txn_commit: EIO, aborted */
+    FAIL_SOCKET,      /* socket, connect, send and recv of all kinds, pipe2, eventfd: ENOBUFS */
 };
 
 static _Thread_local struct {
@@ -59,6 +63,9 @@ static _Thread_local struct {
     bool on; /* all calls from N on fail, not only the Nth */
     int err; /* 0: that of the class */
 } fail_nth;
+/* For programs that look closer: which callers' allocations do not fail, and what came of all others. May be NULL. */
+static bool (*fail_spares)(const void *caller);
+static void (*fail_allocated)(void *memory, void *old, const void *caller); /* in place of `old`, which may be NULL */
 static int fail_err; /* set it before arming to have another error than the class's; LMDB's codes for LMDB's calls */
 
 static inline void fail_arm(enum fail_class class, unsigned n)
@@ -153,30 +160,38 @@ void *FAIL_REAL(realloc)(void *old, size_t size);
 static inline bool fail_memory(const void *caller)
 {
     return fail_nth.class == FAIL_MEMORY && (uintptr_t)caller - getauxval(AT_BASE) > 1u << 18 &&
-           fail_hits(FAIL_MEMORY) && fail_errno(ENOMEM);
+           !(fail_spares && fail_spares(caller)) && fail_hits(FAIL_MEMORY) && fail_errno(ENOMEM);
 }
-#define FAIL_MEMORY_HERE fail_memory(__builtin_return_address(0))
+
+static inline void *fail_note(void *memory, void *old, const void *caller)
+{
+    if (fail_allocated && memory)
+        fail_allocated(memory, old, caller);
+    return memory;
+}
+#define FAIL_MEMORY_HERE(allocation, old)                                                                              \
+    (fail_memory(__builtin_return_address(0)) ? NULL : fail_note((allocation), (old), __builtin_return_address(0)))
 
 void *malloc(size_t size)
 {
-    return FAIL_MEMORY_HERE ? NULL : FAIL_REAL(malloc)(size);
+    return FAIL_MEMORY_HERE(FAIL_REAL(malloc)(size), NULL);
 }
 
 void *calloc(size_t n, size_t size)
 {
-    return FAIL_MEMORY_HERE ? NULL : FAIL_REAL(calloc)(n, size);
+    return FAIL_MEMORY_HERE(FAIL_REAL(calloc)(n, size), NULL);
 }
 
 void *realloc(void *old, size_t size)
 {
-    return FAIL_MEMORY_HERE ? NULL : FAIL_REAL(realloc)(old, size);
+    return FAIL_MEMORY_HERE(FAIL_REAL(realloc)(old, size), old);
 }
 
 /* The sanitizers' strdup() does not call malloc(). */
 char *strdup(const char *text)
 {
     size_t size = strlen(text) + 1;
-    char *copy = malloc(size);
+    char *copy = FAIL_MEMORY_HERE(FAIL_REAL(malloc)(size), NULL);
     return copy ? memcpy(copy, text, size) : NULL;
 }
 
@@ -281,6 +296,30 @@ FAIL_HOOK(int, fstatvfs, (int fd, struct statvfs *st), FAIL_ARGS(int, struct sta
 FAIL_HOOK(ssize_t, getrandom, (void *buf, size_t size, unsigned flags), FAIL_ARGS(void *, size_t, unsigned),
           (buf, size, flags), FAIL_RANDOM, fail_errno(EINTR))
 
+/* --------------------------------------------------------------------------------------------------------- sockets */
+
+FAIL_HOOK(int, socket, (int domain, int type, int protocol), FAIL_ARGS(int, int, int), (domain, type, protocol),
+          FAIL_SOCKET, fail_errno(ENOBUFS))
+FAIL_HOOK(int, connect, (int fd, const struct sockaddr *to, socklen_t size),
+          FAIL_ARGS(int, const struct sockaddr *, socklen_t), (fd, to, size), FAIL_SOCKET, fail_errno(ENOBUFS))
+FAIL_HOOK(ssize_t, send, (int fd, const void *bytes, size_t size, int flags), FAIL_ARGS(int, const void *, size_t, int),
+          (fd, bytes, size, flags), FAIL_SOCKET, fail_errno(ENOBUFS))
+FAIL_HOOK(ssize_t, sendto,
+          (int fd, const void *bytes, size_t size, int flags, const struct sockaddr *to, socklen_t to_size),
+          FAIL_ARGS(int, const void *, size_t, int, const struct sockaddr *, socklen_t),
+          (fd, bytes, size, flags, to, to_size), FAIL_SOCKET, fail_errno(ENOBUFS))
+FAIL_HOOK(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags),
+          FAIL_ARGS(int, const struct msghdr *, int), (fd, message, flags), FAIL_SOCKET, fail_errno(ENOBUFS))
+FAIL_HOOK(ssize_t, recv, (int fd, void *bytes, size_t size, int flags), FAIL_ARGS(int, void *, size_t, int),
+          (fd, bytes, size, flags), FAIL_SOCKET, fail_errno(ENOBUFS))
+FAIL_HOOK(ssize_t, recvmsg, (int fd, struct msghdr *message, int flags), FAIL_ARGS(int, struct msghdr *, int),
+          (fd, message, flags), FAIL_SOCKET, fail_errno(ENOBUFS))
+FAIL_HOOK(int, pipe2, (int ends[2], int flags), FAIL_ARGS(int[2], int), (ends, flags), FAIL_SOCKET, fail_errno(ENFILE))
+FAIL_HOOK(int, socketpair, (int domain, int type, int protocol, int ends[2]), FAIL_ARGS(int, int, int, int[2]),
+          (domain, type, protocol, ends), FAIL_SOCKET, fail_errno(ENFILE))
+FAIL_HOOK(int, eventfd, (unsigned count, int flags), FAIL_ARGS(unsigned, int), (count, flags), FAIL_SOCKET,
+          fail_errno(ENFILE))
+
 /* --------------------------------------------------------------------------------------------------------- threads */
 
 FAIL_HOOK(int, pthread_create, (pthread_t * thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg),
@@ -342,9 +381,10 @@ static inline unsigned open_files(void)
 {
     unsigned n = 0;
     DIR *stream = opendir("/proc/self/fd");
-    ck_assert_ptr_nonnull(stream);
-    while (readdir(stream))
+    while (stream && readdir(stream))
         n++;
+    if (!stream)
+        err(2, "/proc/self/fd");
     closedir(stream);
     return n;
 }

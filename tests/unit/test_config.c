@@ -4,6 +4,8 @@
 #include <stdbool.h>
 
 #include "../../lib/base/json_tree.h"
+#include <stdatomic.h>
+
 #include "fail_nth.h"
 
 static char *dir, *file;
@@ -52,14 +54,15 @@ START_TEST(a_whole_configuration)
 {
     struct spool *spool = NULL;
     struct found found = {{0}};
-    ck_ok(open_text("{\"spool\": {\"dir\": \"@/s\", \"durability\": \"process\", \"max_bytes\": \"64MiB\", \"retention\": \"7d\","
-                    " \"journal_bytes\": \"256KiB\", \"full\": {\"low\": \"drop-oldest\", \"medium\": \"reject\"},"
-                    " \"full_timeout\": \"250ms\", \"workers\": 2, \"mode\": \"0600\", \"compress\": \"zstd\"},"
-                    " \"sinks\": [{\"name\": \"log\", \"kind\": \"file\", \"path\": \"@/out.jsonl\", \"order\": \"agent\","
-                    "   \"retry\": {\"base\": \"100ms\", \"cap\": \"5m\", \"max_attempts\": 20},"
-                    "   \"breaker\": {\"failures\": 3, \"probe_events\": 4, \"probes\": 2}, \"inflight_bytes\": \"2MiB\"},"
-                    "  {\"name\": \"hole\", \"kind\": \"null\", \"from_now\": true, \"workers\": 2}]}",
-                    &spool));
+    ck_ok(open_text(
+        "{\"spool\": {\"dir\": \"@/s\", \"durability\": \"process\", \"max_bytes\": \"64MiB\", \"retention\": \"7d\","
+        " \"journal_bytes\": \"256KiB\", \"full\": {\"low\": \"drop-oldest\", \"medium\": \"reject\"},"
+        " \"full_timeout\": \"250ms\", \"workers\": 2, \"mode\": \"0600\", \"compress\": \"zstd\"},"
+        " \"sinks\": [{\"name\": \"log\", \"kind\": \"file\", \"path\": \"@/out.jsonl\", \"order\": \"agent\","
+        "   \"retry\": {\"base\": \"100ms\", \"cap\": \"5m\", \"max_attempts\": 20},"
+        "   \"breaker\": {\"failures\": 3, \"probe_events\": 4, \"probes\": 2}, \"inflight_bytes\": \"2MiB\"},"
+        "  {\"name\": \"hole\", \"kind\": \"null\", \"from_now\": true, \"workers\": 2}]}",
+        &spool));
     ck_ok(spool_sink_each(spool, note, &found));
     ck_assert_msg(strstr(found.names, "log:file ") && strstr(found.names, "hole:null "), "%s", found.names);
     struct spool_event event = SPOOL_EVENT(.type = "t", .body = "{}", .body_size = 2);
@@ -103,11 +106,15 @@ static const struct mistake {
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": {}}", SPOOL_ECONFIG, "sinks"},
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"kind\": \"null\"}]}", SPOOL_ECONFIG, "name"},
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\"}]}", SPOOL_ECONFIG, "kind"},
-    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"carrier-pigeon\"}]}", SPOOL_ENOTFOUND, "pigeon"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"carrier-pigeon\"}]}", SPOOL_ENOTFOUND,
+     "pigeon"},
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x/y\", \"kind\": \"null\"}]}", SPOOL_EINVAL, "x/y"},
-    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"null\", \"order\": \"any\"}]}", SPOOL_ECONFIG, "any"},
-    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"null\", \"retry\": {\"bass\": 1}}]}", SPOOL_ECONFIG, "bass"},
-    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"null\", \"colour\": 1}]}", SPOOL_ECONFIG, "colour"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"null\", \"order\": \"any\"}]}",
+     SPOOL_ECONFIG, "any"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"null\", \"retry\": {\"bass\": 1}}]}",
+     SPOOL_ECONFIG, "bass"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"null\", \"colour\": 1}]}",
+     SPOOL_ECONFIG, "colour"},
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": \"file\"}]}", SPOOL_ECONFIG, "path"},
     {"{\"spool\": 1}", SPOOL_ECONFIG, "object"},
     {"{\"spool\": {\"dir\": 1}}", SPOOL_ECONFIG, "dir"},
@@ -124,7 +131,8 @@ static const struct mistake {
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": 1}]}", SPOOL_ECONFIG, "sinks[0].name"},
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"kind\": 1}]}", SPOOL_ECONFIG, "sinks[0].kind"},
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"retry\": 1}]}", SPOOL_ECONFIG, "sinks[0].retry"},
-    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"retry\": {\"base\": \"soon\"}}]}", SPOOL_ECONFIG, "retry.base"},
+    {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"retry\": {\"base\": \"soon\"}}]}", SPOOL_ECONFIG,
+     "retry.base"},
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"from_now\": 1}]}", SPOOL_ECONFIG, "from_now"},
     {"{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"x\", \"timeout\": -1}]}", SPOOL_ECONFIG, "timeout"},
 };
@@ -151,15 +159,18 @@ END_TEST
 /* Neither "wrong JSON" nor a value that is cut short: jansson says the one and does the other. */
 START_TEST(no_memory_is_no_mistake)
 {
-    static const char text[] = "{\"path\": \"/a/path/that/is/longer/than/the/first/buffer\", \"n\": [1, 2, {\"x\": null}]}";
+    static const char text[] =
+        "{\"path\": \"/a/path/that/is/longer/than/the/first/buffer\", \"n\": [1, 2, {\"x\": null}]}";
     json_error_t error; /* as if an older mistake stood in it */
     json_t *tree = NULL;
     int code;
     memset(&error, json_error_duplicate_key, sizeof error);
-    fail_each (code, FAIL_MEMORY, json_tree(text, sizeof text - 1, &tree, &error)) {
+    fail_each(code, FAIL_MEMORY, json_tree(text, sizeof text - 1, &tree, &error))
+    {
         ck_code(code, code ? ENOMEM : SPOOL_OK);
         if (code == SPOOL_OK)
-            ck_assert_str_eq(json_string_value(json_object_get(tree, "path")), "/a/path/that/is/longer/than/the/first/buffer");
+            ck_assert_str_eq(json_string_value(json_object_get(tree, "path")),
+                             "/a/path/that/is/longer/than/the/first/buffer");
         json_decref(tree);
         tree = NULL;
     }
@@ -173,16 +184,29 @@ END_TEST
 START_TEST(a_tree_is_what_stands_in_the_text)
 {
     static const char *const texts[] = {
-        "null", "true", "-1", "0", " [ ] ", "{}", "\"\"", "12.5e3", "999999999999999999", "1000000000000000000",
-        "-9223372036854775808", "{\"a\": [1, -2, {\"b\": \"c\"}], \"d\" : false}", "[\"\\u00e9\\n\", \"\xc3\xa9\", \"x\\\\\"]",
+        "null",
+        "true",
+        "-1",
+        "0",
+        " [ ] ",
+        "{}",
+        "\"\"",
+        "12.5e3",
+        "999999999999999999",
+        "1000000000000000000",
+        "-9223372036854775808",
+        "{\"a\": [1, -2, {\"b\": \"c\"}], \"d\" : false}",
+        "[\"\\u00e9\\n\", \"\xc3\xa9\", \"x\\\\\"]",
         "[\"a string that is a good deal longer than the first buffer of the lexer, which has to grow for it\"]",
-        "[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]", "{\"numbers\": [0.1, 1e1, 17, -0]}",
+        "[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]",
+        "{\"numbers\": [0.1, 1e1, 17, -0]}",
     };
     json_error_t error;
     json_t *tree = NULL, *expected = json_loads(texts[_i], JSON_DECODE_ANY, NULL);
     int code;
     ck_assert_ptr_nonnull(expected);
-    fail_each (code, FAIL_MEMORY, json_tree(texts[_i], strlen(texts[_i]), &tree, &error)) {
+    fail_each(code, FAIL_MEMORY, json_tree(texts[_i], strlen(texts[_i]), &tree, &error))
+    {
         ck_code(code, code ? ENOMEM : SPOOL_OK);
         ck_assert(code || json_equal(tree, expected));
         json_decref(tree);
@@ -210,6 +234,39 @@ START_TEST(what_jansson_alone_refuses)
         ck_assert_msg(json_tree(good[i], strlen(good[i]), &tree, &error) == SPOOL_OK, "%s", good[i]);
         json_decref(tree);
     }
+}
+END_TEST
+
+static void count_delivery(void *user, const struct spool_receipt *receipt)
+{
+    (void)receipt;
+    ++*(atomic_int *)user;
+}
+
+/* What no file can name comes along with it, and nothing else: the file has the word. */
+START_TEST(callbacks_beside_a_file)
+{
+    struct spool *spool = NULL;
+    atomic_int heard = 0;
+    struct spool_event event = SPOOL_EVENT(.type = "t");
+    struct spool_options given =
+        SPOOL_OPTIONS(.on_delivery = count_delivery, .delivery_user = &heard, .max_bytes = 1, .workers = 99);
+    ck_ok(open_text("{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"hole\", \"kind\": \"null\"}]}", &spool));
+    ck_ok(spool_close(spool));
+    ck_ok(spool_open_config_with(file, &given, &spool));
+    ck_ok(spool_start(spool));
+    ck_ok(spool_enqueue(spool, &event, NULL));
+    ck_ok(spool_drain(spool, 60000));
+    for (int i = 0; i < 6000 && heard == 0; i++)
+        usleep(10000);
+    ck_assert_int_eq(heard, 1);
+    ck_ok(spool_close(spool));
+    given.size = sizeof given + 8; /* of a library to come, with something in it that this one does not know */
+    struct {
+        struct spool_options options;
+        uint64_t more;
+    } later = {given, 1};
+    ck_code(spool_open_config_with(file, &later.options, &spool), SPOOL_EOPTION);
 }
 END_TEST
 
@@ -257,8 +314,9 @@ START_TEST(a_sink_that_finds_no_memory)
 {
     struct spool *spool = NULL;
     struct found found = {{0}};
-    ck_ok(open_text("{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"log\", \"kind\": \"file\", \"path\": \"@/o\"}]}",
-                    &spool));
+    ck_ok(open_text(
+        "{\"spool\": {\"dir\": \"@/s\"}, \"sinks\": [{\"name\": \"log\", \"kind\": \"file\", \"path\": \"@/o\"}]}",
+        &spool));
     struct spool *same;
     fail_arm(FAIL_MEMORY, UINT32_MAX);
     int code = spool_open_config(file, &same); /* is open: only the configuration's own calls */
@@ -289,6 +347,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, no_memory_is_no_mistake);
     tcase_add_test(tcase, what_jansson_alone_refuses);
     tcase_add_loop_test(tcase, a_tree_is_what_stands_in_the_text, 0, 16);
+    tcase_add_test(tcase, callbacks_beside_a_file);
     tcase_add_test(tcase, a_file_that_cannot_be_read);
     tcase_add_test(tcase, a_sink_that_finds_no_memory);
     suite_add_tcase(suite, tcase);

@@ -168,6 +168,8 @@ static int note_and_take(struct fake *fake, struct spool_delivery *batch, size_t
 {
     (void)fake;
     delivery_sink_note("took %zu", n);
+    if (n == 2)
+        spool_sink_note("took two");
     for (size_t i = 0; i < n; i++)
         batch[i].outcome = SPOOL_DELIVERED;
     return SPOOL_OK;
@@ -182,6 +184,11 @@ START_TEST(a_note_of_a_sink_is_told)
     ck_ok(delivery_start(rig->delivery));
     rig_until(rig_stored(rig).delivered == 3);
     ck_assert_uint_eq(rig_noticed(rig, SPOOL_NOTICE_SINK_FILE), 1);
+    ck_assert_uint_eq(rig_noticed(rig, SPOOL_NOTICE_SINK_NOTE), 0);
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 3, 2, 0, real_ns());
+    rig_until(rig_stored(rig).delivered == 5);
+    ck_assert_uint_eq(rig_noticed(rig, SPOOL_NOTICE_SINK_FILE), 1);
+    ck_assert_uint_eq(rig_noticed(rig, SPOOL_NOTICE_SINK_NOTE), 1);
     rig_free(rig);
 }
 END_TEST

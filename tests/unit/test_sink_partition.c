@@ -56,9 +56,10 @@ START_TEST(what_is_wrong_is_refused)
     static const char *const bad[][2] = {
         {"{\"path\":\"/tmp/{colour}\"}", "{colour}"},
         {"{\"path\":\"/tmp/{agent\"}", "{agent"},
-        {"{\"path\":\"/tmp/{agent}\",\"rotate_bytes\":1}", "placeholders"},
-        {"{\"path\":\"/tmp/{agent}\",\"compress\":\"zstd\"}", "placeholders"},
-        {"{\"path\":\"/tmp/{agent}\",\"keep\":1}", "placeholders"},
+        {"{\"path\":\"/tmp/{agent}\",\"rotate_bytes\":1}", "{agent}.events.jsonl"},
+        {"{\"path\":\"/tmp/{agent}.jsonl\",\"compress\":\"zstd\"}", "{agent}.events.jsonl"},
+        {"{\"path\":\"/tmp/x.{agent}\",\"keep\":1}", "{agent}.events.jsonl"},
+        {"{\"path\":\"/tmp/{agent}/%B.jsonl\",\"max_age\":1}", "not with %B"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ck_code(delivery_builtin_check("file", bad[i][0]), SPOOL_ECONFIG);
@@ -180,6 +181,23 @@ START_TEST(a_file_that_was_moved_is_begun_anew)
 }
 END_TEST
 
+/* The same inode, and less in it than the last checkpoint says: as of a file that was deleted and made anew. */
+START_TEST(a_file_that_was_emptied_is_cut_back_to_that)
+{
+    struct run *run = run_new("{agent}.jsonl", "");
+    char path[512];
+    path_in(run, "a%2F0.jsonl", path);
+    put(run, 0, 20, 1);
+    run_checkpoint(run);
+    ck_assert_int_eq(truncate(path, 0), 0);
+    put(run, 0, 5, 1);
+    run_open(run); /* before another checkpoint: the five come again */
+    put(run, 0, 5, 1);
+    check_once(run, 5);
+    run_free(run);
+}
+END_TEST
+
 START_TEST(more_files_than_may_be_open)
 {
     struct run *run = run_new("{agent}.jsonl", ",\"flush\":\"none\"");
@@ -209,6 +227,7 @@ static Suite *suite(void)
     tcase_add_loop_test(tcase, exactly_once_whatever_crashes, 0, 6);
     tcase_add_test(tcase, the_ledger_stays_small);
     tcase_add_test(tcase, a_file_that_was_moved_is_begun_anew);
+    tcase_add_test(tcase, a_file_that_was_emptied_is_cut_back_to_that);
     tcase_add_test(tcase, more_files_than_may_be_open);
     suite_add_tcase(suite, tcase);
     return suite;

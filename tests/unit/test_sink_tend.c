@@ -153,7 +153,8 @@ static struct tend *start(bool compress, uint64_t max_age_ms, uint64_t max_bytes
     static char pattern[600];
     struct tend *tend = NULL;
     snprintf(pattern, sizeof pattern, "%s/f.jsonl", dir);
-    const struct tend_options options = {pattern, compress, 3, max_age_ms, max_bytes};
+    const struct tend_options options = {
+        .pattern = pattern, .compress = compress, .level = 3, .max_age_ms = max_age_ms, .max_bytes = max_bytes};
     ck_ok(tend_new(&options, &tend));
     return tend;
 }
@@ -180,6 +181,30 @@ START_TEST(what_may_be_cut_back_is_left_alone)
     ck_assert(becomes("f-000001.jsonl", false));
     ck_assert(is_there("f-000001.jsonl.zst") && is_there("f-000002.jsonl"));
     tend_free(tend);
+}
+END_TEST
+
+/* Who wants to write to a file that is being compressed waits until that is broken off, and finds it as it was. */
+START_TEST(compressing_gives_way_to_writing)
+{
+    bool broken_off = false;
+    for (int i = 0; i < 50 && !broken_off; i++) {
+        make("f.jsonl", 16 << 20, 0);
+        struct tend *tend = start(true, 0, 0);
+        ck_ok(tend_run(tend));
+        ck_assert(becomes("f.jsonl.zst.tmp", true) || is_there("f.jsonl.zst"));
+        ck_ok(tend_protect(tend, file("f.jsonl")));
+        broken_off = is_there("f.jsonl");
+        ck_assert(is_there("f.jsonl") != is_there("f.jsonl.zst") && !is_there("f.jsonl.zst.tmp"));
+        usleep(20000);
+        ck_assert(is_there("f.jsonl") == broken_off);
+        tend_release(tend, file("f.jsonl"));
+        ck_assert(becomes("f.jsonl", false)); /* and then it is compressed after all */
+        tend_free(tend);
+        ck_assert_int_eq(unlink(file("f.jsonl.zst")), 0);
+    }
+    ck_assert(broken_off);
+    tend_release(NULL, "x");
 }
 END_TEST
 
@@ -241,6 +266,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, a_listing_has_what_fits_and_no_more);
     tcase_add_test(tcase, a_compressed_file_is_whole);
     tcase_add_test(tcase, what_may_be_cut_back_is_left_alone);
+    tcase_add_test(tcase, compressing_gives_way_to_writing);
     tcase_add_test(tcase, old_ones_are_deleted);
     tcase_add_test(tcase, the_oldest_go_when_there_is_too_much);
     tcase_add_test(tcase, what_cannot_be_done_is_told);

@@ -320,6 +320,43 @@ int disk_ack(struct sink_world *sink, const struct store_ack *ack, int (*between
 
 /* --------------------------------------------------------------------------------------------- what may wait, at most */
 
+/* As state_sink_drop_below() does: ranges that begin below go, or take the cursor along. */
+static void skip_ranges(struct store_sink *disk, int lane)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < disk->range_count[lane]; i++) {
+        const struct store_range range = disk->ranges[lane][i];
+        if (range.first > disk->cursor[lane])
+            disk->ranges[lane][kept++] = range;
+        else if (range.first + range.count > disk->cursor[lane])
+            disk->cursor[lane] = range.first + range.count;
+    }
+    disk->range_count[lane] = kept;
+}
+
+uint64_t disk_drop_below(struct sink_world *sink, const uint64_t upto[LANES])
+{
+    uint64_t dropped = 0;
+    for (int lane = 0; lane < LANES; lane++) {
+        uint64_t from = sink->disk.cursor[lane];
+        if (from >= upto[lane])
+            continue;
+        sink->disk.cursor[lane] = upto[lane];
+        skip_ranges(&sink->disk, lane);
+        for (uint64_t seq = from; seq < upto[lane]; seq++) {
+            struct tally *t = tally_of(sink, lane, seq);
+            if (t->finished)
+                continue;
+            oracle_finished(sink, event_at(lane, seq));
+            t->finished = true;
+            sink->finished++;
+            dropped++;
+        }
+    }
+    sink->disk.dropped += dropped;
+    return dropped;
+}
+
 static uint64_t bytes_of(int lane, uint64_t from, uint64_t upto)
 {
     uint64_t bytes = 0;

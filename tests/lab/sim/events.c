@@ -205,6 +205,11 @@ static void do_status(const uint64_t args[4])
     proc_call((int)proc_of(args[0]), CALL_STATUS, (uint32_t)(args[1] % SINKS_MAX), 0);
 }
 
+static void do_keep(const uint64_t args[4])
+{
+    proc_call((int)proc_of(args[0]), CALL_KEEP, 0, 0);
+}
+
 /* ------------------------------------------------------------------------------------------------------------- table
  */
 
@@ -219,6 +224,7 @@ static const struct {
     {"crash", 8, do_crash},      {"boot", 14, do_boot},    {"stall", 4, do_stall},     {"start", 8, do_start},
     {"stop", 5, do_stop},        {"close", 3, do_close},   {"add", 4, do_add},         {"drop", 3, do_drop},
     {"remove", 1, do_remove},    {"settle", 4, do_settle}, {"status", 4, do_status},
+    {"keep", 6, do_keep},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 

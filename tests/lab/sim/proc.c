@@ -137,7 +137,7 @@ static void do_remove(struct proc *p, struct sink_world *sink, uint64_t timeout_
 {
     if (do_drop(p, sink, timeout_ms) != SPOOL_OK)
         return;
-    if (sink->registered && (sink->owner == PROC_NONE || sink->owner == p->index)) {
+    if (sink->registered && !sink->kept && (sink->owner == PROC_NONE || sink->owner == p->index)) {
         disk_remove(sink);
         trace("%s is removed", sink->name);
         proc_wake_all();
@@ -231,6 +231,9 @@ static void call_body(void *arg)
     case CALL_STATUS:
         do_status(p, call.sink);
         break;
+    case CALL_KEEP:
+        keeper_turn(p);
+        break;
     case CALL_CLOSE:
         do_close(p, call.timeout_ms);
         break;
@@ -322,6 +325,7 @@ void proc_died(int proc)
         if (sink->owner != proc)
             continue;
         sink->owner = PROC_NONE;
+        sink->kept = false;
         hand_died(&sink->hand);
         for (uint32_t k = 0; k < world.event_count && world.control == CONTROL_LOST_ROW; k++)
             sink->tallies[k].row = NULL;

@@ -45,7 +45,7 @@ static int wait_for_lock(const struct store *store, const char *call, uint64_t d
                                                    : SPOOL_OK;
 }
 
-static int store_call(const struct store *store, const char *call, uint64_t latency_max_ns, uint64_t deadline_ns)
+int store_call(const struct store *store, const char *call, uint64_t latency_max_ns, uint64_t deadline_ns)
 {
     check_locks(call);
     co_point();
@@ -174,10 +174,17 @@ int store_sink_get(struct store *store, const char *name, struct store_sink *ret
     return SPOOL_OK;
 }
 
-/* Only for sinks that nobody serves: their keeper is no part of the simulation. */
+/* For whoever keeps house while nobody serves it (keeper.c). */
 int store_sink_limit(struct store *store, const char *name, uint64_t max_pending_bytes, uint64_t max_pending_age_ms)
 {
-    (void)store, (void)name, (void)max_pending_bytes, (void)max_pending_age_ms;
+    int code = store_call(store, "sink_limit", MS, in_default());
+    struct sink_world *sink = disk_sink_named(name);
+    if (code != SPOOL_OK)
+        return code;
+    if (!sink->registered)
+        return err_set(SPOOL_ENOTFOUND, "no sink %s", name);
+    sink->disk.max_pending_bytes = max_pending_bytes;
+    sink->disk.max_pending_age_ms = max_pending_age_ms;
     return SPOOL_OK;
 }
 
@@ -252,12 +259,17 @@ int store_sink_elect(struct store *store, const char *name)
         return code;
     if (!sink->registered)
         return err_set(SPOOL_ENOTFOUND, "no sink %s", name);
-    if (sink->owner == store->proc)
+    bool keeps = keeper_is_running();
+    if (sink->owner == store->proc && !keeps && !sink->kept)
         violation("election", "%s elects a sink that it serves already", name);
-    if (sink->owner != PROC_NONE && world.control != CONTROL_TWO_OWNERS)
-        return err_set(SPOOL_EBUSY, "%s is served by another process", name);
-    if (sink->owner == PROC_NONE)
+    if (keeps && world.control == CONTROL_KEEP_SERVED)
+        return SPOOL_OK;
+    if (sink->owner == store->proc || (sink->owner != PROC_NONE && world.control != CONTROL_TWO_OWNERS))
+        return err_set(SPOOL_EBUSY, "%s is served already", name);
+    if (sink->owner == PROC_NONE) {
         sink->owner = store->proc;
+        sink->kept = keeps;
+    }
     trace("process %d is elected for %s", store->proc, name);
     return SPOOL_OK;
 }
@@ -372,10 +384,13 @@ void store_sink_release(struct store *store, const char *name)
 {
     struct sink_world *sink = disk_sink_named(name);
     co_point();
+    if (keeper_is_running() && !sink->kept)
+        return; /* the control: it never was elected */
     if (sink->owner == store->proc)
         store_hand_excuse(&sink->hand);
     if (sink->owner == store->proc) {
         sink->owner = PROC_NONE;
+        sink->kept = false;
         trace("process %d lets go of %s", store->proc, name);
     }
 }

@@ -41,7 +41,8 @@ enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLO
     X(OVER_ALL, "over-all", "a limit of what may wait drops an event too many")                                        \
     X(ASKED_IN_VAIN, "asked-in-vain", "when a sink wants an event again is not heeded")                                \
     X(MEMBER_LIES, "member-lies", "what a member of a group failed to take counts as accepted")                        \
-    X(LEAVE_OPEN, "leave-open", "a stop that has no time forgets the states of sinks")
+    X(LEAVE_OPEN, "leave-open", "a stop that has no time forgets the states of sinks")                                 \
+    X(KEEP_SERVED, "keep-served", "a keeper drops what is too much for a sink that is served")
 
 enum control {
 #define SIM_CONTROL_NAME(name, text, what) CONTROL_##name,
@@ -134,6 +135,7 @@ struct sink_world {
     uint8_t checkpoint[64];
     size_t checkpoint_size;
     int owner; /* the process that is elected */
+    bool kept; /* … for its keeper */
     struct store_hand hand;
     uint64_t start_seq[LANES];
 
@@ -249,6 +251,17 @@ void disk_overflow(const uint64_t cursor[LANES], uint64_t max_bytes, uint64_t bo
 /* Applies it in parts of world.part_rows, with `between` called between them; non-zero from it ends that. */
 int disk_ack(struct sink_world *sink, const struct store_ack *ack, int (*between)(void *user), void *user);
 
+/* Moves its cursors there; how many events it was not finished with. */
+uint64_t disk_drop_below(struct sink_world *sink, const uint64_t upto[LANES]);
+
+/* ------------------------------------------------------------------------------------------------ store.c, keeper.c */
+
+/* What every call of the store begins with: takes time, fails by chance. */
+int store_call(const struct store *store, const char *call, uint64_t latency_max_ns, uint64_t deadline_ns);
+/* The keeper of the process sees to sinks that nobody serves; the running coroutine is at that. */
+void keeper_turn(struct proc *p);
+bool keeper_is_running(void);
+
 /* ------------------------------------------------------------------------------------------------------------ far.c */
 
 struct mood;                               /* how a sink behaves for a while */
@@ -285,7 +298,7 @@ void oracle_final(void);
 
 void proc_boot(int proc);
 void proc_crash(int proc);
-enum call { CALL_START, CALL_STOP, CALL_ADD, CALL_DROP, CALL_REMOVE, CALL_SETTLE, CALL_STATUS, CALL_CLOSE };
+enum call { CALL_START, CALL_STOP, CALL_ADD, CALL_DROP, CALL_REMOVE, CALL_SETTLE, CALL_STATUS, CALL_KEEP, CALL_CLOSE };
 void proc_call(int proc, enum call call, uint32_t sink, uint64_t timeout_ms);
 void proc_wake_all(void);
 bool proc_is_idle(int proc);
