@@ -108,6 +108,7 @@ static int ponder(struct spool_op *op, void *user)
     (void)user;
     while (!spool_op_is_cancelled(op))
         ;
+    puts("ponder: was told to end");
     return 1;
 }
 

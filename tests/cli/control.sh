@@ -41,6 +41,19 @@ status 0 "$spool" drain
 is "delivered again" 5 "$(wc -l <"$work/log.jsonl")"
 status 0 "$spool" sink rewind log --to 1h -o json
 is "rewind -o json" 3 "$(json '["again_events"]' <"$work/out")"
+status 0 "$spool" drain
+status 0 "$spool" sink rewind log --to "$("$spool" show "$second" -o json | json '["time"]')" -o json
+is "rewind to the time of the second" 2 "$(json '["again_events"]' <"$work/out")"
+status 0 "$spool" drain
+sleep 0.01
+status 0 "$spool" put -q four
+status 0 "$spool" drain
+fourth=$("$spool" cat -o json | tail -1 | json '["time"]')
+status 0 "$spool" sink rewind log --to "$(python3 -c 'import datetime as d, sys
+at = d.datetime.fromisoformat(sys.argv[1][:26] + "+00:00")
+print((at - d.timedelta(milliseconds=5)).isoformat().replace("+00:00", "Z"))' "$fourth")" -o json
+is "rewind to 5 ms before the fourth" 1 "$(json '["again_events"]' <"$work/out")"
+status 0 "$spool" drain
 status 0 "$spool" sink rewind log --to now
 prints "stays where it is"
 status 3 "$spool" sink rewind nobody --to 1h
@@ -90,7 +103,7 @@ prints "log is removed"
 is "one sink fewer" $((before - 1)) "$("$spool" sinks -o json | wc -l)"
 wait_for 'grep -q "log is removed" "$work/run"'
 status 0 "$spool" sink add log file "path=$work/again.jsonl"
-wait_for '[ "$(wc -l <"$work/again.jsonl")" = 3 ]'
+wait_for '[ "$(wc -l <"$work/again.jsonl")" = 4 ]'
 kill -TERM $child
 wait $child
 is "run ends with 0" 0 $?

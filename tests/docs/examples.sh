@@ -67,6 +67,8 @@ if [ -f "$build/libspool.a" ]; then
     check "examples/reflection: the one that needs all of it too" printed 1 reflection '^sum up: done$'
     check "examples/reflection: a wait inside is refused" printed 1 reflection '^refused: operation 202 .*"conclude"'
     check "examples/reflection: what follows runs" printed 1 reflection '^conclude: done$'
+    check "examples/reflection: one that overruns its time is cancelled" printed 1 reflection '^ponder: not done within the time given$'
+    check "examples/reflection: and it saw that, and returned" printed 1 reflection '^ponder: was told to end$'
     check "examples/custom_sink: the refused one is a dead letter" printed 1 custom_sink '^dead letter .* sink far: 422'
 else
     echo "skipped: examples: linking and running: there is no $build/libspool.a"

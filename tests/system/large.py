@@ -16,7 +16,7 @@ MIB = 1 << 20
 LARGE = os.environ.get("LARGE", "") not in ("", "0")
 LARGE_BYTES = int(os.environ.get("LARGE_BYTES", 4096 * MIB if LARGE else 256 * MIB))
 BODY = 1000
-ANONYMOUS_MAX = 128 * MIB
+ANONYMOUS_MAX = 32 * MIB  # what is in flight, 8 MiB a sink, and the library's own
 OPEN_MS_MAX = 100 if LARGE else 5000
 TIMEOUT = 120 + LARGE_BYTES / (20 * MIB)
 

@@ -7,9 +7,9 @@
 #include "../../lib/spool.h"
 #include "scratch_fixture.h"
 
-enum { EVENTS = 10 };
+enum { EVENTS = 10, HOUR_MS = 3600000 };
 
-/* A sink that does with each event what its body says: ok, no (rejected), later (tried again). */
+/* A sink that does with each event what its body says: ok, no (rejected), later (tried again), hour (tried again in one). */
 struct obedient {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -35,10 +35,12 @@ static int obey(void *state, struct spool_delivery *batch, size_t n)
         o->tried++;
         if (says(delivery, "\"no"))
             spool_delivery_fail(delivery, SPOOL_REJECTED, "told to");
-        else if (says(delivery, "\"later"))
+        else if (says(delivery, "\"later") || says(delivery, "\"hour"))
             spool_delivery_fail(delivery, SPOOL_RETRY, "not now");
         else
             delivery->outcome = SPOOL_DELIVERED;
+        if (says(delivery, "\"hour"))
+            delivery->retry_after_ms = HOUR_MS;
         o->delivered += delivery->outcome == SPOOL_DELIVERED;
     }
     pthread_cond_broadcast(&o->changed);
@@ -146,13 +148,24 @@ static enum spool_receipt_state state_of(struct spool *spool, const struct spool
     return ask_for(spool, id, sink).state;
 }
 
+/* It failed between those times, and is due an hour later. */
+static void check_due(const struct answer *answer, uint64_t from_ns, uint64_t to_ns)
+{
+    const uint64_t hour_ns = HOUR_MS * NS_PER_MS;
+    ck_assert_msg(answer->due_ns >= from_ns + hour_ns && answer->due_ns <= to_ns + hour_ns,
+                  "due %llu ns after an hour, and the test took %llu",
+                  (unsigned long long)(answer->due_ns - from_ns - hour_ns), (unsigned long long)(to_ns - from_ns));
+}
+
 START_TEST(receipts_of_each_state)
 {
     begin();
     struct spool *spool = open_spool(NULL);
     add(spool, "a", (struct spool_sink_options){.retry_base_ms = 3600000, .retry_cap_ms = 3600000});
-    struct spool_id ok = put(spool, "\"ok\"", 0), no = put(spool, "\"no\"", 0), later = put(spool, "\"later\"", 0);
+    struct spool_id ok = put(spool, "\"ok\"", 0), no = put(spool, "\"no\"", 0), later = put(spool, "\"hour\"", 0);
+    uint64_t before_ns = real_ns();
     ck_assert_int_eq(state_of(spool, &ok, "a"), SPOOL_RECEIPT_QUEUED);
+    ck_assert_uint_eq(ask_for(spool, &ok, "a").due_ns, 0);
     ck_ok(spool_start(spool));
     until(state_of(spool, &ok, "a") == SPOOL_RECEIPT_DELIVERED);
     until(state_of(spool, &no, "a") == SPOOL_RECEIPT_DEAD);
@@ -163,6 +176,8 @@ START_TEST(receipts_of_each_state)
     ck_assert_str_eq(dead.reason, "told to");
     ck_assert_uint_eq(retry.attempts, 1);
     ck_assert_str_eq(retry.reason, "not now");
+    check_due(&retry, before_ns, real_ns());
+    ck_assert_uint_eq(dead.due_ns, 0);
     /* a sink that began later, one with a filter, and one that began with the oldest */
     ck_ok(spool_stop(spool, 5000));
     add(spool, "late", (struct spool_sink_options){.flags = SPOOL_SINK_FROM_NOW});
@@ -177,7 +192,9 @@ START_TEST(receipts_of_each_state)
     spool = open_spool(NULL); /* after a restart, nobody delivering */
     ck_assert_int_eq(state_of(spool, &ok, "a"), SPOOL_RECEIPT_DELIVERED);
     ck_assert_int_eq(state_of(spool, &no, "a"), SPOOL_RECEIPT_DEAD);
-    ck_assert_int_eq(state_of(spool, &later, "a"), SPOOL_RECEIPT_RETRYING);
+    struct answer again = ask_for(spool, &later, "a");
+    ck_assert_int_eq(again.state, SPOOL_RECEIPT_RETRYING);
+    ck_assert_uint_eq(again.due_ns, retry.due_ns);
     ck_assert_int_eq(state_of(spool, &ok, "late"), SPOOL_RECEIPT_SKIPPED);
     ck_ok(spool_dead_requeue(spool, "a", &no, NULL));
     ck_assert_int_eq(state_of(spool, &no, "a"), SPOOL_RECEIPT_QUEUED);
@@ -378,6 +395,35 @@ START_TEST(a_rewound_sink_gets_events_again)
     ck_code(spool_sink_rewind(spool, "a", 1, &ids[0], &again), SPOOL_EINVAL);
     ids[0].bytes[0] ^= 1;
     ck_code(spool_sink_rewind(spool, "a", 0, &ids[0], &again), SPOOL_ENOTFOUND);
+    ck_ok(spool_close(spool));
+    scratch_end();
+}
+END_TEST
+
+/* To a moment between two events, and to that of one: exactly what is not earlier comes again. */
+START_TEST(rewound_to_a_time)
+{
+    struct spool_id ids[EVENTS];
+    uint64_t again = 0;
+    begin();
+    struct spool *spool = open_spool(NULL);
+    add(spool, "a", (struct spool_sink_options){0});
+    for (int i = 0; i < EVENTS; i++) {
+        ids[i] = put(spool, "\"ok\"", 0);
+        usleep(2000); /* so that each has a time of its own */
+    }
+    ck_ok(spool_start(spool));
+    ck_ok(spool_drain(spool, 20000));
+    for (unsigned i = 1, all = EVENTS; i < EVENTS; i++) {
+        uint64_t at_ns = spool_id_time_ns(&ids[i]), before_ns = spool_id_time_ns(&ids[i - 1]);
+        ck_ok(spool_sink_rewind(spool, "a", i % 2 ? at_ns : before_ns + (at_ns - before_ns) / 2, NULL, &again));
+        ck_assert_uint_eq(again, EVENTS - i);
+        ck_ok(spool_drain(spool, 20000));
+        all += EVENTS - i;
+        ck_assert_uint_eq(count_of(&obedient.delivered), all);
+    }
+    ck_ok(spool_sink_rewind(spool, "a", spool_id_time_ns(&ids[EVENTS - 1]) + NS_PER_MS, NULL, &again));
+    ck_assert_uint_eq(again, 0); /* a millisecond behind the last one */
     ck_ok(spool_close(spool));
     scratch_end();
 }
@@ -680,6 +726,7 @@ static Suite *suite(void)
     tcase_add_test(t, the_callback_hears_of_every_event_once);
     tcase_add_test(t, what_a_best_effort_sink_took_was_sent);
     tcase_add_test(t, a_rewound_sink_gets_events_again);
+    tcase_add_test(t, rewound_to_a_time);
     tcase_add_test(t, a_rewind_does_not_count_what_waits_for_a_retry);
     tcase_add_test(t, options_change_while_it_is_served);
     tcase_add_test(t, a_dead_letter_there_and_back);

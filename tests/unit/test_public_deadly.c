@@ -22,10 +22,22 @@ static void tear_down(void)
     free(dir);
 }
 
+/* What is told of a death goes to a pipe as well. */
+static int told_fd = -1;
+
+static void hear(void *user, const struct spool_notice *notice)
+{
+    (void)user;
+    if (notice->kind == SPOOL_NOTICE_CRASHED && notice->sink && strcmp(notice->sink, "s") == 0 && told_fd >= 0 &&
+        write(told_fd, &notice->count, sizeof notice->count) != sizeof notice->count)
+        _exit(1);
+}
+
 static struct spool *open_spool(void)
 {
     struct spool *spool;
-    struct spool_options options = SPOOL_OPTIONS(.durability = SPOOL_DURABLE_PROCESS, .max_bytes = 8 << 20);
+    struct spool_options options =
+        SPOOL_OPTIONS(.durability = SPOOL_DURABLE_PROCESS, .max_bytes = 8 << 20, .on_notice = hear);
     ck_ok(spool_open(dir, &options, &spool));
     return spool;
 }
@@ -148,13 +160,29 @@ static unsigned deaths_until_done(enum way way, enum spool_order order, uint32_t
     return deaths;
 }
 
+/* The life after each death says so, with what was in hand; the last time that was the deadly one alone. */
+static void check_told(int in_fd, unsigned deaths)
+{
+    uint64_t events = 0;
+    unsigned times_told = 0;
+    close(told_fd);
+    told_fd = -1;
+    for (; read(in_fd, &events, sizeof events) == sizeof events; times_told++)
+        ck_assert_uint_ge(events, 1);
+    ck_assert_uint_eq(times_told, deaths);
+    ck_assert_uint_eq(events, 1);
+    close(in_fd);
+}
+
 static void run_case(enum way way, enum spool_order order, uint32_t max_crashes, unsigned deaths)
 {
-    int fds[2];
-    ck_assert_int_eq(pipe(fds), 0);
+    int fds[2], told[2];
+    ck_assert(pipe(fds) == 0 && pipe(told) == 0);
     out_fd = fds[1];
+    told_fd = told[1];
     fill(order);
     ck_assert_uint_eq(deaths_until_done(way, order, max_crashes), deaths);
+    check_told(told[0], deaths);
     check_arrived(fds[0], order != SPOOL_ORDER_NONE);
     struct letter letter = {0};
     struct spool *spool = open_spool();

@@ -387,6 +387,8 @@ static int answer(struct far_state *state, struct spool_delivery *batch, size_t 
           event_number(oracle_event(&batch[0])));
     sched_mix((uint64_t)code + way * 1000);
     oracle_hear(state->sink, batch, n, code, call.reasoned);
+    for (size_t i = 0; i < n && world.control == CONTROL_ASKED_IN_VAIN; i++)
+        batch[i].retry_after_ms = batch[i].retry_after_ms > 0;
     if (code == SPOOL_ECONFIG)
         oracle_ask_pause(state->sink, state->proc);
     else

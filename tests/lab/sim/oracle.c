@@ -202,6 +202,7 @@ static void hear_failure(struct sink_world *sink, struct event *e, const struct 
     struct tally *t = tally(sink, e);
     t->failures++;
     t->asked_ms = delivery->retry_after_ms;
+    t->asked_ns = hlc_physical_ns(world.procs[co_proc()].clock);
     t->failed_jumps = world.jumps;
     t->due_ns = 0;
     t->resolved |= reached_limit(sink, e, t->failures); /* a dead letter from now on */
@@ -318,6 +319,9 @@ static void check_due(const struct sink_world *sink, int proc, const struct stor
     if (row->due_ns > now + most_ms * MS)
         violation("backoff", "%s: a row is due in %llu ms, at most %llu are allowed", sink->name,
                   show((row->due_ns - now) / MS), show(most_ms));
+    if (row->attempts == t->failures && row->due_ns < t->asked_ns + t->asked_ms * MS)
+        violation("backoff", "%s: a row is due %llu ms after the sink failed it, which asked for %llu", sink->name,
+                  show(row->due_ns > t->asked_ns ? (row->due_ns - t->asked_ns) / MS : 0), show(t->asked_ms));
     if (row->due_ns + 3600 * SEC < now)
         violation("backoff", "%s: a row is due long ago", sink->name);
 }

@@ -39,8 +39,9 @@ enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLO
     X(FORGET_HAND, "forget-hand", "what was in a sink's hands is forgotten when the process dies")                     \
     X(NO_RAMP, "no-ramp", "a sink that was down gets as much at once as if it had not been")                           \
     X(OVER_ALL, "over-all", "a limit of what may wait drops an event too many")                                        \
-    X(MEMBER_LIES, "member-lies", "what a member of a group failed to take counts as accepted")                   \
-    X(LEAVE_OPEN, "leave-open", "a stop that has no time forgets the states of sinks")                          \
+    X(ASKED_IN_VAIN, "asked-in-vain", "when a sink wants an event again is not heeded")                                \
+    X(MEMBER_LIES, "member-lies", "what a member of a group failed to take counts as accepted")                        \
+    X(LEAVE_OPEN, "leave-open", "a stop that has no time forgets the states of sinks")                                 \
     X(KEEP_SERVED, "keep-served", "a keeper drops what is too much for a sink that is served")
 
 enum control {
@@ -91,7 +92,8 @@ struct tally {
     bool known_row;        /* its row was there before the log was taken for read: after a crash between two parts */
     bool over;             /* more waited than its sink allows, and it was the oldest: it may be dropped */
     bool excused;          /* its row could not be read: it may be dropped */
-    uint64_t asked_ms;     /* "not before" of the last failure */
+    uint64_t asked_ms;     /* "not before" of the last failure … */
+    uint64_t asked_ns;     /* … since when, by the clock of the process that heard it */
     uint32_t failed_jumps; /* wall clock jumps until it failed last */
     uint64_t due_ns;       /* monotonic, of its row; 0: not known, since the wall clock jumped */
     struct store_retry *row, *dead; /* on disk */
