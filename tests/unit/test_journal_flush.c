@@ -174,6 +174,31 @@ START_TEST(threads_share_flushes)
 }
 END_TEST
 
+/* A failure among many who wait: everybody hears of it who was not safe before. */
+static int fail_in_a_crowd(int fd)
+{
+    int rc = fdatasync(fd); /* takes its time, so that others come meanwhile */
+    if (atomic_fetch_add(&flushes, 1) < 100)
+        return rc;
+    errno = EIO;
+    return -1;
+}
+
+START_TEST(a_crowd_hears_of_a_failure)
+{
+    struct journal *journal;
+    ck_ok(journal_create(dir_fd, 4 << 20, 0600, false, &journal));
+    journal_fdatasync = fail_in_a_crowd;
+    flushes = 0;
+    int failed = run_producers(journal, 64, 400);
+    ck_assert_int_eq(flushes, 101);
+    ck_assert(journal_is_failed(journal));
+    ck_assert_int_gt(failed, 0);
+    ck_assert_int_lt(failed, 64 * 400);
+    journal_close(journal);
+}
+END_TEST
+
 /* Every waiter hears of the failure; none sleeps on. */
 START_TEST(threads_share_a_failure)
 {
@@ -236,6 +261,7 @@ static Suite *suite(void)
     tcase_add_test(t, flush_covers_what_was_before);
     tcase_add_test(t, failed_flush_is_never_repeated);
     tcase_add_test(t, threads_share_flushes);
+    tcase_add_test(t, a_crowd_hears_of_a_failure);
     tcase_add_test(t, threads_share_a_failure);
     tcase_add_test(t, hanging_flush);
     suite_add_tcase(s, t);
