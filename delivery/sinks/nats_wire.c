@@ -12,8 +12,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "nats_options.h"
+
 enum state { WIRE_CONNECTING, WIRE_READY, WIRE_BROKEN, WIRE_ENDED };
-static const char system_authorities[] = "/etc/ssl/certs/ca-certificates.crt";
 
 /* All below is guarded by `lock`, but what is noted otherwise. */
 struct wire {
@@ -176,47 +177,6 @@ static void on_error(natsConnection *connection, natsSubscription *subscription,
 
 /* ------------------------------------------------------------------------------------------ the thread: connecting */
 
-static natsStatus set_tls(natsOptions *options, const struct wire_settings *s)
-{
-    if (!s->tls)
-        return NATS_OK;
-    natsStatus status = natsOptions_SetSecure(options, true);
-    if (status == NATS_OK)
-        status = natsOptions_LoadCATrustedCertificates(options, s->ca ? s->ca : system_authorities);
-    if (status == NATS_OK && s->cert)
-        status = natsOptions_LoadCertificatesChain(options, s->cert, s->key ? s->key : s->cert);
-    return status;
-}
-
-static natsStatus set_login(natsOptions *options, const struct wire_settings *s, const char *password,
-                            const char *token)
-{
-    natsStatus status = NATS_OK;
-    if (token)
-        status = natsOptions_SetToken(options, token);
-    if (status == NATS_OK && s->user)
-        status = natsOptions_SetUserInfo(options, s->user, password ? password : "");
-    if (status == NATS_OK && s->creds)
-        status = natsOptions_SetUserCredentialsFromFiles(options, s->creds, NULL);
-    return status;
-}
-
-static natsStatus set_manners(natsOptions *options, const struct wire *wire)
-{
-    const struct wire_settings *s = wire->settings;
-    void *closure = (void *)wire->number;
-    natsStatus status = natsOptions_SetServers(options, (const char **)s->urls, s->url_count);
-    status = status ? status : natsOptions_SetName(options, "libspool");
-    status = status ? status : natsOptions_SetTimeout(options, (int64_t)s->connect_ms);
-    status = status ? status : natsOptions_SetAllowReconnect(options, false);
-    status = status ? status : natsOptions_SetIgnoreDiscoveredServers(options, true);
-    status = status ? status : natsOptions_SetIOBufSize(options, 128 << 10);
-    status = status ? status : natsOptions_SetWriteDeadline(options, 10000);
-    status = status ? status : natsOptions_SetPingInterval(options, 10000);
-    status = status ? status : natsOptions_SetClosedCB(options, on_closed, closure);
-    return status ? status : natsOptions_SetErrorHandler(options, on_error, NULL);
-}
-
 /* What went wrong, for the operator: secrets are in none of libnats' messages. */
 static int not_connected(struct wire *wire, natsStatus status)
 {
@@ -231,10 +191,10 @@ static int not_connected(struct wire *wire, natsStatus status)
 static int connect_server(struct wire *wire, const char *password, const char *token)
 {
     natsOptions *options = NULL;
-    natsStatus status = natsOptions_Create(&options);
-    status = status ? status : set_manners(options, wire);
-    status = status ? status : set_tls(options, wire->settings);
-    status = status ? status : set_login(options, wire->settings, password, token);
+    void *closure = (void *)wire->number;
+    natsStatus status = options_make(wire->settings, password, token, &options);
+    status = status ? status : natsOptions_SetClosedCB(options, on_closed, closure);
+    status = status ? status : natsOptions_SetErrorHandler(options, on_error, NULL);
     status = status ? status : natsConnection_Connect(&wire->connection, options);
     natsOptions_Destroy(options);
     return status == NATS_OK ? SPOOL_OK : not_connected(wire, status);
@@ -276,26 +236,6 @@ static int no_stream(struct wire *wire, natsStatus status, jsErrCode error)
     return SPOOL_EUNAVAILABLE;
 }
 
-static natsStatus make_stream(const struct wire *wire, jsErrCode *ret_error)
-{
-    const struct wire_settings *s = wire->settings;
-    jsStreamConfig config;
-    jsStreamInfo *info = NULL;
-    const char *subjects[] = {s->subjects};
-    jsStreamConfig_Init(&config);
-    config.Name = s->stream;
-    config.Subjects = subjects;
-    config.SubjectsLen = 1;
-    config.Replicas = (int64_t)s->replicas;
-    config.Duplicates = (int64_t)(s->window_ms * NS_PER_MS);
-    config.MaxAge = (int64_t)(s->max_age_ms * NS_PER_MS);
-    if (s->max_bytes > 0)
-        config.MaxBytes = (int64_t)s->max_bytes;
-    natsStatus status = js_AddStream(&info, wire->js, &config, NULL, ret_error);
-    jsStreamInfo_Destroy(info);
-    return status;
-}
-
 /* The stream is there, or made. */
 static int ensure_stream(struct wire *wire)
 {
@@ -313,7 +253,7 @@ static int ensure_stream(struct wire *wire)
         error = JSStreamNotFoundErr;
     if (error == JSStreamNotFoundErr && wire->settings->create) {
         error = 0;
-        status = make_stream(wire, &error);
+        status = stream_make(wire->js, wire->settings, &error);
     }
     return status == NATS_OK ? SPOOL_OK : no_stream(wire, status, error);
 }
@@ -508,19 +448,4 @@ void wire_drop(struct wire *wire, uint64_t wait_ms)
     while (wire->state != WIRE_ENDED && await(wire, &never, deadline_ns) == WAIT_READY) {
     }
     put_and_unlock(wire);
-}
-
-void wire_settings_drop(struct wire_settings *s)
-{
-    if (!s || atomic_fetch_sub(&s->holders, 1) > 1)
-        return;
-    for (int i = 0; i < s->url_count; i++)
-        free(s->urls[i]);
-    free(s->urls);
-    char *texts[] = {s->user, s->creds, s->ca, s->cert, s->key, s->stream, s->subjects};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        free(texts[i]);
-    secret_free(&s->password);
-    secret_free(&s->token);
-    free(s);
 }
