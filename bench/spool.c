@@ -30,13 +30,6 @@ static void *begin_unflushed(const struct context *context)
     return open_side(context, &BENCH_OPTIONS(.flush_interval_ms = SPOOL_FLUSH_NEVER));
 }
 
-/* What an event carries besides its body: the two texts, and the id that is assigned. */
-static size_t given_bytes(void)
-{
-    struct spool_event event = bench_event(SPOOL_DURABLE_PROCESS, 0);
-    return strlen(event.type) + strlen(event.agent) + sizeof(struct spool_id);
-}
-
 static void *begin_zstd(const struct context *context)
 {
     return open_side(context, &BENCH_OPTIONS(.compress = SPOOL_COMPRESS_ZSTD));
@@ -55,7 +48,6 @@ static void end(void *shared, struct outcome *outcome)
            (double)stats.enqueued_bytes / events *
                figure_value(outcome, "per_second")); /* packed, as the journal takes it */
     figure(outcome, "payload_bytes", payload_mean());
-    figure(outcome, "given_bytes", (double)given_bytes() + payload_mean()); /* with type, agent, and the id */
     figure(outcome, "disk_bytes", disk_bytes(dir, "/segments/") / events);
     free(side);
 }

@@ -58,17 +58,20 @@ size_t bundle_event_min(enum bundle_form form)
 
 /* --------------------------------------------------------------------------------------------------- its elements */
 
+/* By the two low bits of a number: which bits of the word are its, and what does not need so many. */
+static const uint64_t number_mask[] = {0xff, 0xffff, 0xffffffff, UINT64_MAX};
+static const uint64_t number_least[] = {0, 1u << 6, 1u << 14, 1u << 30};
+
 /* All of these return what stands behind, or NULL if nothing valid stands there, also for a `p` that is NULL. Behind
  * the events there are more bytes than a number has (the footer), so that it can be loaded as one word. */
 static inline const uint8_t *take_number(const uint8_t *p, const uint8_t *end, uint64_t *ret)
 {
     if (!p || p >= end)
         return NULL;
-    uint64_t word = get_u64(p);
-    unsigned size = 1u << (word & 3);
-    *ret = word << (64 - 8 * size) >> (64 - 8 * size) >> 2;
-    bool needed = size == 1 || *ret >> (8 * (size / 2) - 2);
-    return size <= (size_t)(end - p) && needed ? p + size : NULL;
+    uint64_t word = get_u64(p), number = (word & number_mask[word & 3]) >> 2;
+    *ret = number;
+    p += (size_t)1 << (word & 3);
+    return p <= end && number >= number_least[word & 3] ? p : NULL;
 }
 
 static inline const uint8_t *take_bytes(const uint8_t *p, const uint8_t *end, void *ret, size_t size)
