@@ -99,7 +99,7 @@ static int open_named(struct parts *parts, struct part *part, bool is_new)
         return EINVAL;
     part->dev = st.st_dev;
     part->ino = st.st_ino;
-    part->size = part->checked = (uint64_t)st.st_size;
+    part->size = part->checked = part->before = (uint64_t)st.st_size;
     part->begun_ns = part->used_ns = mono_ns();
     if (!is_old(parts, &st))
         return SPOOL_OK;
@@ -221,6 +221,14 @@ int part_append(struct parts *parts, struct part *part)
         part->torn = ftruncate(part->fd, (off_t)part->size) != 0;
     part->used_ns = mono_ns();
     return err == SPOOL_OK ? SPOOL_OK : part_unavailable(part->path, err);
+}
+
+void part_undo(struct part *part)
+{
+    if (part->size == part->before)
+        return;
+    part->size = part->before;
+    part->torn = ftruncate(part->fd, (off_t)part->size) != 0;
 }
 
 /* Nothing more is written to it: on disk now, so that it needs no descriptor until its line is. */

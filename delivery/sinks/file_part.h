@@ -23,6 +23,7 @@ struct part {
     ino_t ino;
     unsigned number;
     uint64_t size, checked;     /* now; as of the last checkpoint */
+    uint64_t before;            /* this batch */
     uint64_t begun_ns, used_ns; /* monotonic */
     bool torn;
     struct buffer lines; /* of this batch */
@@ -49,6 +50,8 @@ bool part_is_still_there(const struct part *part);
 bool part_is_full(const struct parts *parts, const struct part *part, size_t more);
 /* Appends its lines, all or none. SPOOL_EUNAVAILABLE. */
 int part_append(struct parts *parts, struct part *part);
+/* Takes back what it got of this batch; what cannot be cut off now is before the next line. */
+void part_undo(struct part *part);
 /* Begins the next file of the path, which gets the lines, and retires this one. SPOOL_EUNAVAILABLE: it stays as it is. */
 int part_rotate(struct parts *parts, struct part *part, struct part **ret);
 /* All of it is covered by a checkpoint that is stored. */

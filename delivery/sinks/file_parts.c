@@ -119,13 +119,6 @@ static int sort_in(struct parts *parts, const char *pattern, struct spool_delive
     return code;
 }
 
-static void mark(struct spool_delivery *batch, struct part *const *part_of, size_t n, const struct part *part)
-{
-    for (size_t i = 0; i < n; i++)
-        if (part_of[i] == part)
-            SPOOL_DELIVERY_AT(batch, i)->outcome = SPOOL_DELIVERED;
-}
-
 /* All lines of the batch for this path, or none, into the file that has room for them. With many files it is little that
  * each has, and together too much to keep. */
 static int append(struct parts *parts, struct part *part)
@@ -138,19 +131,21 @@ static int append(struct parts *parts, struct part *part)
     return code;
 }
 
-/* File by file: what was written before a failure counts. A file that is begun on the way is in front, and done. */
-static int write_all(struct parts *parts, struct spool_delivery *batch, size_t n, struct part *const *part_of)
+/* All that was sorted, or nothing: had some files their lines and others not, more holes might be left in the batch than are
+ * remembered over a crash. A file that is begun on the way is in front, and has its lines. */
+static int write_all(struct parts *parts)
 {
     int code = SPOOL_OK;
+    for (struct part *part = parts->files; part; part = part->next)
+        part->before = part->size;
     for (struct part *part = parts->files, *next; part; part = next) {
         next = part->next;
-        if (part->lines.size > 0 && code == SPOOL_OK) {
+        if (part->lines.size > 0 && code == SPOOL_OK)
             code = append(parts, part);
-            if (code == SPOOL_OK)
-                mark(batch, part_of, n, part);
-        }
         buffer_free(&part->lines);
     }
+    for (struct part *part = parts->files; part && code != SPOOL_OK; part = part->next)
+        part_undo(part);
     return code;
 }
 
@@ -164,7 +159,10 @@ int parts_deliver(struct parts *parts, struct spool_delivery *batch, size_t n)
     int code = file_path_expand(parts->options.pattern, (int64_t)(real_ns() / 1000000000u), pattern);
     for (size_t i = 0; i < n && code == SPOOL_OK; i++)
         code = sort_in(parts, pattern, SPOOL_DELIVERY_AT(batch, i), &part_of[i]);
-    int written = write_all(parts, batch, n, part_of); /* also what was sorted before a failure */
+    int written = write_all(parts); /* also what was sorted before a failure, which is the beginning of the batch */
+    for (size_t i = 0; i < n && written == SPOOL_OK; i++)
+        if (part_of[i])
+            SPOOL_DELIVERY_AT(batch, i)->outcome = SPOOL_DELIVERED;
     free(part_of);
     return code == SPOOL_OK ? written : code;
 }
