@@ -148,6 +148,13 @@ static int is_filtered(const struct asking *a, const struct store_sink *sink, bo
     return code;
 }
 
+static void describe_over(const struct asking *a, struct spool_receipt *ret)
+{
+    ret->state = SPOOL_RECEIPT_OVER;
+    ret->reason = is_expired(a) ? "delivered, or expired before; which is not kept"
+                                : "delivered, or dropped by a limit or for damage; which is not kept";
+}
+
 static int describe_place(const struct asking *a, const struct store_sink *sink, struct spool_receipt *ret)
 {
     int lane = a->place.lane;
@@ -162,10 +169,10 @@ static int describe_place(const struct asking *a, const struct store_sink *sink,
         ret->state = SPOOL_RECEIPT_IN_FLIGHT;
     else if (!finished)
         ret->state = is_expired(a) ? SPOOL_RECEIPT_EXPIRED : SPOOL_RECEIPT_QUEUED;
+    else if (may_be_dropped(a, sink))
+        describe_over(a, ret);
     else
-        ret->state = may_be_dropped(a, sink) ? SPOOL_RECEIPT_OVER
-                     : sink->best_effort     ? SPOOL_RECEIPT_SENT
-                                             : SPOOL_RECEIPT_DELIVERED;
+        ret->state = sink->best_effort ? SPOOL_RECEIPT_SENT : SPOOL_RECEIPT_DELIVERED;
     return code;
 }
 

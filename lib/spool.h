@@ -264,7 +264,7 @@ struct spool_receipt {
     uint32_t attempts;             /* failed so far */
     uint64_t due_ns;               /* not tried again before; since 1970; 0: at once */
     uint64_t at_ns;                /* when it died, or was purged */
-    const char *reason;            /* of the last failure, or how it was purged; "" if none */
+    const char *reason;            /* of the last failure, how it was purged, or what it may be if it is over; "" if none */
     const struct spool_attempt *history; /* of a dead letter, as in struct spool_dead_letter */
     size_t history_count;
 };

@@ -2,6 +2,7 @@
 """TESTING.md keeps pace: each promise it quotes still stands in a document, and each test it names exists.
 
 A quote is a line that begins with `> `. A test is `unit:name` (a START_TEST of tests/unit/test_unit.c), or a path below tests/.
+Each row of the table "What hurts elsewhere" names a test.
 """
 import pathlib
 import re
@@ -39,6 +40,11 @@ def main():
     failures = [f"no document says any more: {quote}" for quote in quotes if plain(quote) not in documents]
     failures += [f"there is no such test: {name}" for name in tests if not test_exists(name)]
     failures += [f"no test is named for: {block.splitlines()[0]}" for block in unproved]
+    rows = re.findall(r"^\| (?!What hurts)([^|]+) \| ([^|]+) \|$", PAGE.partition("## What hurts elsewhere")[2].partition("\n## ")[0],
+                      re.MULTILINE)
+    failures += [f"no test makes it impossible: {pain}" for pain, named in rows if not set(re.findall(r"`([^`]+)`", named)) & set(tests)]
+    if len(rows) < 12:
+        failures.append(f"{len(rows)} things that hurt elsewhere, 12 are known")
     if len(quotes) < 10 or len(tests) < 10:
         failures.append(f"{len(quotes)} quotes and {len(tests)} tests found: this script no longer reads the page right")
     for failure in failures:
