@@ -5,6 +5,7 @@
  * another is let go of, within the time that stopping has, and added anew: it goes on at its cursor, so that only what was
  * in its hands may come again. One that the file does not name any more is let go of and stays registered, as it would
  * after a restart: its events are held. */
+#include <errno.h>
 #include <sys/stat.h>
 
 #include "clock_config.h"
@@ -28,7 +29,10 @@ static int check_spool(const struct spool *spool, const struct spool_options *gi
 {
     struct spool_options filled;
     struct stat st;
-    if (stat(dir, &st) || st.st_dev != spool->device || st.st_ino != spool->inode)
+    int err = stat(dir, &st) ? errno : 0;
+    if (err && err != ENOENT && err != ENOTDIR) /* it may well be the one that is open */
+        return err_errno(err, "spool.dir: %s", dir);
+    if (err || st.st_dev != spool->device || st.st_ino != spool->inode)
         return err_set(SPOOL_ECONFIG, "spool.dir: %s is not the directory that is open: restart for another one", dir);
     int code = handle_options(given, &filled);
     const char *name = code ? NULL : config_difference(&filled, &spool->options);

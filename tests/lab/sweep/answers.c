@@ -40,6 +40,7 @@ static const struct documented documented[] = {
     {"spool_dead_requeue_to", false, {SPOOL_EFULL}},
     {"spool_sink_rewind", false, {SPOOL_EFULL, SPOOL_ETIMEOUT}},
     {"spool_sink_set_options", false, {SPOOL_EFULL}},
+    {"spool_reload_config", false, {SPOOL_EFULL, SPOOL_ETIMEOUT}},
     {"spool_receipt", false, {0}},
     {"spool_metrics", false, {0}},
     {"spool_op_submit", false, {0}},

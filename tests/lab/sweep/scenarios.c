@@ -276,7 +276,7 @@ const struct scenario scenarios[] = {
     {"plugin", "a sink out of a shared object; a failed load is repeated", prepare_events, run_plugin},
     {"failover", "two files, the second one for when the first fails", prepare_events, run_failover},
     {"quorum", "two of three files must have each event", prepare_events, run_quorum},
-    {"config", "spool and sinks from a configuration file", prepare_nothing, run_config},
+    {"config", "spool and sinks from a configuration file, which is read again", prepare_nothing, run_config},
     {"drop-oldest", "a full spool that drops its oldest segment", prepare_nothing, run_drop},
     {"repair-log", "a page of the newest segment is damaged", prepare_damaged_log, run_repair},
     {"repair-state", "a page of state.mdb is damaged", prepare_damaged_state, run_repair},

@@ -144,26 +144,48 @@ static void write_text(const char *path, const char *text)
         abort();
 }
 
-void run_config(const char *dir)
+static void write_config(const char *path, const char *dir, const char *more)
 {
-    char path[512], text[1024], out[512];
-    beside(dir, "spool.json", path, sizeof path);
+    char text[1024], out[512];
     sink_file_path(dir, out, sizeof out);
     snprintf(
         text, sizeof text,
         "{\"spool\":{\"dir\":\"%s\",\"max_bytes\":\"64MiB\",\"journal_bytes\":\"256KiB\",\"segment_bytes\":\"1MiB\","
         "\"retention\":\"1h\",\"full_timeout\":\"100ms\"},"
-        "\"sinks\":[{\"name\":\"file\",\"kind\":\"file\",\"path\":\"%s\"}]}",
-        dir, out);
+        "\"sinks\":[{\"name\":\"file\",\"kind\":\"file\",\"path\":\"%s\"%s}]}",
+        dir, out, more);
+    fault_pause();
     write_text(path, text);
+    fault_resume();
+}
+
+/* Other options, and then another order, for which the sink is let go of and added anew: whatever of that fails, what is
+ * enqueued arrives. */
+static void reload(struct spool *spool, const char *path, const char *dir)
+{
+    static const char *const more[] = {",\"retry\":{\"cap\":\"1s\"}", ",\"order\":\"lane\""};
+    for (uint32_t i = 0; i < 2; i++) {
+        write_config(path, dir, more[i]);
+        answered("spool_reload_config", spool_reload_config(spool, path, NULL, NULL));
+        run_enqueue(spool, 4 + i, POWER);
+        answered("spool_drain", spool_drain(spool, DRAIN_MS));
+    }
+}
+
+void run_config(const char *dir)
+{
+    char path[512];
+    beside(dir, "spool.json", path, sizeof path);
+    write_config(path, dir, "");
     struct spool *spool = NULL;
     fault_arm(true);
     if (!answered("spool_open_config", spool_open_config(path, &spool)))
         spool = NULL;
     for (uint32_t n = 0; spool && n < 4; n++)
         run_enqueue(spool, n, POWER);
-    if (spool && answered("spool_start", spool_start(spool)))
-        answered("spool_drain", spool_drain(spool, DRAIN_MS));
+    bool started = spool && answered("spool_start", spool_start(spool));
+    if (started && answered("spool_drain", spool_drain(spool, DRAIN_MS)))
+        reload(spool, path, dir);
     run_end_of(spool);
 }
 
