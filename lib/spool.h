@@ -417,7 +417,8 @@ const char *spool_breaker_name(enum spool_breaker breaker);
 
 /* A sink. ABI 1, append only. Hooks of one state never run at the same time, except cancel. No lock of ours is held.
  *   open        makes one worker's state. `user` is spool_sink_options.user, `json_config` the sink's configuration ("{}"
- *               if none), `checkpoint` what the hook of that name stored last (size 0: nothing yet). A failure is taken
+ *               if none), which all states of one sink get at the same address, and which stays there until the last of them
+ *               is closed: what they share can be found by it. `checkpoint` what the hook of that name stored last (size 0: nothing yet). A failure is taken
  *               as unavailable and tried again with backoff; SPOOL_ECONFIG and SPOOL_EINVAL stand until it is added anew.
  *               A message for the operator: spool_sink_error(). May be NULL: the state is `user`.
  *   deliver     sets the outcome of each event. Returns 0; SPOOL_EUNAVAILABLE: the sink is down, outcomes set before

@@ -7,12 +7,16 @@
 EVENTS=$((2 * EVENTS)) # starting the cluster counts, on both sides
 
 ours() {
-    "$DRIVE" kafka '{"servers":"mock","tls":false,"properties":{"test.mock.num.brokers":"3"}}' "$EVENTS" "$BYTES" "$batch"
+    "$DRIVE" kafka '{"servers":"mock","tls":false,"properties":{"test.mock.num.brokers":"3"}}' "$EVENTS" "$BYTES" "$batch" \
+        "$workers"
 }
 raw() { "${RAW}_kafka" events "$EVENTS" "$BYTES" "$batch"; }
 free() { "${RAW}_kafka" events "$EVENTS" "$BYTES" 0; }
 
+workers=1
 for batch in 1024 8192; do
     in_turns "kafka,$batch-a-batch" ours raw
 done
 in_turns "kafka,beside-no-waits" ours free
+workers=2
+in_turns "kafka,$batch,2-workers" ours raw

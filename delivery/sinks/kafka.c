@@ -34,7 +34,8 @@ struct kafka {
     struct kafka_producer *producer; /* NULL: not made yet */
     struct kafka_user user;
     struct buffer json; /* of one event at a time */
-    struct flight **sent; /* for each event of the batch: its message, which may be of an earlier delivery; NULL: none */
+    struct flight *
+        *sent; /* for each event of the batch: its message, which may be of an earlier delivery; NULL: none */
     size_t sent_cap;
     uint64_t deadline_ns;
 };
@@ -124,18 +125,20 @@ static rd_kafka_resp_err_t produce(struct kafka *s, const struct spool_delivery 
     rd_kafka_header_add(headers, "type", 4, event->type, -1);
     if (trace)
         rd_kafka_header_add(headers, "traceparent", 11, trace, -1);
-    rd_kafka_resp_err_t error = rd_kafka_producev(
-        s->producer->handle, RD_KAFKA_V_RKT(s->producer->topic), RD_KAFKA_V_KEY((void *)agent, agent ? strlen(agent) : 0),
-        RD_KAFKA_V_VALUE(s->json.data, s->json.size), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-        RD_KAFKA_V_TIMESTAMP((int64_t)(spool_id_time_ns(&delivery->id) / NS_PER_MS)), RD_KAFKA_V_HEADERS(headers),
-        RD_KAFKA_V_OPAQUE(flight), RD_KAFKA_V_END);
+    rd_kafka_resp_err_t error =
+        rd_kafka_producev(s->producer->handle, RD_KAFKA_V_RKT(s->producer->topic),
+                          RD_KAFKA_V_KEY((void *)agent, agent ? strlen(agent) : 0),
+                          RD_KAFKA_V_VALUE(s->json.data, s->json.size), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                          RD_KAFKA_V_TIMESTAMP((int64_t)(spool_id_time_ns(&delivery->id) / NS_PER_MS)),
+                          RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(flight), RD_KAFKA_V_END);
     if (error)
         rd_kafka_headers_destroy(headers); /* else they are the message's */
     return error;
 }
 
 /* Hands a message over; waits while librdkafka has too many. *ret_message stays NULL when the message is refused. */
-static int hand_over(struct kafka *s, struct spool_delivery *delivery, struct flight *flight, struct flight **ret_message)
+static int hand_over(struct kafka *s, struct spool_delivery *delivery, struct flight *flight,
+                     struct flight **ret_message)
 {
     rd_kafka_resp_err_t error;
     flight->id = delivery->id;

@@ -1,9 +1,10 @@
 /* kafka_flight.h - messages that were handed to librdkafka, and what became of them.
  *
  * The messages of a delivery are a load: an array, which the delivery reports point into. A delivery that gives up
- * (cancelled, no answer in time) leaves some of them with librdkafka, which goes on with them: its load is left. When the
- * same events come again they must not be produced a second time; by their ids it is seen that they are still under way, or
- * have arrived meanwhile. A load that is left lives until each of its messages has been asked for or was forgotten.
+ * (cancelled, no answer in time) leaves some of them with librdkafka, which goes on with them: its load is left. When
+ * the same events come again they must not be produced a second time; by their ids it is seen that they are still
+ * under way, or have arrived meanwhile. A load that is left lives until each of its messages has been asked for or
+ * was forgotten.
  *
  * All under the lock of the producer, kafka_producer.h, whose messages these are. */
 #ifndef DELIVERY_SINKS_KAFKA_FLIGHT_H
@@ -20,7 +21,7 @@ struct flight {
     struct flight *next; /* of a load that is left: in its bucket */
     struct spool_id id;
     enum flight_state state;
-    bool is_asked_for; /* a delivery has it in hand */
+    bool is_asked_for;         /* a delivery has it in hand */
     rd_kafka_resp_err_t error; /* of FLIGHT_FAILED */
 };
 
@@ -48,7 +49,8 @@ void flights_leave(struct flights *flights, struct load *load, size_t n);
 struct flight *flight_find(const struct flights *flights, const struct spool_id *id);
 /* Forgets one that is not pending; its load may be gone then. */
 void flight_remove(struct flights *flights, struct flight *flight);
-/* Those that are under way no more, and that nobody asked for: of events that did not come again, as they had expired. */
+/* Those that are under way no more, and that nobody asked for: of events that did not come again, as they had
+ * expired. */
 void flights_forget_over(struct flights *flights);
 /* All, also the pending ones: when nothing more is reported. */
 void flights_clear(struct flights *flights);

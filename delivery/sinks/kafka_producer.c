@@ -1,5 +1,5 @@
-/* kafka_producer.c - see kafka_producer.h. The end of a producer can take long, so it is its thread that ends it; that is
- * waited for, but not for more than a second. */
+/* kafka_producer.c - see kafka_producer.h. The end of a producer can take long, so it is its thread that ends it;
+ * that is waited for, but not for more than a second. */
 #include "kafka_producer.h"
 
 #include <errno.h>
@@ -22,8 +22,7 @@ static void wake(const struct kafka_user *user)
     (void)n; /* it fails only when the counter is full: then it is awake */
 }
 
-/* ---------------------------------------------------------------------------------------------------- what is reported
- */
+/* -------------------------------------------------------------------------------------------------- what is reported */
 
 /* A delivery report event has the messages of one answer of a broker. */
 static void hear_reports(struct kafka_producer *p, rd_kafka_event_t *event)
@@ -90,8 +89,7 @@ static void hear(struct kafka_producer *p)
     rd_kafka_event_destroy(event); /* NULL is fine */
 }
 
-/* -------------------------------------------------------------------------------------------------------- begin and end
- */
+/* ----------------------------------------------------------------------------------------------------- begin and end */
 
 static void free_producer(struct kafka_producer *p)
 {
@@ -194,8 +192,7 @@ static int make(const struct kafka_settings *settings, struct kafka_producer **r
     return SPOOL_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- who has it
- */
+/* -------------------------------------------------------------------------------------------------------- who has it */
 
 /* The producers in use. One that was spoilt has no configuration any more, so that nobody finds it. */
 struct holding {
@@ -210,7 +207,8 @@ static struct holding *holdings;
 static int hold(const char *config, const struct kafka_settings *settings, struct holding **ret)
 {
     struct holding *holding = calloc(1, sizeof *holding);
-    int code = holding ? make(settings, &holding->producer) : spool_sink_error(SPOOL_EUNAVAILABLE, "Kafka: out of memory");
+    int code =
+        holding ? make(settings, &holding->producer) : spool_sink_error(SPOOL_EUNAVAILABLE, "Kafka: out of memory");
     if (code != SPOOL_OK) {
         free(holding);
         return code;
@@ -259,8 +257,7 @@ void kafka_producer_put(struct kafka_producer *producer, bool spoilt)
     free(holding);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- its users
- */
+/* --------------------------------------------------------------------------------------------------------- its users */
 
 int kafka_producer_join(struct kafka_producer *p, struct kafka_user *user, size_t n)
 {

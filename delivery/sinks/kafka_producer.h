@@ -1,9 +1,9 @@
 /* kafka_producer.h - librdkafka's producer, which all workers of a sink share.
  *
- * Several deliveries may be under way at a time, each with messages of its own. librdkafka connects, looks up names and sends
- * in threads of its own. One more, ours, hears what it reports, notes it, and wakes the delivery whose messages are all
- * reported. Since the producer is one, an agent's messages keep their order whichever worker sends them, and an event that
- * comes again to another worker is known there.
+ * Several deliveries may be under way at a time, each with messages of its own. librdkafka connects, looks up names
+ * and sends in threads of its own. One more, ours, hears what it reports, notes it, and wakes the delivery whose
+ * messages are all reported. Since the producer is one, an agent's messages keep their order whichever worker sends
+ * them, and an event that comes again to another worker is known there.
  *
  *     kafka_producer_get()      the producer of that configuration, with a reference
  *     kafka_producer_join()     a delivery begins: it is told of trouble from now on

@@ -205,7 +205,8 @@ bool otlp_value_direct(struct otlp_writer *w, const char *text, size_t size)
 /* ------------------------------------------------------------------------------------------------------------- members
  */
 
-static bool add_member(struct otlp_writer *w, json_t **object, const struct name *name, const uint8_t *text, size_t size)
+static bool add_member(struct otlp_writer *w, json_t **object, const struct name *name, const uint8_t *text,
+                       size_t size)
 {
     json_error_t error;
     json_t *value;

@@ -83,8 +83,7 @@ static void parse_body(struct otlp_writer *w, struct record *r, bool needs_whole
     const struct spool_event *event = r->event;
     if (event->body_size == 0 || !is_json_type(event->content_type))
         return;
-    r->has_some_only =
-        !needs_whole && otlp_members(w, event->body, event->body_size, is_asked_for, r->kind, &r->tree);
+    r->has_some_only = !needs_whole && otlp_members(w, event->body, event->body_size, is_asked_for, r->kind, &r->tree);
     if (!r->has_some_only)
         parse_whole(w, r);
 }
@@ -347,7 +346,10 @@ static void put_log_body(struct otlp_writer *w, struct record *r)
 void otlp_put_log(struct otlp_writer *w, const struct otlp_style *style, const struct spool_event *event,
                   const struct spool_id *id)
 {
-    struct record r = {.style = style, .event = event, .id = id, .kind = genai_kind_of(event->type),
+    struct record r = {.style = style,
+                       .event = event,
+                       .id = id,
+                       .kind = genai_kind_of(event->type),
                        .with_content = style->content_in_logs};
     const char *name = r.kind->event_name ? r.kind->event_name : event->type;
     const char *severity = severity_name(r.kind->severity);
@@ -443,7 +445,10 @@ static void put_span_status(struct otlp_writer *w, const struct record *r)
 void otlp_put_span(struct otlp_writer *w, const struct otlp_style *style, const struct spool_event *event,
                    const struct spool_id *id)
 {
-    struct record r = {.style = style, .event = event, .id = id, .kind = genai_kind_of(event->type),
+    struct record r = {.style = style,
+                       .event = event,
+                       .id = id,
+                       .kind = genai_kind_of(event->type),
                        .with_content = style->content_in_spans};
     parse_body(w, &r, may_have_body(&r) && (w->json || r.kind->is_memory));
     otlp_item(w, RECORD_GUESS);

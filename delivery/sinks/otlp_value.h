@@ -12,8 +12,8 @@ void otlp_value_bytes(struct otlp_writer *w, const void *bytes, size_t size);
 void otlp_value_int(struct otlp_writer *w, int64_t value);
 void otlp_value_double(struct otlp_writer *w, double value);
 void otlp_value_bool(struct otlp_writer *w, bool value);
-/* Begin an array, whose values are items (otlp_item(), otlp_end()), and an object, whose members are keys. `size_guess` is of
- * the content, in bytes. */
+/* Begin an array, whose values are items (otlp_item(), otlp_end()), and an object, whose members are keys.
+ * `size_guess` is of the content, in bytes. */
 void otlp_value_array(struct otlp_writer *w, size_t size_guess);
 void otlp_value_object(struct otlp_writer *w, size_t size_guess);
 void otlp_value_nested_end(struct otlp_writer *w);

@@ -3,8 +3,8 @@
  *     kafka_mock TOPIC
  *
  * Prints the brokers' addresses, then obeys lines on standard input, answering each with a line: "down N" and "up N" a
- * broker, "fail N" requests to produce, "delay N" milliseconds, "hang N" milliseconds before the next request to produce is
- * answered, of each broker, "count" of messages, "dump FILE": writes those read so far, a line each: key, id header, value.
+ * broker, "fail N" requests to produce, "delay N" milliseconds, "hang N" milliseconds until the next produce request is
+ * answered, of each broker, "count" of messages, "dump FILE": writes those read so far, a line each: key, id, value.
  */
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>

@@ -1,4 +1,6 @@
 /* test_delivery.c - from a store to a sink: everything arrives, in order of importance, and is acknowledged. */
+#include <stdatomic.h>
+
 #include "fake_sink.h"
 
 START_TEST(all_arrive_once_and_are_acknowledged)
@@ -86,6 +88,43 @@ START_TEST(several_workers_finish_out_of_order)
     ck_assert_uint_eq(rig_stored(rig).cursor[LANE_MEDIUM], 5000);
     ck_assert_uint_eq(rig_stored(rig).range_count[LANE_MEDIUM], 0);
     ck_assert_uint_eq(rig->fake->count, 5000);
+    rig_free(rig);
+}
+END_TEST
+
+static const char *configs[8];
+static atomic_uint config_count;
+
+static int open_noting_config(void **ret_state, void *user, const char *config, const void *checkpoint, size_t size)
+{
+    unsigned i = atomic_fetch_add(&config_count, 1);
+    if (i < sizeof configs / sizeof *configs)
+        configs[i] = config;
+    return fake_open(ret_state, user, config, checkpoint, size);
+}
+
+/* By which a plugin knows its states: at another address is another sink, of the same configuration or not. */
+START_TEST(states_of_a_sink_get_their_configuration_at_one_address)
+{
+    struct rig *rig = rig_new();
+    struct spool_sink hooks = fake_hooks;
+    struct spool_sink_options options = SPOOL_SINK_OPTIONS(.workers = 3, .batch_events_max = 1, .user = rig->fake);
+    hooks.open = open_noting_config;
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 0, 30, 0, real_ns());
+    fake_set_block(rig->fake, true);
+    ck_ok(delivery_sink_add(rig->delivery, "s", &hooks, "{\"a\":1}", &options));
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig->fake->opens == 2); /* as many threads as the rig has */
+    ck_assert_ptr_eq(configs[1], configs[0]);
+    ck_assert_str_eq(configs[0], "{\"a\":1}");
+    fake_set_block(rig->fake, false);
+    rig_until(rig_stored(rig).delivered == 30);
+    unsigned before = rig->fake->opens;
+    ck_ok(delivery_sink_add(rig->delivery, "other", &hooks, "{\"a\":1}", &options));
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 30, 1, 0, real_ns());
+    delivery_wake(rig->delivery);
+    rig_until(rig->fake->opens >= before + 1);
+    ck_assert_ptr_ne(configs[before], configs[0]);
     rig_free(rig);
 }
 END_TEST
@@ -266,6 +305,7 @@ static Suite *suite(void)
     tcase_add_test(tc, byte_limit_cuts_batches);
     tcase_add_test(tc, important_first_but_nobody_starves);
     tcase_add_test(tc, several_workers_finish_out_of_order);
+    tcase_add_test(tc, states_of_a_sink_get_their_configuration_at_one_address);
     tcase_add_test(tc, damaged_block_is_skipped_and_counted);
     tcase_add_test(tc, expired_events_are_dropped);
     tcase_add_test(tc, refused_acknowledgements_are_kept);
