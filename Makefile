@@ -240,6 +240,7 @@ TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%, \
                      config \
                      delivery \
                      delivery_checkpoint \
+                     delivery_keys \
                      delivery_order \
                      delivery_outage \
                      delivery_refused \
@@ -257,6 +258,7 @@ TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%, \
                      plugin \
                      public \
                      public_ops \
+                     public_resources \
                      public_peers \
                      sink_file \
                      sink_partition \

@@ -84,6 +84,31 @@ static void *begin_sqlite(const struct context *context)
     return e;
 }
 
+/* A far side that needs a millisecond for each batch. */
+static int wait_1_ms(void *state, struct spool_delivery *batch, size_t n)
+{
+    (void)state;
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = 1000000}, NULL);
+    for (size_t i = 0; i < n; i++)
+        SPOOL_DELIVERY_AT(batch, i)->outcome = SPOOL_DELIVERED;
+    return 0;
+}
+
+static const struct spool_sink waiting = {
+    .abi = SPOOL_SINK_ABI, .size = sizeof waiting, .kind = "waiting", .deliver = wait_1_ms};
+
+/* `count` workers; the agents are 1,000. */
+static void *begin_waiting(const struct context *context)
+{
+    struct end_to_end *e = open_end_to_end(context);
+    ok(spool_sink_add(e->spool, "waiting", &waiting, NULL,
+                      &SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_AGENT, .workers = (uint32_t)context->count,
+                                          .batch_events_max = 100)),
+       "spool_sink_add");
+    ok(spool_start(e->spool), "spool_start");
+    return e;
+}
+
 static void *begin_agents(const struct context *context)
 {
     struct end_to_end *e = open_end_to_end(context);
@@ -99,15 +124,25 @@ static size_t step(void *shared, uint64_t number)
     return 1;
 }
 
-static size_t step_agents(void *shared, uint64_t number)
+static size_t step_agent(struct end_to_end *e, uint64_t number, uint64_t agents)
 {
-    struct end_to_end *e = shared;
     char agent[32];
-    snprintf(agent, sizeof agent, "agent-%u", (unsigned)(number % e->context->count));
+    snprintf(agent, sizeof agent, "agent-%u", (unsigned)(number % agents));
     struct spool_event event = bench_event(SPOOL_DURABLE_PROCESS, number);
     event.agent = agent;
     ok(spool_enqueue(e->spool, &event, NULL), "spool_enqueue");
     return 1;
+}
+
+static size_t step_agents(void *shared, uint64_t number)
+{
+    struct end_to_end *e = shared;
+    return step_agent(e, number, e->context->count);
+}
+
+static size_t step_thousand_agents(void *shared, uint64_t number)
+{
+    return step_agent(shared, number, 1000);
 }
 
 static void drain(void *shared)
@@ -153,6 +188,12 @@ static void spool_sqlite(const struct context *context, struct outcome *outcome)
 static void spool_agents(const struct context *context, struct outcome *outcome)
 {
     drive(&(struct driver){.begin = begin_agents, .step = step_agents, .finish = drain, .end = end}, context, outcome);
+}
+
+static void spool_agents_waiting(const struct context *context, struct outcome *outcome)
+{
+    drive(&(struct driver){.begin = begin_waiting, .step = step_thousand_agents, .finish = drain, .end = end}, context,
+          outcome);
 }
 
 /* ------------------------------------------------------------------------------------- how old an event is over there
@@ -251,5 +292,7 @@ const struct bench_case delivery_cases[] = {
     {"spool_overtake", "libspool, age of a critical event at a sink with a backlog of low ones",
      SPOOL_SETTINGS "; the sink takes 2 ms a batch", spool_overtake},
     {"spool_agents", "libspool, to a null sink in order of agents", SPOOL_SETTINGS, spool_agents},
+    {"spool_agents_waiting", "libspool, to a sink in order of agents that waits 1 ms a batch of 100",
+     SPOOL_SETTINGS ", as many workers as n says, 1,000 agents", spool_agents_waiting},
     {0},
 };

@@ -107,6 +107,7 @@ def studies():
     items += [Item("spool_null", count=sinks) for sinks in (2, 4, 8, 16)]
     items += [Item("spool_processes", count=n) for n in (1, 2, 4, 8)]
     items += [Item("spool_agents", count=n) for n in (1, 100, 10000)]
+    items += [Item("spool_agents_waiting", seconds=0.2, count=n) for n in (1, 4)]
     most = int(float(os.environ.get("BACKLOG", 1e7)))
     items += [Item("spool_backlog", count=10 ** n, rounds=1 if n > 5 else 0) for n in range(4, 10) if 10 ** n <= most]
     items += [Item("spool_recovery", count=n) for n in (1000, 10000, 40000)]

@@ -59,11 +59,11 @@ static void send_answers(struct delivery *d, struct sink *sink)
     answers_ack(&sink->sending, sink->id, sink->generation, &ack);
     ack.counted = &counted;
     sink->store_busy = true;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     int code = store_ack(d->store, &ack, mono_ns() + ack_timeout_ns);
     if (code == SPOOL_OK && d->on_delivery) /* what is being sent is only looked at here */
         receipt_tell(d, sink, sink->sending.notes, sink->sending.note_count);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     sink->store_busy = false;
     if (code == SPOOL_OK)
         acked(d, sink);
@@ -123,16 +123,16 @@ void acker_run(struct runner *self)
 {
     struct delivery *d = self->delivery;
     uint64_t last_ns = 0;
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     while (!d->exiting) {
         uint64_t at_ns = next_round(d, last_ns);
         if (at_ns > mono_ns()) {
-            cond_wait_until(&d->ack, &d->lock, at_ns);
+            cond_wait_until(&d->ack, d->lock, at_ns);
             continue;
         }
         last_ns = mono_ns();
         if (ack_round(d))
             dispatcher_wake(d);
     }
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
 }

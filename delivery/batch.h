@@ -7,11 +7,16 @@
 #include <stdint.h>
 
 #include "../spool/store.h"
+#include "keys.h"
 #include "op_core.h"
 #include "retry.h"
+#include "window.h"
+
+/* A slot, the stripes of its keys, and what its sink names. */
+enum { BATCH_NEEDS_MAX = 1 + STRIPES + SPOOL_SINK_RESOURCES_MAX };
 
 enum batch_kind {
-    BATCH_LOG,        /* consecutive events of a lane */
+    BATCH_LOG,        /* events of a lane, in its order; consecutive unless its sink takes them by keys */
     BATCH_RETRY,      /* rows of the retry table */
     BATCH_CHECKPOINT, /* no events: make durable what was delivered */
     BATCH_CLOSE,      /* no events: the same, then close the state */
@@ -31,20 +36,28 @@ struct batch_row {
 
 struct batch {
     struct batch *next;
-    struct op_task task; /* while it is at the head of its sink's queue, and while it runs */
+    struct op_task task; /* while it is offered to the scheduler, and while it runs */
     struct sink *sink;   /* likewise */
+    struct op_need needs[BATCH_NEEDS_MAX];
+    uint64_t stripes; /* of its events' keys, which are this batch's alone (keys.h) */
     enum batch_kind kind;
     int lane;
     uint32_t slot;      /* BATCH_CLOSE: which state */
-    uint64_t first_seq; /* BATCH_LOG: [first_seq, first_seq + count) */
     uint32_t count;
     uint32_t wanted;            /* of them, those that pass the sink's filter */
     size_t bytes, wanted_bytes; /* in memory; each with its envelope, as a sink sees them */
     struct batch_piece *pieces; /* BATCH_LOG */
     size_t piece_count, piece_cap;
+    struct window_span *spans; /* likewise: which events these are, ascending */
+    size_t span_count, span_cap;
     struct batch_row *rows; /* BATCH_RETRY */
     size_t row_count, row_cap;
 };
+
+static inline struct batch *batch_of(const struct op_task *task)
+{
+    return (struct batch *)((char *)task - offsetof(struct batch, task));
+}
 
 /* Adds a piece, with a reference of its own to the block. ENOMEM. */
 int batch_add_piece(struct batch *batch, struct store_block *block, uint32_t first, uint32_t end);

@@ -33,11 +33,13 @@ static int bench_reserve(struct bench *bench, size_t count)
     free(bench->views);
     free(bench->deliveries);
     free(bench->item_of);
+    free(bench->spans);
     bench->items = malloc(count * sizeof *bench->items);
     bench->views = malloc(count * sizeof *bench->views);
     bench->deliveries = malloc(count * sizeof *bench->deliveries);
     bench->item_of = malloc(count * sizeof *bench->item_of);
-    bool whole = bench->items && bench->views && bench->deliveries && bench->item_of;
+    bench->spans = malloc(count * sizeof *bench->spans);
+    bool whole = bench->items && bench->views && bench->deliveries && bench->item_of && bench->spans;
     bench->cap = whole ? count : 0;
     return whole ? SPOOL_OK : err_errno(ENOMEM, "batch of %zu events", count);
 }
@@ -87,11 +89,11 @@ static void load_item(const struct bench_loading *l, int code, uint64_t seq, str
 
 static void load_log(const struct bench_loading *l, const struct batch *batch)
 {
-    uint64_t seq = batch->first_seq;
     for (size_t i = 0; i < batch->piece_count; i++) {
         const struct batch_piece *piece = &batch->pieces[i];
         for (uint32_t at = piece->first; at < piece->end; at++)
-            load_item(l, bundle_event(&piece->block->events, at, &l->bench->views[l->bench->count]), seq++, NULL);
+            load_item(l, bundle_event(&piece->block->events, at, &l->bench->views[l->bench->count]),
+                      piece->block->first_seq + at, NULL);
     }
 }
 
@@ -300,6 +302,7 @@ void bench_free(struct bench *bench)
     free(bench->views);
     free(bench->deliveries);
     free(bench->item_of);
+    free(bench->spans);
     buffer_free(&bench->reasons);
     *bench = (struct bench){0};
 }

@@ -40,6 +40,7 @@ struct bench {
     struct spool_delivery *deliveries; /* what the sink gets: those still open */
     uint32_t *item_of;                 /* beside deliveries: index into items */
     size_t open;                       /* of deliveries */
+    struct window_span *spans;         /* beside items: room for what is finished, or goes back */
     const struct filter *filter;       /* of the sink, set before bench_load() */
     bool holds;                        /* an event with an order is to be tried again: those behind it must wait */
     struct buffer reasons;             /* texts with their NULs */

@@ -22,9 +22,9 @@ static void cancel(struct delivery *d, struct sink *sink, struct slot *slot)
     if (!slot->open || !sink->hooks.cancel)
         return;
     slot->cancelling++;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     sink->hooks.cancel(slot->state);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     slot->cancelling--;
     pthread_cond_broadcast(&d->idle);
 }
@@ -74,14 +74,14 @@ static bool cancel_one(struct delivery *d, uint64_t *ret_next)
 void canceller_run(struct runner *self)
 {
     struct delivery *d = self->delivery;
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     while (!d->exiting && !self->abandoned) {
         uint64_t next;
         if (cancel_one(d, &next))
             continue;
         d->cancel_until_ns = next;
-        cond_wait_until(&d->cancel, &d->lock, next);
+        cond_wait_until(&d->cancel, d->lock, next);
         d->cancel_until_ns = 0;
     }
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
 }

@@ -1,7 +1,7 @@
 /* change.c - options of a sink that change while it is served.
  *
  * They go by way of the store, whoever changes them: the registration is written, and the process that delivers hears of
- * it and takes over what can be changed in flight. What cannot (order, workers, filter, plugin, the configuration itself)
+ * it and takes over what can be changed in flight. What cannot (order, workers, filter, plugin, resources, the configuration itself)
  * is for whoever adds the sink anew. */
 #include <errno.h>
 #include <stdlib.h>
@@ -45,7 +45,7 @@ static void apply(struct sink *sink, const struct spool_sink_options *now)
     o->order = old.order;
     o->workers = old.workers;
     o->flags = old.flags;
-    o->filter = o->plugin = NULL;
+    o->filter = o->plugin = o->resources = NULL;
     rules.failures = o->breaker_failures;
     rules.probe_events = o->probe_events;
     rules.probes = o->probes;
@@ -79,7 +79,8 @@ int delivery_registration_text(const char *config, const struct spool_sink_optio
 
 static bool is_fixed(const struct spool_sink_options *change)
 {
-    return change->user || change->order || change->workers || change->flags || change->filter || change->plugin;
+    return change->user || change->order || change->workers || change->flags || change->filter || change->plugin ||
+           change->resources;
 }
 
 int delivery_registration_change(const char *text, const struct spool_sink_options *change, char **ret)
@@ -89,7 +90,7 @@ int delivery_registration_change(const char *text, const struct spool_sink_optio
     options_given(change, &given);
     if (is_fixed(&given))
         return err_set(SPOOL_EOPTION,
-                       "user, order, workers, flags, filter and plugin stay as they are until the sink is "
+                       "user, order, workers, flags, filter, plugin and resources stay as they are until the sink is "
                        "added anew");
     char *copy = strdup(text);
     int code = copy ? delivery_registration_read(copy, &old) : err_errno(ENOMEM, "options of a sink");

@@ -16,12 +16,29 @@
 static int init_sync(struct delivery *d)
 {
     pthread_cond_t *conds[] = {&d->work, &d->ack, &d->idle, &d->cancel, &d->wake};
-    int err = pthread_mutex_init(&d->lock, NULL);
-    if (err == 0)
-        err = pthread_mutex_init(&d->wake_lock, NULL);
+    int err = pthread_mutex_init(&d->wake_lock, NULL);
     for (size_t i = 0; i < sizeof conds / sizeof *conds && err == 0; i++)
         err = cond_init(conds[i]);
     return err == 0 ? SPOOL_OK : err_errno(err, "delivery");
+}
+
+/* Something is free that batches may wait for. */
+static void look_again(void *user)
+{
+    struct delivery *d = user;
+    if (op_core_has_next(d->core, mono_ns()))
+        pthread_cond_signal(&d->work);
+}
+
+static void take_core(struct delivery *d)
+{
+    d->lock = &d->scheduler->lock;
+    d->core = &d->scheduler->batches;
+    pthread_mutex_lock(d->lock);
+    d->core->name = sink_name_task;
+    d->core->freed = look_again;
+    d->core->user = d;
+    pthread_mutex_unlock(d->lock);
 }
 
 int delivery_new(struct store *store, const struct delivery_options *options, struct delivery **ret)
@@ -32,6 +49,10 @@ int delivery_new(struct store *store, const struct delivery_options *options, st
     if (!d)
         return err_errno(ENOMEM, "delivery");
     int code = init_sync(d);
+    if (code == SPOOL_OK && options->scheduler)
+        d->scheduler = scheduler_ref(options->scheduler);
+    else if (code == SPOOL_OK)
+        code = scheduler_new(&d->scheduler);
     if (code != SPOOL_OK) {
         free(d);
         return code;
@@ -43,7 +64,7 @@ int delivery_new(struct store *store, const struct delivery_options *options, st
     d->workers = options->workers;
     d->on_delivery = options->on_delivery;
     d->delivery_user = options->delivery_user;
-    op_core_init(&d->core, UINT32_MAX, BATCH_BYPASSES_MAX); /* the threads themselves are the limit */
+    take_core(d);
     jitter_init(&d->jitter, options->seed);
     *ret = d;
     return SPOOL_OK;
@@ -53,6 +74,8 @@ static void free_sinks(struct delivery *d)
 {
     for (struct sink *sink = d->sinks, *next; sink; sink = next) {
         next = sink->next;
+        if (sink->running == 0) /* else the batch that hangs has what it needs until it is back */
+            sink_leave_core(sink);
         sink_unref(sink);
     }
     d->sinks = NULL;
@@ -67,14 +90,17 @@ void delivery_unref(struct delivery *d)
         next = batch->next;
         batch_free(batch);
     }
-    op_core_free(&d->core);
-    pthread_mutex_destroy(&d->lock);
+    pthread_mutex_lock(d->lock);
+    d->core->freed = NULL;
+    pthread_mutex_unlock(d->lock);
+    free(d->gaps);
     pthread_mutex_destroy(&d->wake_lock);
     pthread_cond_destroy(&d->work);
     pthread_cond_destroy(&d->ack);
     pthread_cond_destroy(&d->idle);
     pthread_cond_destroy(&d->cancel);
     pthread_cond_destroy(&d->wake);
+    scheduler_unref(d->scheduler);
     free(d);
 }
 
@@ -82,10 +108,10 @@ void delivery_free(struct delivery *d)
 {
     if (!d)
         return;
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     d->store = NULL;
     free_sinks(d);
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     delivery_unref(d);
 }
 
@@ -97,7 +123,7 @@ void delivery_abandon(struct delivery *d)
         return;
     free_sinks(d);
     block_cache_clear(&d->cache);
-    op_core_free(&d->core);
+    free(d->gaps);
     for (struct runner *runner = d->runners, *next; runner; runner = next) {
         next = runner->next;
         free(runner);
@@ -106,6 +132,7 @@ void delivery_abandon(struct delivery *d)
         next = batch->next;
         batch_free(batch);
     }
+    scheduler_unref(d->scheduler);
     free(d);
 }
 
@@ -147,9 +174,6 @@ static int link_locked(struct delivery *d, struct sink *sink)
 {
     if (sink_find(d, sink->name))
         return err_set(SPOOL_EEXISTS, "sink %s is already added here", sink->name);
-    int code = sink_enter_core(d, sink);
-    if (code != SPOOL_OK)
-        return code;
     struct sink **end = &d->sinks; /* at the end, so that whoever walks the list does not miss one */
     while (*end)
         end = &(*end)->next;
@@ -160,19 +184,36 @@ static int link_locked(struct delivery *d, struct sink *sink)
 
 static int link_sink(struct delivery *d, struct sink *sink)
 {
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     int code = link_locked(d, sink);
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     return code;
+}
+
+/* Before it is registered: it may need more than there is. */
+static int enter_core(struct delivery *d, struct sink *sink)
+{
+    pthread_mutex_lock(d->lock);
+    int code = sink_enter_core(d, sink);
+    pthread_mutex_unlock(d->lock);
+    return code;
+}
+
+/* With the lock, since it may hold resources. */
+static void discard(struct delivery *d, struct sink *sink)
+{
+    pthread_mutex_lock(d->lock);
+    sink_unref(sink);
+    pthread_mutex_unlock(d->lock);
 }
 
 static int check_free(struct delivery *d, const char *name)
 {
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     if (!d->running) /* one that hung when it was dropped, and came back after the stop */
         sinks_unlink_dropped(d);
     bool taken = sink_find(d, name) != NULL;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     return taken ? err_set(SPOOL_EEXISTS, "sink %s is already added here", name) : SPOOL_OK;
 }
 
@@ -205,14 +246,16 @@ int delivery_sink_add(struct delivery *d, const char *name, const struct spool_s
     made->filter = filter;
     made->best_effort = delivery_sink_traits(&hooks, made->config) & SPOOL_TRAIT_BEST_EFFORT;
     options_given(options, &made->as_added);
-    code = register_sink(d, made);
-    made->as_added.filter = made->as_added.plugin = NULL; /* the caller's */
+    code = enter_core(d, made);
+    if (code == SPOOL_OK)
+        code = register_sink(d, made);
+    made->as_added.filter = made->as_added.plugin = made->as_added.resources = NULL; /* the caller's */
     if (code == SPOOL_OK)
         code = link_sink(d, made);
     if (code == SPOOL_OK)
         dispatcher_wake(d);
     else
-        sink_unref(made);
+        discard(d, made);
     return code;
 }
 
@@ -229,11 +272,11 @@ static void *run_thread(void *arg)
     struct runner *self = arg;
     struct delivery *d = self->delivery;
     bodies[self->kind](self);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     self->exited = true;
     bool abandoned = self->abandoned;
     pthread_cond_broadcast(&d->idle);
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     if (abandoned)
         free(self); /* nobody else knows it any more */
     delivery_unref(d);
@@ -289,7 +332,7 @@ int delivery_start(struct delivery *d)
 {
     if (store_is_read_only(d->store))
         return err_set(SPOOL_EREADONLY, "cannot deliver: the spool is open for reading only");
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     int code = d->stopping ? err_set(SPOOL_EBUSY, "delivery is being stopped: start it again afterwards") : SPOOL_OK;
     if (code == SPOOL_OK && !d->running) {
         d->exiting = false;
@@ -300,7 +343,7 @@ int delivery_start(struct delivery *d)
             sink->cancel_at_ns = sink->elect_again_ns = 0;
         code = start_runners(d);
     }
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     if (code != SPOOL_OK && code != SPOOL_EBUSY) {
         char message[256];
         snprintf(message, sizeof message, "%s", err_last());
@@ -313,19 +356,19 @@ int delivery_start(struct delivery *d)
 bool delivery_has_hung(struct delivery *d)
 {
     bool hung = false;
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     for (const struct sink *sink = d->sinks; sink; sink = sink->next)
         hung |= sink->hung;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     return hung;
 }
 
 bool delivery_is_running(const struct delivery *d)
 {
     struct delivery *mutable = (struct delivery *)d; /* a lock is no part of the value */
-    pthread_mutex_lock(&mutable->lock);
+    pthread_mutex_lock(mutable->lock);
     bool running = d->running;
-    pthread_mutex_unlock(&mutable->lock);
+    pthread_mutex_unlock(mutable->lock);
     return running;
 }
 
@@ -369,6 +412,7 @@ static void fill_status(const struct delivery *d, const struct sink *sink, struc
         .over_limit = sink->over_limit,
     };
     uint64_t now = mono_ns();
+    sink_tell_wait(sink, now, ret);
     if (sink->breaker.until_ns > now)
         ret->next_try_ms = (sink->breaker.until_ns - now) / NS_PER_MS;
     ret->breaker_since_ms = (now - sink->breaker.changed_ns) / NS_PER_MS;
@@ -387,11 +431,11 @@ static void fill_status(const struct delivery *d, const struct sink *sink, struc
 
 int delivery_sink_status(struct delivery *d, const char *name, struct delivery_sink_status *ret)
 {
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     const struct sink *sink = name ? sink_find(d, name) : NULL;
     if (sink)
         fill_status(d, sink, ret);
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     return sink ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "sink %s is not added here", name ? name : "");
 }
 
@@ -402,10 +446,10 @@ void delivery_fill_status(const struct delivery *d, const struct sink *sink, str
 
 int delivery_sink_metrics(struct delivery *d, const char *name, struct delivery_metrics *ret)
 {
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     const struct sink *sink = name ? sink_find(d, name) : NULL;
     if (sink)
         *ret = *sink->metrics;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     return sink ? SPOOL_OK : err_set(SPOOL_ENOTFOUND, "sink %s is not added here", name ? name : "");
 }

@@ -12,7 +12,13 @@
 
 struct delivery;
 
+/* One for delivery and operations of a spool: who may run when (scheduler.h). */
+struct scheduler;
+int scheduler_new(struct scheduler **ret);
+void scheduler_unref(struct scheduler *scheduler);
+
 struct delivery_options {
+    struct scheduler *scheduler; /* NULL: one of its own */
     uint32_t workers; /* 1 to 64 */
     struct reporter reporter;
     struct hlc *clock; /* for ages and due times */
@@ -64,8 +70,13 @@ struct delivery_sink_status {
     enum spool_breaker breaker;
     uint64_t breaker_since_ms,
         breaker_opened; /* how long in that state; times that it opened since it was added here */
+    char waits_for[REASON_MAX + 1]; /* "gpu, held by operation 3 "train"": what its next batch lacks; "" if nothing */
+    uint64_t waits_ms;              /* how long */
 };
 int delivery_sink_status(struct delivery *delivery, const char *name, struct delivery_sink_status *ret);
+
+/* For spool_op_each(): batches of sinks that name resources. */
+int delivery_batches_each(struct delivery *delivery, int (*each)(void *user, const struct spool_op_info *info), void *user);
 
 /* A kind of sink: one of the library's own, or a plugin, which was loaded. */
 struct delivery_kind {
@@ -116,6 +127,7 @@ int delivery_sink_metrics(struct delivery *delivery, const char *name, struct de
 struct delivery_report {
     uint64_t at_ns;          /* wall clock: when it was written */
     uint64_t next_try_at_ns; /* wall clock; 0: none */
+    uint64_t waits_since_ns; /* wall clock, if status.waits_for is not "" */
     uint32_t pid, sink_id;
     struct delivery_sink_status status; /* without cursors, and the next try as above */
     struct delivery_metrics metrics;
@@ -155,7 +167,7 @@ struct delivery_registration {
     char *config;             /* the sink's own; the text that was given */
     const char *options_json; /* "{}" if none; in the same memory, or static */
     struct spool_sink_options options;
-    char *filter, *plugin; /* what `options` points to */
+    char *filter, *plugin, *resources; /* what `options` points to */
 };
 /* Takes over `text` (malloc'd, as store_sink_config() gives it), but not on failure. SPOOL_EDAMAGED, ENOMEM. */
 int delivery_registration_read(char *text, struct delivery_registration *ret);
@@ -191,9 +203,10 @@ void delivery_sink_note(const char *format, ...) __attribute__((format(printf, 1
  * returns. */
 enum spool_notice_kind delivery_sink_take_note(char ret[REASON_MAX + 1]);
 
-/* Operations, as spool_op_*() in spool.h: the scheduler (op_core.h) with threads around it. Independent of the rest here. */
+/* Operations, as spool_op_*() in spool.h: the scheduler (op_core.h) with threads around it. What they share with sinks are the resources. */
 struct ops;
 struct ops_options {
+    struct scheduler *scheduler; /* NULL: one of their own */
     uint32_t workers; /* 1 to 64 */
     uint32_t bypasses_max;
     struct reporter reporter;

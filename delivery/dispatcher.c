@@ -138,9 +138,41 @@ static void feed(struct delivery *d, struct sink *sink, struct pass *pass)
     checkpoint_when_idle(d, sink);
 }
 
+/* A keyed sink that is to stop would lose what it finished beyond more gaps than can be stored: while it works and half
+ * of the time is not over, the events of these gaps are delivered first. *ret: up to where, for each lane. */
+static bool is_to_catch_up(const struct delivery *d, const struct sink *sink, struct pass *ret)
+{
+    bool works = sink->elected && sink->loaded && !sink->reload && !sink->paused && !sink->states_stale &&
+                 !breaker_is_probing(&sink->breaker) && !d->exiting;
+    bool scattered = false;
+    for (int lane = 0; lane < LANES; lane++) {
+        ret->next_seq[lane] = 0;
+        scattered |= reader_is_scattered(sink, lane, &ret->next_seq[lane]);
+    }
+    return works && scattered && sink_is_keyed(sink) &&
+           (sink->cancel_at_ns == 0 || mono_ns() < sink->cancel_at_ns);
+}
+
+/* False: there is nothing to catch up with, or no more time. */
+static bool catch_up(struct delivery *d, struct sink *sink, struct pass *pass)
+{
+    struct pass own = *pass;
+    sink->catching_up = false;
+    bool leaves = !sink_is_wanted(d, sink);
+    sink->catching_up = leaves && is_to_catch_up(d, sink, &own);
+    if (!sink->catching_up)
+        return false;
+    feed(d, sink, &own);
+    pass->progress |= own.progress;
+    wait_at(pass, own.wait_until_ns);
+    if (sink->cancel_at_ns > 0)
+        wait_at(pass, sink->cancel_at_ns);
+    return true;
+}
+
 static void serve(struct delivery *d, struct sink *sink, struct pass *pass)
 {
-    if (sink->hung)
+    if (sink->hung || catch_up(d, sink, pass))
         return;
     if (!sink_is_wanted(d, sink)) {
         if (sink->elected)
@@ -177,7 +209,7 @@ static void look(struct delivery *d, struct pass *pass)
     if (store_bounds(d->store, first, pass->next_seq) != SPOOL_OK)
         for (int lane = 0; lane < LANES; lane++)
             pass->next_seq[lane] = 0; /* nothing is cut; tried again at the next look */
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     for (struct sink **link = &d->sinks;
          *link;) { /* only this thread unlinks, so that the list holds while it serves */
         struct sink *sink = *link;
@@ -186,7 +218,7 @@ static void look(struct delivery *d, struct pass *pass)
             continue;
         link = &sink->next;
     }
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
 }
 
 static uint64_t wakes_seen(struct delivery *d)
@@ -207,9 +239,9 @@ static void wait_for_wake(struct delivery *d, uint64_t seen, uint64_t until_ns)
 
 static bool is_over(struct delivery *d)
 {
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     bool over = d->exiting;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     return over;
 }
 

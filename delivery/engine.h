@@ -5,7 +5,7 @@
  * judge.c) acker        hands the answers to the store                                      (acker.c) canceller calls
  * cancel, which may hang as any hook may                        (canceller.c)
  *
- * One mutex, delivery.lock, guards everything here that does not say otherwise. It is taken a few times per batch,
+ * One mutex, delivery.lock, which is the scheduler's, guards everything here that does not say otherwise. It is taken a few times per batch,
  * never per event, and never held over a call into the store or a sink. Sinks and the delivery itself are counted: a
  * thread that hangs in a sink keeps what it needs, also after delivery_free().
  *
@@ -31,7 +31,9 @@
 #include "breaker.h"
 #include "delivery.h"
 #include "filter.h"
+#include "keys.h"
 #include "retry.h"
+#include "scheduler.h"
 #include "window.h"
 
 enum {
@@ -42,7 +44,7 @@ enum {
     EXTRA_WORKERS_MAX = 64,
     ACK_INTERVAL_MS = 20,
     CHECKPOINT_INTERVAL_MS = 50,
-    BATCH_BYPASSES_MAX = 16, /* batches of other sinks that overtake one for want of a worker, by their lanes */
+    KEY_GAPS_MAX = 4096,     /* looked through at once */
     LANE_TURN = 12, /* a lane passed over that many times is next: with four lanes within 16 */
 };
 
@@ -62,7 +64,7 @@ struct publication {
     uint64_t given;
     enum spool_sink_state state;
     uint32_t attempt;
-    char error[REASON_MAX + 1];
+    char error[REASON_MAX + 1], waits_for[REASON_MAX + 1];
 };
 
 struct sink {
@@ -105,8 +107,16 @@ struct sink {
     uint8_t checkpoint[SPOOL_CHECKPOINT_MAX]; /* as stored last: for open */
     size_t checkpoint_size;
 
-    struct op_need need; /* of a batch: one of options.workers slots */
-    bool offered;        /* the head of the queue is with the scheduler */
+    struct op_resource *slot_of;            /* options.workers slots, of which a batch needs one … */
+    struct op_resource *stripe_of[STRIPES]; /* … and the stripes of its keys, all of each; NULL: it is not keyed */
+    uint64_t stripes;                       /* of batches that are ready or run */
+    struct op_need named[SPOOL_SINK_RESOURCES_MAX]; /* what else a batch with events needs */
+    uint32_t named_count;
+    struct op_core *core; /* that it holds them in; NULL: it does not */
+    char *resources;      /* constant, as the operator named them; "" if none */
+    struct key_index *keys_ahead[LANES]; /* the dispatcher's own; NULL: not needed yet */
+    bool catching_up; /* it is to stop, and fills its gaps before, so that what is beyond them need not come again */
+    bool offered; /* the head of the queue is with the scheduler */
     struct batch *ready_head, *ready_tail;
     uint32_t ready_count, running;                        /* batches */
     size_t inflight_bytes;                                /* ready and running */
@@ -148,7 +158,9 @@ struct runner {
 
 struct delivery {
     atomic_uint refs;
-    pthread_mutex_t lock;
+    struct scheduler *scheduler; /* counted; constant, as are the next two, which are its */
+    pthread_mutex_t *lock;
+    struct op_core *core; /* whose batch is next */
     struct store *store; /* NULL after delivery_free() */
     struct reporter reporter;
     struct hlc *clock; /* not used by abandoned threads */
@@ -164,7 +176,6 @@ struct delivery {
     struct runner *runners;
     struct sink *sinks;
     uint32_t sink_count;
-    struct op_core core;       /* whose batch is next */
     struct batch *spare;       /* batches to use again */
     size_t inflight_bytes;
 
@@ -181,10 +192,11 @@ struct delivery {
     pthread_cond_t wake;
     uint64_t wakes;
 
-    struct block_cache cache; /* the dispatcher's own */
+    struct block_cache cache;  /* the dispatcher's own, as is the next */
+    struct window_span *gaps; /* room for KEY_GAPS_MAX of them; NULL: not needed yet */
 };
 
-/* sink_state.c. All with the lock held, unless they say otherwise. */
+/* sink_state.c, queue.c. All with the lock held, unless they say otherwise. */
 int sink_new(const char *name, const struct spool_sink *hooks, const char *config,
              const struct spool_sink_options *options, struct sink **ret);
 void sink_unref(struct sink *sink); /* needs no lock */
@@ -199,10 +211,19 @@ void sink_promote(struct delivery *d, struct sink *sink);
 void sink_take_back(struct delivery *d, struct sink *sink, struct batch *batch);
 void sink_take_back_ready(struct delivery *d, struct sink *sink);
 void sink_push(struct delivery *d, struct sink *sink, struct batch *batch);
-struct batch *sink_pop(struct delivery *d, struct sink *sink); /* the head, which was granted */
-/* Its slots, as a resource of the scheduler: ENOMEM. Left only when none of its batches runs. */
+/* The head, which was granted, begins; a batch that ran is over; its worker has left the sink. */
+struct batch *sink_begin(struct delivery *d, struct sink *sink);
+void sink_end(struct delivery *d, struct sink *sink, struct batch *batch);
+void sink_left(struct delivery *d, struct sink *sink);
+/* Are its events taken by keys, several batches side by side? Constant. */
+void sink_name_task(const struct op_task *task, char *text, size_t size); /* "a batch of sink archive" */
+/* Fills in which named resource its next batch waits for, if one. */
+void sink_tell_wait(const struct sink *sink, uint64_t now_ns, struct delivery_sink_status *ret);
+bool sink_is_keyed(const struct sink *sink);
+void sink_pick_keys(const struct sink *sink, struct key_picker *ret); /* for the next batch */
+/* Its resources of the scheduler: ENOMEM, SPOOL_EINVAL (more of one than there is). Left when none of its batches runs. */
 int sink_enter_core(struct delivery *d, struct sink *sink);
-void sink_leave_core(struct delivery *d, struct sink *sink);
+void sink_leave_core(struct sink *sink);
 /* Counts the batch as in flight, and no longer. */
 void sink_count_on(struct delivery *d, struct sink *sink, const struct batch *batch);
 void sink_count_off(struct delivery *d, struct sink *sink, const struct batch *batch);
@@ -284,6 +305,18 @@ void trim_dead(struct delivery *d, struct sink *sink);
 /* reader.c, for the dispatcher; likewise. True if a batch was made ready. *wait_until is lowered to when to look again.
  */
 bool reader_cut(struct delivery *d, struct sink *sink, const uint64_t next_seq[LANES], uint64_t *wait_until);
+
+/* reader_keys.c: the same for a sink that is keyed, from the log: false if no event's key is free. */
+bool reader_cut_keys(struct delivery *d, struct sink *sink, int lane, uint64_t first, uint64_t next_seq,
+                     struct batch *batch);
+/* reader.c, for both. What of the log cannot be read is over for the sink, or looked at again later. */
+uint32_t reader_events_max(const struct sink *sink);
+int reader_block(struct delivery *d, int lane, uint64_t seq, struct store_block **ret, uint64_t *ret_skip_to);
+bool reader_has_room(const struct sink *sink, const struct batch *batch, bool wanted, size_t size);
+void reader_note_unread(struct delivery *d, struct sink *sink, int lane, uint64_t first, uint64_t skip_to, int code);
+
+/* Has it finished more beyond gaps of the lane than can be stored? Then *ret_end is where the last of that ends. */
+bool reader_is_scattered(const struct sink *sink, int lane, uint64_t *ret_end);
 
 /* judge.c. park: with the lock held, before delivery: events that must wait behind others of their key. decide: without
  * it: what becomes of those that failed. apply: with it: windows, retry index and answers. tell: without it: notices.

@@ -7,7 +7,7 @@
 
 /* ------------------------------------------------------------------------------------------------ before delivering */
 
-/* A sink with an order has one batch in flight, so the index stands still until this batch is judged. */
+/* No other batch under way has events of these keys, so for them the index stands still until this one is judged. */
 void judge_park(const struct sink *sink, struct bench *bench)
 {
     if (sink->options.order == SPOOL_ORDER_NONE || sink->retries.live == 0)
@@ -168,22 +168,32 @@ static int apply_item(struct delivery *d, struct sink *sink, struct bench *bench
     return SPOOL_EINTERNAL;
 }
 
-/* Runs of events with an answer are finished, runs without are gaps again. */
-static int apply_window(struct delivery *d, struct sink *sink, const struct batch *batch, const struct bench *bench)
+/* The spans of events that have an answer, or have none. */
+static size_t collect_spans(struct bench *bench, bool open)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < bench->count; i++) {
+        uint64_t seq = bench->items[i].seq;
+        if ((bench->items[i].verdict == VERDICT_OPEN) != open)
+            continue;
+        if (n > 0 && bench->spans[n - 1].end == seq)
+            bench->spans[n - 1].end++;
+        else
+            bench->spans[n++] = (struct window_span){seq, seq + 1};
+    }
+    return n;
+}
+
+/* Events with an answer are finished, those without are gaps again. */
+static int apply_window(struct delivery *d, struct sink *sink, const struct batch *batch, struct bench *bench)
 {
     struct window *w = &sink->windows[batch->lane];
-    for (size_t i = 0, end; i < bench->count; i = end) {
-        bool open = bench->items[i].verdict == VERDICT_OPEN;
-        for (end = i + 1; end < bench->count && (bench->items[end].verdict == VERDICT_OPEN) == open; end++) {
-        }
-        uint64_t first = batch->first_seq + i, last = batch->first_seq + end;
-        int code = open ? window_return(w, first, last) : window_finish(w, first, last);
-        if (code != SPOOL_OK)
-            return code;
-        if (open)
-            sink_take_back_ready(d, sink); /* what was cut behind the gap is not next any more */
-    }
-    return SPOOL_OK;
+    int code = window_set(w, bench->spans, collect_spans(bench, false), WINDOW_FINISHED);
+    size_t open = code == SPOOL_OK ? collect_spans(bench, true) : 0;
+    if (open == 0)
+        return code;
+    sink_take_back_ready(d, sink); /* what was cut behind the gaps is not next any more */
+    return window_set(w, bench->spans, open, WINDOW_GAP);
 }
 
 void judge_apply(struct delivery *d, struct sink *sink, const struct batch *batch, struct bench *bench, uint64_t now_ns)

@@ -26,6 +26,7 @@ static struct runner *spare_worker(struct delivery *d)
 static void leave_open(struct delivery *d, struct sink *sink)
 {
     sink->hung = sink->left_open = true;
+    sink->catching_up = false;
     sink->running++;
     sink_take_back_ready(d, sink);
 }

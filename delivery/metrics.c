@@ -156,6 +156,19 @@ static size_t put_numbers(const struct delivery_metrics *m, uint8_t *to)
     return at + 16;
 }
 
+/* u64 since when (wall clock), u16 size, what it waits for. An older reader stops before. */
+enum { WAIT_HEADER = 10 };
+static size_t put_wait(const struct delivery_sink_status *status, uint64_t wall_ns, uint8_t *to, size_t room)
+{
+    size_t size = strlen(status->waits_for);
+    if (room < WAIT_HEADER + size)
+        return 0;
+    put_u64(to, wall_ns - status->waits_ms * NS_PER_MS);
+    put_u16(to + 8, (uint16_t)size);
+    memcpy(to + WAIT_HEADER, status->waits_for, size);
+    return WAIT_HEADER + size;
+}
+
 size_t metrics_pack(const struct delivery_sink_status *status, struct delivery_metrics *m, uint32_t sink_id,
                     uint64_t wall_ns, uint8_t *to, size_t room)
 {
@@ -163,7 +176,8 @@ size_t metrics_pack(const struct delivery_sink_status *status, struct delivery_m
     at += put_numbers(m, to + at);
     for (int i = 0; i < PACKED_HISTOGRAMS; i++)
         at += histogram_pack(histogram_at(m, i), to + at, room - at);
-    return at + type_counts_pack(&m->types, to + at, room - at);
+    at += type_counts_pack(&m->types, to + at, room - at);
+    return at + put_wait(status, wall_ns, to + at, room - at);
 }
 
 /* --------------------------------------------------------------------------------------------------------- reading */
@@ -199,6 +213,15 @@ static void read_numbers(const uint8_t *bytes, struct delivery_metrics *m)
     m->failures = get_u64(bytes + 8);
 }
 
+static void read_wait(const uint8_t *bytes, size_t size, struct delivery_report *ret)
+{
+    size_t text = size >= WAIT_HEADER ? get_u16(bytes + 8) : 0;
+    if (text == 0 || text > REASON_MAX || size - WAIT_HEADER < text)
+        return;
+    ret->waits_since_ns = get_u64(bytes);
+    memcpy(ret->status.waits_for, bytes + WAIT_HEADER, text);
+}
+
 int delivery_report_read(const uint8_t *bytes, size_t size, struct delivery_report *ret)
 {
     enum { NUMBERS = 8 * (METRIC_COUNTERS * LANES + 2) };
@@ -215,6 +238,8 @@ int delivery_report_read(const uint8_t *bytes, size_t size, struct delivery_repo
             return SPOOL_OK;
         at += taken;
     }
-    type_counts_unpack(bytes + at, size - at, &ret->metrics.types);
+    size_t types = type_counts_unpack(bytes + at, size - at, &ret->metrics.types);
+    if (types > 0)
+        read_wait(bytes + at + types, size - at - types, ret);
     return SPOOL_OK;
 }

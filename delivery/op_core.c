@@ -6,14 +6,30 @@
  * the beginning of the row. One grant then changes two numbers. */
 #include "op_core.h"
 
-#include <string.h>
+#include <stdio.h>
 
 #include "../lib/base/error.h"
 #include "../lib/base/sync.h"
 
 void op_core_init(struct op_core *core, uint32_t workers, uint32_t bypasses_max)
 {
-    *core = (struct op_core){.workers = workers, .bypasses_max = bypasses_max};
+    *core = (struct op_core){.workers = workers, .bypasses_max = bypasses_max, .table = &core->own_table};
+}
+
+void op_core_pair(struct op_core *first, struct op_core *second)
+{
+    second->table = first->table;
+    second->side = 1;
+    first->peer = second;
+    second->peer = first;
+}
+
+void op_core_name(const struct op_task *task, char *text, size_t size)
+{
+    if (task->core->name)
+        task->core->name(task, text, size);
+    else
+        snprintf(text, size, "operation %llu", (unsigned long long)task->ticket);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- lists */
@@ -53,13 +69,13 @@ static void rank_remove(struct op_list *list, struct op_task *task)
 /* What aged ones ahead have reserved in this pass. */
 static uint64_t reserved(const struct op_core *core, const struct op_resource *r)
 {
-    return r->pass == core->pass ? r->reserved : 0;
+    return r->pass == core->table->pass ? r->reserved : 0;
 }
 
 static bool need_fits(const struct op_core *core, const struct op_need *need)
 {
     const struct op_resource *r = need->resource;
-    if (r->whole || (r->pass == core->pass && r->reserved_whole))
+    if (r->whole || (r->pass == core->table->pass && r->reserved_whole))
         return false;
     uint64_t taken = r->used + reserved(core, r);
     if (need->amount == 0)
@@ -79,8 +95,8 @@ static void reserve(const struct op_core *core, const struct op_task *task)
 {
     for (uint32_t i = 0; i < task->need_count; i++) {
         struct op_resource *r = task->needs[i].resource;
-        if (r->pass != core->pass) {
-            r->pass = core->pass;
+        if (r->pass != core->table->pass) {
+            r->pass = core->table->pass;
             r->reserved = 0;
             r->reserved_whole = false;
         }
@@ -136,11 +152,11 @@ static void leave(struct op_core *core, struct op_task *task)
 
 /* ----------------------------------------------------------------------------------------------------------- ageing */
 
-static void count_bypass(struct op_core *core, const struct op_task *granted)
+static void count_bypass(struct op_core *core, struct op_task *older, uint64_t ticket)
 {
-    if (granted->older)
-        granted->older->passed++;
-    if (core->young && core->young->ticket < granted->ticket)
+    if (older)
+        older->passed++;
+    if (core->young && core->young->ticket < ticket)
         core->young_bypasses++;
 }
 
@@ -160,6 +176,45 @@ static void age(struct op_core *core)
     }
 }
 
+/* Does one of the peer's name something that the task takes? */
+static bool concerns_peer(const struct op_task *task)
+{
+    for (uint32_t i = 0; task->shares && i < task->need_count; i++)
+        if (!task->needs[i].resource->own && task->needs[i].resource->users[!task->core->side] > 0)
+            return true;
+    return false;
+}
+
+static void unsettle(struct op_core *core)
+{
+    core->settled = false;
+    if (core->freed)
+        core->freed(core->user);
+}
+
+/* The peer's older tasks are overtaken as well. The way to them is short: newer ones are few while this one is next. */
+static void count_bypass_of_peer(const struct op_task *granted)
+{
+    struct op_core *peer = granted->core->peer;
+    if (!concerns_peer(granted))
+        return;
+    struct op_task *older = peer->waiting.tail;
+    while (older && older->ticket > granted->ticket)
+        older = older->older;
+    const struct op_task *young = peer->young;
+    count_bypass(peer, older, granted->ticket);
+    age(peer);
+    if (peer->young != young)
+        unsettle(peer); /* one that aged now is ahead of some for whom something was reserved before */
+}
+
+/* Something of the task's is free, or no longer reserved. */
+static void tell_peer(const struct op_task *task)
+{
+    if (concerns_peer(task))
+        unsettle(task->core->peer);
+}
+
 /* Takes it out of the row; what overtook it overtook the older ones. */
 static void unqueue(struct op_core *core, struct op_task *task)
 {
@@ -171,6 +226,7 @@ static void unqueue(struct op_core *core, struct op_task *task)
         rank_remove(&core->rank[task->rank], task);
     list_remove(&core->waiting, task);
     core->waiting_count--;
+    core->sharing_count -= task->shares;
 }
 
 uint64_t op_core_bypasses(const struct op_core *core, const struct op_task *task)
@@ -194,6 +250,14 @@ static int check_amounts(const struct op_task *task)
     return SPOOL_OK;
 }
 
+static bool shares(const struct op_task *task)
+{
+    for (uint32_t i = 0; i < task->need_count; i++)
+        if (!task->needs[i].resource->own)
+            return true;
+    return false;
+}
+
 static bool has_timer(const struct op_task *task)
 {
     return task->deadline_ns != DEADLINE_NEVER || task->timeout_ns != DEADLINE_NEVER ||
@@ -207,9 +271,12 @@ int op_core_submit(struct op_core *core, struct op_task *task, uint64_t now_ns)
         code = op_timers_reserve(&core->timers, (size_t)core->waiting_count + core->running_count + 1);
     if (code != SPOOL_OK)
         return code;
-    task->ticket = ++core->tickets;
+    task->ticket = ++core->table->tickets;
+    task->core = core;
     task->aged = false;
     task->passed = 0;
+    task->shares = shares(task);
+    core->sharing_count += task->shares;
     list_append(&core->waiting, task);
     rank_append(&core->rank[task->rank], task);
     core->waiting_count++;
@@ -222,20 +289,42 @@ int op_core_submit(struct op_core *core, struct op_task *task, uint64_t now_ns)
     return SPOOL_OK;
 }
 
+static struct op_task *next_aged(const struct op_core *core, const struct op_task *task)
+{
+    struct op_task *next = task ? task->newer : core->waiting.head;
+    return next == core->young ? NULL : next;
+}
+
+/* The aged of both cores in the order of their tickets: the first of this one that can have all it needs; what the
+ * others need is reserved. */
+static struct op_task *find_aged(struct op_core *core, uint64_t now_ns)
+{
+    const struct op_core *peer = core->sharing_count > 0 ? core->peer : NULL;
+    struct op_task *mine = next_aged(core, NULL), *other = peer ? next_aged(peer, NULL) : NULL;
+    while (mine || other) {
+        if (!mine || (other && other->ticket < mine->ticket)) {
+            reserve(core, other);
+            other = next_aged(peer, other);
+            continue;
+        }
+        if (mine->deadline_ns > now_ns && fits(core, mine))
+            return mine;
+        reserve(core, mine);
+        mine = next_aged(core, mine);
+    }
+    return NULL;
+}
+
 /* One whose deadline has passed does not begin, even if that was not told yet. */
 static struct op_task *find_grantable(struct op_core *core, uint64_t now_ns)
 {
-    core->pass++;
-    for (struct op_task *task = core->waiting.head; task != core->young; task = task->newer) {
-        if (task->deadline_ns > now_ns && fits(core, task))
-            return task;
-        reserve(core, task);
-    }
-    for (uint32_t rank = 0; rank < OP_RANKS; rank++)
+    core->table->pass++;
+    struct op_task *aged = find_aged(core, now_ns);
+    for (uint32_t rank = 0; rank < OP_RANKS && !aged; rank++)
         for (struct op_task *task = core->rank[rank].head; task; task = task->behind)
             if (task->deadline_ns > now_ns && fits(core, task))
                 return task;
-    return NULL;
+    return aged;
 }
 
 /* Whom to grant next, or NULL. */
@@ -258,13 +347,14 @@ struct op_task *op_core_grant(struct op_core *core, uint64_t now_ns)
     struct op_task *task = next_one(core, now_ns);
     if (!task)
         return NULL;
-    count_bypass(core, task);
+    count_bypass(core, task->older, task->ticket);
     unqueue(core, task);
     age(core);
     list_append(&core->running, task);
     core->running_count++;
     occupy(task);
     enter(core, task, OP_RUNNING, now_ns);
+    count_bypass_of_peer(task);
     return task;
 }
 
@@ -282,6 +372,7 @@ void op_core_complete(struct op_core *core, struct op_task *task)
     core->running_count--;
     core->settled = false;
     leave(core, task);
+    tell_peer(task);
 }
 
 void op_core_withdraw(struct op_core *core, struct op_task *task)
@@ -289,6 +380,8 @@ void op_core_withdraw(struct op_core *core, struct op_task *task)
     unqueue(core, task);
     core->settled = core->settled && !task->aged; /* nothing waits for one that is not aged */
     leave(core, task);
+    if (task->aged)
+        tell_peer(task);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- time */
@@ -342,19 +435,37 @@ static const struct op_task *first_of(const struct op_task *from, const struct o
     return from == until ? NULL : from;
 }
 
+/* Those that are ahead of the task, in either core. */
+static void reserve_ahead(struct op_core *core, const struct op_task *task)
+{
+    const struct op_core *cores[] = {core, core->peer};
+    for (int i = 0; i < 2 && cores[i]; i++)
+        for (struct op_task *t = next_aged(cores[i], NULL); t && t->ticket < task->ticket; t = next_aged(cores[i], t))
+            reserve(core, t);
+}
+
+static const struct op_task *holder_of(const struct op_core *core, const struct op_task *task,
+                                       const struct op_resource *r)
+{
+    const struct op_task *holder = first_of(core->running.head, NULL, r);
+    if (!holder && core->peer)
+        holder = first_of(core->peer->running.head, NULL, r);
+    if (!holder)
+        holder = first_of(core->waiting.head, task, r);
+    if (!holder && core->peer)
+        holder = first_of(core->peer->waiting.head, core->peer->young, r);
+    return holder;
+}
+
 void op_core_explain(struct op_core *core, const struct op_task *task, struct op_block *ret)
 {
     *ret = (struct op_block){0};
-    core->pass++;
+    core->table->pass++;
     core->settled = false; /* its pass is no longer the last */
-    for (const struct op_task *t = core->waiting.head; t != core->young && t->ticket < task->ticket; t = t->newer)
-        reserve(core, t);
+    reserve_ahead(core, task);
     for (uint32_t i = 0; i < task->need_count && !ret->resource; i++)
         if (!need_fits(core, &task->needs[i]))
             ret->resource = task->needs[i].resource;
-    if (!ret->resource)
-        return;
-    ret->holder = first_of(core->running.head, NULL, ret->resource);
-    if (!ret->holder)
-        ret->holder = first_of(core->waiting.head, task, ret->resource);
+    if (ret->resource)
+        ret->holder = holder_of(core, task, ret->resource);
 }

@@ -30,7 +30,9 @@ enum {
 
 struct op_resource {
     struct op_resource *next; /* in its bucket */
-    uint32_t users;           /* tasks that name it, waiting or running */
+    bool own;                 /* found by no name */
+    uint32_t users[2];        /* who holds it, by their cores: tasks, waiting or running, and who may have some later */
+    uint32_t least;           /* of its capacity, that one of the latter needs; kept until nobody of its core holds it */
     uint32_t capacity;        /* of all that share it; UINT32_MAX: no limit */
     uint64_t used;            /* by running tasks that share it */
     bool whole;               /* a running task has it for itself */
@@ -45,6 +47,12 @@ struct op_need {
     uint32_t amount; /* of its capacity, shared; 0: all of it, for itself */
 };
 
+/* The resources by name, and what two cores that share them have in common. */
+struct op_table {
+    uint64_t pass, tickets;
+    struct op_resource *buckets[OP_BUCKETS];
+};
+
 enum op_phase { OP_IDLE, OP_WAITING, OP_RUNNING };
 
 /* Part of its owner's operation. The first members are set before it is submitted. */
@@ -57,7 +65,9 @@ struct op_task {
     uint64_t overdue_ns;  /* to wait or to run; then it is named, and at each doubling; DEADLINE_NEVER */
 
     /* The core's own. */
+    struct op_core *core; /* it was submitted to */
     enum op_phase phase;
+    bool shares;            /* it names a resource that others may name */
     uint64_t ticket;        /* in the order of submission, from 1 */
     uint64_t since_ns;      /* in this phase */
     uint64_t timeout_at_ns; /* running: DEADLINE_NEVER once it was told */
@@ -76,29 +86,46 @@ struct op_list {
 
 struct op_core {
     uint32_t workers, bypasses_max;
-    uint64_t tickets;
-    uint32_t waiting_count, running_count;
+    struct op_table *table, own_table; /* the first is the second, or the peer's */
+    unsigned side;                     /* 1: of a pair, the second */
+    struct op_core *peer;              /* whose tasks need the same resources, but other workers; NULL: none */
+    void (*freed)(void *user);         /* something that its waiting tasks may want is free, by the peer's doing */
+    void *user;
+    void (*name)(const struct op_task *task, char *text, size_t size); /* of a task, for people */
+    uint32_t waiting_count, running_count, sharing_count; /* the last: of those that wait */
     struct op_list waiting; /* by ticket; the aged ones are its beginning */
     struct op_list running;
     struct op_list rank[OP_RANKS];
     struct op_task *young;   /* the oldest that waits and is not aged, or NULL */
     uint64_t young_bypasses; /* its count */
     bool settled;            /* nobody who waits can be granted before something changes */
-    uint64_t pass;
     struct op_timers timers;
-    struct op_resource *buckets[OP_BUCKETS];
 };
 
 void op_core_init(struct op_core *core, uint32_t workers, uint32_t bypasses_max);
+/* Makes the second use the first one's resources. Each has its own workers, order and bound of bypasses; but what an
+ * aged task of one needs is given to none behind it in the other, and a task that takes what they share counts as
+ * bypassing older ones there. One lock guards both. Neither has a task yet; the first is freed last. */
+void op_core_pair(struct op_core *first, struct op_core *second);
 /* Everything submitted has come to its end. */
 void op_core_free(struct op_core *core);
+/* The task in words: "operation 7 "compact"". */
+void op_core_name(const struct op_task *task, char *text, size_t size);
 
 /* The resource of that name, made if it isn't there, and held until it is let go: for a need. ENOMEM. */
 int op_core_hold(struct op_core *core, const char *name, struct op_resource **ret);
 void op_core_let_go(struct op_core *core, struct op_resource *resource);
 
+/* A resource that is found by no name: its owner's alone, to free when no task names it. ENOMEM. */
+int op_resource_new(const char *name, uint32_t capacity, struct op_resource **ret);
+void op_resource_free(struct op_resource *resource);
+
+/* Somebody who holds the resource will need that much of it again and again (0: all of it). SPOOL_EINVAL if there is
+ * less. */
+int op_resource_demand(struct op_resource *resource, uint32_t amount);
+
 /* What all that share it may have together; UINT32_MAX: no limit. Running ones keep what they have. SPOOL_EBUSY if a
- * waiting one wants more than that, ENOMEM. */
+ * waiting one wants more than that, or somebody demands it; ENOMEM. */
 int op_core_set_capacity(struct op_core *core, const char *name, uint32_t capacity);
 
 /* SPOOL_EINVAL if it wants more of something than there is; ENOMEM, but not for one without any deadline. */

@@ -12,14 +12,31 @@
 
 static int init_sync(struct ops *ops)
 {
-    int err = pthread_mutex_init(&ops->lock, NULL);
-    if (err == 0)
-        err = cond_init(&ops->work);
+    int err = cond_init(&ops->work);
     if (err == 0)
         err = cond_init(&ops->watch);
     if (err == 0)
         err = cond_init(&ops->over);
     return err == 0 ? SPOOL_OK : err_errno(err, "operations");
+}
+
+/* Something is free that operations may wait for. */
+static void look_again(void *user)
+{
+    ops_dispatch(user);
+}
+
+static void take_core(struct ops *ops, const struct ops_options *options)
+{
+    ops->lock = &ops->scheduler->lock;
+    ops->core = &ops->scheduler->operations;
+    pthread_mutex_lock(ops->lock);
+    ops->core->workers = options->workers;
+    ops->core->bypasses_max = options->bypasses_max;
+    ops->core->name = op_name_task;
+    ops->core->freed = look_again;
+    ops->core->user = ops;
+    pthread_mutex_unlock(ops->lock);
 }
 
 int ops_new(const struct ops_options *options, struct ops **ret)
@@ -31,6 +48,10 @@ int ops_new(const struct ops_options *options, struct ops **ret)
     if (!ops)
         return err_errno(ENOMEM, "operations");
     int code = init_sync(ops);
+    if (code == SPOOL_OK && options->scheduler)
+        ops->scheduler = scheduler_ref(options->scheduler);
+    else if (code == SPOOL_OK)
+        code = scheduler_new(&ops->scheduler);
     if (code != SPOOL_OK) {
         free(ops);
         return code;
@@ -40,7 +61,7 @@ int ops_new(const struct ops_options *options, struct ops **ret)
     ops->workers = options->workers;
     ops->reporter = options->reporter;
     ops->cancel_at_ns = DEADLINE_NEVER;
-    op_core_init(&ops->core, options->workers, options->bypasses_max);
+    take_core(ops, options);
     *ret = ops;
     return SPOOL_OK;
 }
@@ -49,13 +70,15 @@ void ops_unref(struct ops *ops)
 {
     if (atomic_fetch_sub(&ops->refs, 1) != 1)
         return;
-    op_core_free(&ops->core);
     if (ops->fork_generation == fork_generation()) { /* a child would wait for threads that are not there */
-        pthread_mutex_destroy(&ops->lock);
+        pthread_mutex_lock(ops->lock);
+        ops->core->freed = NULL;
+        pthread_mutex_unlock(ops->lock);
         pthread_cond_destroy(&ops->work);
         pthread_cond_destroy(&ops->watch);
         pthread_cond_destroy(&ops->over);
     }
+    scheduler_unref(ops->scheduler);
     free(ops);
 }
 
@@ -80,7 +103,7 @@ void ops_abandon(struct ops *ops)
 {
     if (!ops)
         return;
-    if (pthread_mutex_trylock(&ops->lock) == 0) {
+    if (pthread_mutex_trylock(ops->lock) == 0) {
         for (struct ops_thread *thread = ops->threads, *next; thread; thread = next) {
             next = thread->next;
             free(thread);
@@ -90,7 +113,7 @@ void ops_abandon(struct ops *ops)
             next = op->next;
             op_unref(op);
         }
-        pthread_mutex_unlock(&ops->lock);
+        pthread_mutex_unlock(ops->lock);
     }
     ops_unref(ops);
 }
@@ -190,7 +213,7 @@ static int hold_needs(struct spool_op *op, const struct spool_op_options *o)
 {
     int code = SPOOL_OK;
     for (size_t i = 0; i < o->resource_count && code == SPOOL_OK; i++) {
-        code = op_core_hold(&op->ops->core, o->resources[i].name, &op->needs[i].resource);
+        code = op_core_hold(op->ops->core, o->resources[i].name, &op->needs[i].resource);
         if (code != SPOOL_OK)
             break;
         uint32_t shared = o->resources[i].amount ? o->resources[i].amount : 1;
@@ -219,13 +242,14 @@ static int take(struct ops *ops, struct spool_op *op, const struct spool_op_opti
     if (code == SPOOL_OK)
         code = hold_needs(op, o);
     if (code == SPOOL_OK)
-        code = op_core_submit(&ops->core, &op->task, now_ns);
+        code = op_core_submit(ops->core, &op->task, now_ns);
     if (code == SPOOL_OK) {
+        op->id = ++ops->ids;
         link_live(ops, op);
         return SPOOL_OK;
     }
     for (uint32_t i = 0; i < op->task.need_count; i++)
-        op_core_let_go(&ops->core, op->needs[i].resource);
+        op_core_let_go(ops->core, op->needs[i].resource);
     return code;
 }
 
@@ -238,13 +262,13 @@ int ops_submit(struct ops *ops, const struct spool_op_options *options, struct s
     struct spool_op *op = make(ops, options, now_ns);
     if (!op)
         return err_errno(ENOMEM, "operation %s", options->name ? options->name : "");
-    pthread_mutex_lock(&ops->lock);
+    pthread_mutex_lock(ops->lock);
     code = take(ops, op, options, now_ns);
     if (code == SPOOL_OK) {
         atomic_fetch_add(&op->refs, ret ? 1 : 0); /* before a thread may end it */
         ops_dispatch(ops);
     }
-    pthread_mutex_unlock(&ops->lock);
+    pthread_mutex_unlock(ops->lock);
     if (code != SPOOL_OK)
         op_unref(op);
     else if (ret)
@@ -257,9 +281,9 @@ int ops_set_capacity(struct ops *ops, const char *resource, uint32_t capacity)
     int code = check_text("the name of a resource", resource, 1, SPOOL_OP_RESOURCE_MAX);
     if (code != SPOOL_OK)
         return code;
-    pthread_mutex_lock(&ops->lock);
-    code = op_core_set_capacity(&ops->core, resource, capacity ? capacity : UINT32_MAX);
+    pthread_mutex_lock(ops->lock);
+    code = op_core_set_capacity(ops->core, resource, capacity ? capacity : UINT32_MAX);
     ops_dispatch(ops);
-    pthread_mutex_unlock(&ops->lock);
+    pthread_mutex_unlock(ops->lock);
     return code;
 }

@@ -3,7 +3,7 @@
  *   workers     run the hooks of operations: run, cancel and done                      (ops_work.c)
  *   watchdog    deadlines, timeouts, naming what is overdue, the half time of a stop; runs no hook  (ops_watch.c)
  *
- * One mutex, ops.lock, guards everything here that does not say otherwise. It is never held over a hook. Threads,
+ * One mutex, the scheduler's, guards everything here that does not say otherwise. It is never held over a hook. Threads,
  * operations and the spool each count as one who needs `ops`: an operation that hangs keeps what it needs.
  *
  * The life of an operation:   waiting -> ready -> begun -> returned -> over        (op_core.h: waiting, running, idle)
@@ -19,6 +19,7 @@
 #include "../lib/base/sync.h"
 #include "delivery.h"
 #include "op_core.h"
+#include "scheduler.h"
 
 enum {
     OPS_EXTRA_THREADS_MAX = 64, /* beyond options.workers: for cancel and done, and in place of those that overran */
@@ -37,6 +38,7 @@ struct spool_op {
     enum spool_priority priority;
     char name[SPOOL_OP_NAME_MAX + 1];
 
+    uint64_t id; /* from 1; constant once it is submitted */
     struct op_task task;
     struct spool_op *prev, *next; /* in ops.live, by id */
     struct spool_op *next_job;
@@ -71,8 +73,10 @@ struct ops {
     uint32_t fork_generation; /* constant, as are the next two */
     uint32_t workers;
     struct reporter reporter;
-    pthread_mutex_t lock;
-    struct op_core core;
+    struct scheduler *scheduler; /* counted; constant, as are the next two, which are its */
+    pthread_mutex_t *lock;
+    struct op_core *core;
+    uint64_t ids; /* given so far */
     struct spool_op *live, *live_tail; /* not over */
     uint32_t live_count, hung_count;
     struct op_queue hooks, ready;
@@ -104,7 +108,6 @@ void op_unref(struct spool_op *op); /* likewise */
 int ops_start_threads(struct ops *ops);     /* the first worker and the watchdog, if they aren't there */
 void ops_dispatch(struct ops *ops);         /* grants what may run, and sees to it that threads come */
 void ops_end(struct spool_op *op, int why); /* cancels: it never begins, or its cancel is called */
-struct spool_op *ops_current(void);         /* whose hook this thread runs, or NULL; needs no lock */
 
 /* ops_watch.c */
 void ops_watch(struct ops *ops);                       /* the watchdog's body, with the lock held */
@@ -113,7 +116,7 @@ void ops_cancel_all(struct ops *ops);                  /* likewise, running ones
 
 /* ops_tell.c. With the lock held; texts are cut at OP_TEXT_MAX. */
 void op_tell_name(const struct spool_op *op, char text[OP_TEXT_MAX]);  /* operation 7 "compact" */
-void op_tell_needs(const struct spool_op *op, char text[OP_TEXT_MAX]); /* gpu (2 shared), agent:planner */
 void op_tell_state(const struct spool_op *op, char text[OP_TEXT_MAX]); /* waits for gpu, held by operation 3 "train" */
+void op_name_task(const struct op_task *task, char *text, size_t size); /* the first, of a task of operations */
 
 #endif

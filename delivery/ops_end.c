@@ -22,17 +22,17 @@ static int check_handle(const struct spool_op *op)
 /* Says who would wait for whom, and who holds what. */
 static int refuse_wait(const struct spool_op *op)
 {
-    struct spool_op *self = ops_current();
+    const struct op_task *self = scheduler_current();
     char name[OP_TEXT_MAX] = "a thread of the library", holds[OP_TEXT_MAX] = "", awaited[OP_TEXT_MAX],
          state[OP_TEXT_MAX];
-    pthread_mutex_lock(&op->ops->lock);
+    pthread_mutex_lock(op->ops->lock);
     op_tell_name(op, awaited);
     op_tell_state(op, state);
-    if (self && self->ops == op->ops) {
-        op_tell_name(self, name);
-        op_tell_needs(self, holds);
+    if (self && self->core->table == op->ops->core->table) {
+        op_core_name(self, name, sizeof name);
+        scheduler_tell_needs(self, holds, sizeof holds);
     }
-    pthread_mutex_unlock(&op->ops->lock);
+    pthread_mutex_unlock(op->ops->lock);
     return err_set(SPOOL_EDEADLK,
                    "%.100s%s%.80s%s would wait for %.100s, which %.120s: use done, or submit what follows", name,
                    *holds ? " (holds " : "", holds, *holds ? ")" : "", awaited, state);
@@ -44,7 +44,7 @@ static int wait_over(struct spool_op *op, uint64_t deadline_ns)
     int err = 0;
     op->waiters++;
     while (!op->over && !op->hung && err == 0)
-        err = cond_wait_until(&ops->over, &ops->lock, deadline_ns);
+        err = cond_wait_until(&ops->over, ops->lock, deadline_ns);
     op->waiters--;
     if (op->over)
         return SPOOL_OK;
@@ -63,11 +63,11 @@ int op_wait(struct spool_op *op, uint64_t deadline_ns, int *ret_result)
         return code;
     if (thread_is_ours())
         return refuse_wait(op);
-    pthread_mutex_lock(&op->ops->lock);
+    pthread_mutex_lock(op->ops->lock);
     code = wait_over(op, deadline_ns);
     if (code == SPOOL_OK && ret_result)
         *ret_result = op->result;
-    pthread_mutex_unlock(&op->ops->lock);
+    pthread_mutex_unlock(op->ops->lock);
     return code;
 }
 
@@ -76,10 +76,10 @@ int op_cancel(struct spool_op *op)
     int code = check_handle(op);
     if (code != SPOOL_OK)
         return code;
-    pthread_mutex_lock(&op->ops->lock);
+    pthread_mutex_lock(op->ops->lock);
     ops_end(op, ECANCELED);
     ops_dispatch(op->ops);
-    pthread_mutex_unlock(&op->ops->lock);
+    pthread_mutex_unlock(op->ops->lock);
     return SPOOL_OK;
 }
 
@@ -90,7 +90,7 @@ bool op_is_cancelled(const struct spool_op *op)
 
 uint64_t op_id(const struct spool_op *op)
 {
-    return op ? op->task.ticket : 0; /* constant since it was submitted */
+    return op ? op->id : 0; /* constant since it was submitted */
 }
 
 void op_free(struct spool_op *op)
@@ -116,9 +116,9 @@ static void begin_stop(struct ops *ops, uint64_t deadline_ns)
 
 void ops_begin_stop(struct ops *ops, uint64_t deadline_ns)
 {
-    pthread_mutex_lock(&ops->lock);
+    pthread_mutex_lock(ops->lock);
     begin_stop(ops, deadline_ns);
-    pthread_mutex_unlock(&ops->lock);
+    pthread_mutex_unlock(ops->lock);
 }
 
 /* Workers in a hook, and all of them while hooks are due, are left to end by themselves. */
@@ -147,7 +147,7 @@ static bool hang(struct ops *ops, char name[OP_TEXT_MAX])
         ops->hung_count++;
         if (op->task.phase == OP_RUNNING && !op->overran) {
             op->overran = true; /* after the next start it takes no worker's place */
-            ops->core.workers++;
+            ops->core->workers++;
         }
         if (!any)
             op_tell_name(op, name);
@@ -167,9 +167,9 @@ static void join(struct ops *ops)
     while (ops->threads) {
         struct ops_thread *thread = ops->threads;
         ops->threads = thread->next;
-        pthread_mutex_unlock(&ops->lock);
+        pthread_mutex_unlock(ops->lock);
         pthread_join(thread->thread, NULL);
-        pthread_mutex_lock(&ops->lock);
+        pthread_mutex_lock(ops->lock);
         ops->watched &= !thread->watchdog;
         free(thread);
     }
@@ -181,7 +181,7 @@ static int stop(struct ops *ops, uint64_t deadline_ns)
     if (!ops->stopping)
         begin_stop(ops, deadline_ns);
     ops->joining = true;
-    while (ops->live_count > ops->hung_count && cond_wait_until(&ops->over, &ops->lock, give_up_ns) == 0) {
+    while (ops->live_count > ops->hung_count && cond_wait_until(&ops->over, ops->lock, give_up_ns) == 0) {
     }
     char name[OP_TEXT_MAX];
     bool hung = hang(ops, name);
@@ -196,11 +196,11 @@ int ops_stop(struct ops *ops, uint64_t deadline_ns)
     int err = 0;
     if (thread_is_ours())
         return err_set(SPOOL_EDEADLK, "stop from a thread of the library would wait for itself");
-    pthread_mutex_lock(&ops->lock);
+    pthread_mutex_lock(ops->lock);
     while (ops->joining && err == 0) /* another thread is at it: its work is ours */
-        err = cond_wait_until(&ops->over, &ops->lock, deadline_ns);
+        err = cond_wait_until(&ops->over, ops->lock, deadline_ns);
     int code = err ? err_set(SPOOL_ETIMEOUT, "another stop is still under way") : stop(ops, deadline_ns);
-    pthread_mutex_unlock(&ops->lock);
+    pthread_mutex_unlock(ops->lock);
     if (code == SPOOL_ETIMEOUT && err == 0) {
         char message[OP_TEXT_MAX];
         snprintf(message, sizeof message, "%s", err_last());
@@ -213,19 +213,19 @@ int ops_stop(struct ops *ops, uint64_t deadline_ns)
 
 int ops_start(struct ops *ops)
 {
-    pthread_mutex_lock(&ops->lock);
+    pthread_mutex_lock(ops->lock);
     bool busy = ops->stopping && !ops->exiting;
     if (!busy && !ops->joining)
         ops->stopping = ops->exiting = false;
     busy |= ops->joining;
-    pthread_mutex_unlock(&ops->lock);
+    pthread_mutex_unlock(ops->lock);
     return busy ? err_set(SPOOL_EBUSY, "operations are being stopped: start again afterwards") : SPOOL_OK;
 }
 
 bool ops_have_hung(struct ops *ops)
 {
-    pthread_mutex_lock(&ops->lock);
+    pthread_mutex_lock(ops->lock);
     bool hung = ops->hung_count > 0;
-    pthread_mutex_unlock(&ops->lock);
+    pthread_mutex_unlock(ops->lock);
     return hung;
 }

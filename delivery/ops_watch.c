@@ -10,9 +10,9 @@
 
 static void notice(struct ops *ops, const char *text)
 {
-    pthread_mutex_unlock(&ops->lock);
+    pthread_mutex_unlock(ops->lock);
     notify(&ops->reporter, SPOOL_NOTICE_OP_OVERDUE, NULL, NULL, 0, "%s", text);
-    pthread_mutex_lock(&ops->lock);
+    pthread_mutex_lock(ops->lock);
 }
 
 /* "operation 7 "compact" runs for 30.0 s: holds agent:planner". Leaves the lock while it is told. */
@@ -33,9 +33,9 @@ static void tell(struct ops *ops, const struct spool_op *op, uint64_t now_ns, co
 static void overrun(struct ops *ops, struct spool_op *op, uint64_t now_ns)
 {
     ops_end(op, SPOOL_ETIMEOUT);
-    if (!op->overran && ops->core.workers < ops->workers + OPS_EXTRA_THREADS_MAX) {
+    if (!op->overran && ops->core->workers < ops->workers + OPS_EXTRA_THREADS_MAX) {
         op->overran = true;
-        ops->core.workers++;
+        ops->core->workers++;
     }
     ops_dispatch(ops); /* its cancel does not wait for whoever hears of it */
     tell(ops, op, now_ns, ", longer than its timeout, and is cancelled");
@@ -44,7 +44,7 @@ static void overrun(struct ops *ops, struct spool_op *op, uint64_t now_ns)
 static bool handle_due(struct ops *ops, uint64_t now_ns)
 {
     enum op_due due;
-    struct op_task *task = op_core_due(&ops->core, now_ns, &due);
+    struct op_task *task = op_core_due(ops->core, now_ns, &due);
     if (!task)
         return false;
     struct spool_op *op = op_of(task);
@@ -75,7 +75,7 @@ void ops_cancel_all(struct ops *ops)
 
 static uint64_t next_look(const struct ops *ops)
 {
-    uint64_t at_ns = op_core_next_due(&ops->core);
+    uint64_t at_ns = op_core_next_due(ops->core);
     if (ops->cancel_at_ns < at_ns)
         at_ns = ops->cancel_at_ns;
     uint64_t again_ns = ops->starting ? deadline_in_ms(OPS_THREAD_AGAIN_MS) : DEADLINE_NEVER;
@@ -93,7 +93,7 @@ void ops_watch(struct ops *ops)
         ops_dispatch(ops);
         ops->watch_until_ns = next_look(ops);
         if (!ops->exiting)
-            cond_wait_until(&ops->watch, &ops->lock, ops->watch_until_ns);
+            cond_wait_until(&ops->watch, ops->lock, ops->watch_until_ns);
         ops->watch_until_ns = 0;
     }
 }

@@ -7,13 +7,6 @@
 #include "../lib/base/error.h"
 #include "ops.h"
 
-static _Thread_local struct spool_op *current;
-
-struct spool_op *ops_current(void)
-{
-    return current;
-}
-
 /* ----------------------------------------------------------------------------------------------------------- queues */
 
 static void push(struct ops *ops, struct op_queue *queue, struct spool_op *op)
@@ -56,15 +49,17 @@ static void unqueue_hook(struct ops *ops, struct spool_op *op)
 /* Around every hook: the lock is not held, and it is known who runs it. */
 static void enter(struct ops_thread *self, struct spool_op *op)
 {
-    self->at = current = op;
+    self->at = op;
+    scheduler_set_current(&op->task);
     self->ops->coming--;
-    pthread_mutex_unlock(&self->ops->lock);
+    pthread_mutex_unlock(self->ops->lock);
 }
 
 static void leave(struct ops_thread *self)
 {
-    pthread_mutex_lock(&self->ops->lock);
-    self->at = current = NULL;
+    scheduler_set_current(NULL);
+    pthread_mutex_lock(self->ops->lock);
+    self->at = NULL;
     self->ops->coming++;
 }
 
@@ -80,7 +75,7 @@ static void unlink_live(struct ops *ops, struct spool_op *op)
     *(op->next ? &op->next->prev : &ops->live_tail) = op->prev;
     ops->live_count--;
     ops->hung_count -= op->hung;
-    ops->core.workers -= op->overran;
+    ops->core->workers -= op->overran;
 }
 
 /* The last hook; then its resources are free, and it is over. */
@@ -94,9 +89,9 @@ static void finish(struct ops_thread *self, struct spool_op *op)
         leave(self);
     }
     if (op->task.phase == OP_RUNNING)
-        op_core_complete(&ops->core, &op->task);
+        op_core_complete(ops->core, &op->task);
     for (uint32_t i = 0; i < op->task.need_count; i++)
-        op_core_let_go(&ops->core, op->needs[i].resource);
+        op_core_let_go(ops->core, op->needs[i].resource);
     unlink_live(ops, op);
     op->over = true;
     if (op->waiters > 0 || ops->joining)
@@ -109,8 +104,8 @@ static void run(struct ops_thread *self, struct spool_op *op)
 {
     if (!atomic_load(&op->ending)) {
         op->begun = true;
-        op_core_begin(&self->ops->core, &op->task, mono_ns());
-        if (op_core_next_due(&self->ops->core) < self->ops->watch_until_ns)
+        op_core_begin(self->ops->core, &op->task, mono_ns());
+        if (op_core_next_due(self->ops->core) < self->ops->watch_until_ns)
             pthread_cond_signal(&self->ops->watch);
         enter(self, op);
         int result = op->run(op, op->user);
@@ -150,7 +145,7 @@ static void work(struct ops_thread *self)
         if (!hook && !ready) {
             if (ops->exiting || self->abandoned)
                 return;
-            cond_wait_until(&ops->work, &ops->lock, DEADLINE_NEVER);
+            cond_wait_until(&ops->work, ops->lock, DEADLINE_NEVER);
             continue;
         }
         if (hook)
@@ -164,7 +159,7 @@ static void *thread_body(void *arg)
 {
     struct ops_thread *self = arg;
     struct ops *ops = self->ops;
-    pthread_mutex_lock(&ops->lock);
+    pthread_mutex_lock(ops->lock);
     if (self->watchdog) {
         ops_watch(ops);
     } else {
@@ -174,7 +169,7 @@ static void *thread_body(void *arg)
     }
     self->exited = true;
     bool abandoned = self->abandoned;
-    pthread_mutex_unlock(&ops->lock);
+    pthread_mutex_unlock(ops->lock);
     if (abandoned)
         free(self); /* nobody else knows it any more */
     ops_unref(ops);
@@ -225,11 +220,11 @@ static void call_threads(struct ops *ops)
 void ops_dispatch(struct ops *ops)
 {
     uint64_t now_ns = mono_ns();
-    for (struct op_task *task; (task = op_core_grant(&ops->core, now_ns)) != NULL;)
+    for (struct op_task *task; (task = op_core_grant(ops->core, now_ns)) != NULL;)
         push(ops, &ops->ready, op_of(task));
     if (ops->queued > 0)
         call_threads(ops);
-    if (op_core_next_due(&ops->core) < ops->watch_until_ns || ops->starting)
+    if (op_core_next_due(ops->core) < ops->watch_until_ns || ops->starting)
         pthread_cond_signal(&ops->watch);
 }
 
@@ -242,7 +237,7 @@ void ops_end(struct spool_op *op, int why)
         return;
     atomic_store(&op->ending, why);
     if (op->task.phase == OP_WAITING) {
-        op_core_withdraw(&ops->core, &op->task);
+        op_core_withdraw(ops->core, &op->task);
         push(ops, &ops->hooks, op);
     } else if (op->task.phase == OP_IDLE) { /* its deadline passed: the core has withdrawn it */
         push(ops, &ops->hooks, op);

@@ -8,6 +8,7 @@
 
 #include "../lib/base/error.h"
 #include "delivery.h"
+#include "resources.h"
 
 enum { WORKERS_MAX = 64, BATCH_EVENTS_MAX = 16384, BATCH_BYTES_MAX = 8 << 20 };
 
@@ -98,6 +99,9 @@ static int check_ranges(const struct spool_sink_options *o)
         return err_set(SPOOL_EINVAL, "batch_events_max is %u, at most %d", o->batch_events_max, BATCH_EVENTS_MAX);
     if (o->batch_bytes_max > BATCH_BYTES_MAX)
         return err_set(SPOOL_EINVAL, "batch_bytes_max is %u, at most %d", o->batch_bytes_max, BATCH_BYTES_MAX);
+    int code = resources_check(o->resources);
+    if (code != SPOOL_OK)
+        return code;
     if (o->retry_cap_ms < o->retry_base_ms)
         return err_set(SPOOL_EINVAL, "retry_cap_ms is %u, less than retry_base_ms, %u", o->retry_cap_ms,
                        o->retry_base_ms);
@@ -116,7 +120,7 @@ int options_take(const struct spool_sink_options *options, const struct spool_si
     int code = check_ranges(&o);
     if (code != SPOOL_OK)
         return code;
-    if (o.order != SPOOL_ORDER_NONE || sink->checkpoint)
+    if (o.order == SPOOL_ORDER_LANE || sink->checkpoint)
         o.workers = 1;
     *ret = o;
     return SPOOL_OK;

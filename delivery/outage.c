@@ -7,9 +7,9 @@
 static void tell(struct delivery *d, struct sink *sink, enum spool_notice_kind kind, const char *text)
 {
     atomic_fetch_add(&sink->refs, 1);
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     notify(&d->reporter, kind, sink->name, NULL, 0, "%s", text);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     sink_unref(sink);
 }
 

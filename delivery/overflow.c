@@ -51,9 +51,9 @@ void overflow_check(struct delivery *d, struct sink *sink)
     sink->overflow_again_ns = mono_ns() + overflow_interval_ns;
     for (int lane = 0; lane < LANES; lane++)
         cursor[lane] = sink->windows[lane].cursor;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     int code = store_sink_overflow(d->store, cursor, o->max_pending_bytes, o->max_pending_age_ms, upto);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     for (int lane = 0; lane < LANES && code == SPOOL_OK; lane++)
         beyond |= upto[lane] > sink->windows[lane].cursor;
     if (!beyond || sink->reload || !sink->loaded || sink->generation != epoch || !sink_is_wanted(d, sink))
@@ -61,9 +61,9 @@ void overflow_check(struct delivery *d, struct sink *sink)
     uint64_t dropped = drop(d, sink, upto);
     if (dropped == 0)
         return;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     notify(&d->reporter, SPOOL_NOTICE_DROPPED, sink->name, NULL, dropped,
            "more waited for the sink than its limits allow: its %llu oldest event(s) were dropped",
            (unsigned long long)dropped);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
 }

@@ -13,7 +13,7 @@ static bool has_changed(const struct sink *sink, const struct delivery_sink_stat
 {
     const struct publication *last = &sink->publication;
     return last->given != sink->given || last->state != now->state || last->attempt != now->attempt ||
-           strcmp(last->error, now->last_error) != 0;
+           strcmp(last->error, now->last_error) != 0 || strcmp(last->waits_for, now->waits_for) != 0;
 }
 
 static void publish(struct delivery *d, struct sink *sink, const struct delivery_sink_status *status)
@@ -27,10 +27,11 @@ static void publish(struct delivery *d, struct sink *sink, const struct delivery
     last->state = status->state;
     last->attempt = status->attempt;
     memcpy(last->error, status->last_error, sizeof last->error);
+    memcpy(last->waits_for, status->waits_for, sizeof last->waits_for);
     size_t size = metrics_pack(status, sink->metrics, sink->id, hlc_physical_ns(d->clock), bytes, STORE_PUBLISHED_MAX);
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     store_sink_publish(d->store, sink->name, bytes, size);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     free(bytes);
 }
 

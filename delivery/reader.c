@@ -11,6 +11,8 @@
 
 /* How far a batch may reach, those included that the sink's filter stops; no less than the largest a sink may ask for. */
 enum { SPAN_EVENTS_MAX = 16384, SPAN_BYTES_MAX = 8 << 20 };
+/* Retries looked at, whose keys other batches have, before the rest waits too. */
+enum { ASIDE_MAX = 256 };
 
 static const uint64_t read_timeout_ns = 250 * NS_PER_MS;
 static const uint64_t read_again_ns = 100 * NS_PER_MS;
@@ -42,7 +44,7 @@ static bool lingers(struct sink *sink, int lane, const struct supply *s, uint64_
 {
     if (s->end < next_seq) /* a gap between batches gets no more */
         return false;
-    if (sink->options.linger_ms == 0 || s->end - s->first >= sink->options.batch_events_max)
+    if (sink->options.linger_ms == 0 || sink->catching_up || s->end - s->first >= sink->options.batch_events_max)
         return false;
     if (sink->linger_first[lane] != s->first + 1) { /* + 1, so that zero says nothing */
         sink->linger_first[lane] = s->first + 1;
@@ -69,7 +71,7 @@ static void survey(struct sink *sink, const uint64_t next_seq[LANES], struct sup
         waiting |= s->first < s->end;
         s->log = s->first < s->end && !full && reading && !lingers(sink, lane, s, next_seq[lane], now, wait_until);
         uint64_t due = retry_due(&sink->retries, lane);
-        s->retries = due <= now;
+        s->retries = due <= now && !sink->catching_up;
         if (due > now && due < *wait_until)
             *wait_until = due;
     }
@@ -103,7 +105,7 @@ static void note_choice(struct sink *sink, const struct supply supply[LANES], in
 
 /* ------------------------------------------------------------------------------------------------------- the log */
 
-static uint32_t events_max(const struct sink *sink)
+uint32_t reader_events_max(const struct sink *sink)
 {
     uint32_t room = breaker_room(&sink->breaker, sink->inflight_events);
     uint32_t most = room < sink->options.batch_events_max ? room : sink->options.batch_events_max;
@@ -121,6 +123,13 @@ static bool passes(const struct filter *filter, const struct store_block *block,
 static bool reaches_far(const struct batch *batch, uint32_t more_events, size_t more_bytes)
 {
     return batch->count + more_events >= SPAN_EVENTS_MAX || batch->bytes + more_bytes > SPAN_BYTES_MAX;
+}
+
+bool reader_has_room(const struct sink *sink, const struct batch *batch, bool wanted, size_t size)
+{
+    if (wanted && batch->wanted > 0 && batch->wanted_bytes + size > sink->options.batch_bytes_max)
+        return false;
+    return batch->count == 0 || !reaches_far(batch, 1, size);
 }
 
 /* Adds events of the block from `seq` on, as far as the limits and the gap allow; at least one to an empty batch. */
@@ -158,19 +167,24 @@ static void skip(struct delivery *d, struct sink *sink, int lane, uint64_t first
         sink_promote(d, sink);
 }
 
-/* Fills the batch from [first, end) of the lane. SPOOL_EDAMAGED, SPOOL_ESTALE (a hole): nothing up to *ret_skip_to. */
-static int fill(struct delivery *d, const struct sink *sink, struct batch *batch, uint64_t end, uint32_t most,
-                uint64_t *ret_skip_to)
+/* The block that `seq` is in. SPOOL_EDAMAGED, SPOOL_ESTALE (a hole): nothing up to *ret_skip_to. */
+int reader_block(struct delivery *d, int lane, uint64_t seq, struct store_block **ret, uint64_t *ret_skip_to)
 {
-    for (uint64_t seq = batch->first_seq; seq < end && batch->wanted < most && batch->count < SPAN_EVENTS_MAX;) {
+    int code = block_cache_read(&d->cache, d->store, lane, seq, mono_ns() + read_timeout_ns, ret, ret_skip_to);
+    if (code != SPOOL_OK || (*ret)->first_seq <= seq)
+        return code;
+    *ret_skip_to = (*ret)->first_seq;
+    store_block_unref(*ret);
+    return SPOOL_ESTALE;
+}
+
+/* Fills the batch from [first, end) of the lane. As reader_block(). */
+static int fill(struct delivery *d, const struct sink *sink, struct batch *batch, uint64_t first, uint64_t end,
+                uint32_t most, uint64_t *ret_skip_to)
+{
+    for (uint64_t seq = first; seq < end && batch->wanted < most && batch->count < SPAN_EVENTS_MAX;) {
         struct store_block *block;
-        int code =
-            block_cache_read(&d->cache, d->store, batch->lane, seq, mono_ns() + read_timeout_ns, &block, ret_skip_to);
-        if (code == SPOOL_OK && block->first_seq > seq) {
-            *ret_skip_to = block->first_seq;
-            store_block_unref(block);
-            code = SPOOL_ESTALE;
-        }
+        int code = reader_block(d, batch->lane, seq, &block, ret_skip_to);
         if (code != SPOOL_OK)
             return batch->count > 0 ? SPOOL_OK : code;
         uint32_t before = batch->count;
@@ -183,11 +197,10 @@ static int fill(struct delivery *d, const struct sink *sink, struct batch *batch
     return SPOOL_OK;
 }
 
-static void note_unread(struct delivery *d, struct sink *sink, int lane, const struct supply *s, int code,
-                        uint64_t skip_to)
+void reader_note_unread(struct delivery *d, struct sink *sink, int lane, uint64_t first, uint64_t skip_to, int code)
 {
-    if (s && (code == SPOOL_EDAMAGED || code == SPOOL_ESTALE)) { /* of the log; a damaged row is judged as such */
-        skip(d, sink, lane, s->first, skip_to < s->end ? skip_to : s->end, code == SPOOL_EDAMAGED);
+    if (first < skip_to && (code == SPOOL_EDAMAGED || code == SPOOL_ESTALE)) {
+        skip(d, sink, lane, first, skip_to, code == SPOOL_EDAMAGED);
         return;
     }
     sink->read_again_ns = mono_ns() + read_again_ns;
@@ -200,17 +213,14 @@ static void note_unread(struct delivery *d, struct sink *sink, int lane, const s
 static bool cut_log(struct delivery *d, struct sink *sink, int lane, const struct supply *s, struct batch *batch)
 {
     uint64_t epoch = sink->epoch, skip_to = s->end;
-    uint32_t most = events_max(sink);
-    batch->kind = BATCH_LOG;
-    batch->lane = lane;
-    batch->first_seq = s->first;
+    uint32_t most = reader_events_max(sink);
     uint64_t end = suspects_end(sink, lane, s->first, s->end);
-    pthread_mutex_unlock(&d->lock);
-    int code = fill(d, sink, batch, end, most, &skip_to);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_unlock(d->lock);
+    int code = fill(d, sink, batch, s->first, end, most, &skip_to);
+    pthread_mutex_lock(d->lock);
     bool valid = epoch == sink->epoch && !sink->reload && sink_is_wanted(d, sink);
     if (valid && code != SPOOL_OK)
-        note_unread(d, sink, lane, s, code, skip_to);
+        reader_note_unread(d, sink, lane, s->first, skip_to < s->end ? skip_to : s->end, code);
     if (!valid || code != SPOOL_OK || batch->count == 0 ||
         window_take(&sink->windows[lane], s->first, s->first + batch->count) != SPOOL_OK) {
         batch_put(d, batch);
@@ -222,21 +232,50 @@ static bool cut_log(struct delivery *d, struct sink *sink, int lane, const struc
 
 /* --------------------------------------------------------------------------------------------------------- retries */
 
+/* Those that must wait for another batch, and are put back. */
+struct aside {
+    struct retry_row *rows[ASIDE_MAX];
+    size_t count;
+};
+
+/* The next row that the batch may have: the next one of the same key as `last` if that is due as well, so that a key's
+ * successors come together; else the one due first whose key is free. */
+static struct retry_row *next_row(struct sink *sink, int lane, struct key_picker *picker, const struct retry_row *last,
+                                  struct aside *aside, uint64_t now_ns)
+{
+    struct retry_row *row = last ? retry_take_successor(&sink->retries, last, now_ns) : NULL;
+    while (!row && aside->count < ASIDE_MAX) {
+        row = retry_take(&sink->retries, lane, now_ns);
+        if (!row || !sink_is_keyed(sink) || key_picker_take(picker, key_stripe(row->key)))
+            return row;
+        aside->rows[aside->count++] = row;
+        row = NULL;
+    }
+    return row;
+}
+
 static void take_rows(struct sink *sink, int lane, struct batch *batch)
 {
     uint64_t now_ns = mono_ns();
-    uint32_t most = events_max(sink) < STORE_MARK_ROWS_MAX ? events_max(sink) : STORE_MARK_ROWS_MAX;
+    uint32_t most = reader_events_max(sink) < STORE_MARK_ROWS_MAX ? reader_events_max(sink) : STORE_MARK_ROWS_MAX;
     bool alone = false;
+    struct key_picker picker;
+    struct aside aside = {.count = 0};
+    struct retry_row *row = NULL;
+    sink_pick_keys(sink, &picker);
     while (!alone && batch->count < most && (batch->count == 0 || batch->bytes < sink->options.batch_bytes_max)) {
-        struct retry_row *row = retry_take(&sink->retries, lane, now_ns);
+        row = next_row(sink, lane, &picker, row, &aside, now_ns);
         if (!row)
-            return;
+            break;
         alone = suspects_has(sink, lane, row->seq);
         if ((!alone || batch->count == 0) && batch_add_row(batch, row) == SPOOL_OK)
             continue;
         retry_untake(&sink->retries, row);
-        return;
+        break;
     }
+    for (size_t i = 0; i < aside.count; i++)
+        retry_untake(&sink->retries, aside.rows[i]);
+    batch->stripes = sink_is_keyed(sink) ? picker.taken : 0;
 }
 
 /* Without the lock: rows that are taken are ours, and only the dispatcher frees an index. An event that cannot be read
@@ -254,17 +293,19 @@ static int fetch_rows(struct delivery *d, uint32_t sink_id, struct batch *batch)
 
 static bool cut_retries(struct delivery *d, struct sink *sink, int lane, struct batch *batch)
 {
-    batch->kind = BATCH_RETRY;
-    batch->lane = lane;
     take_rows(sink, lane, batch);
+    if (batch->count == 0) {
+        batch_put(d, batch);
+        return false;
+    }
     uint64_t epoch = sink->epoch;
     sink_count_on(d, sink, batch); /* as sink_take_back() takes it off again */
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     int code = fetch_rows(d, sink->id, batch);
-    pthread_mutex_lock(&d->lock);
-    if (code != SPOOL_OK || batch->count == 0 || epoch != sink->epoch || sink->reload || !sink_is_wanted(d, sink)) {
+    pthread_mutex_lock(d->lock);
+    if (code != SPOOL_OK || epoch != sink->epoch || sink->reload || !sink_is_wanted(d, sink)) {
         if (code != SPOOL_OK)
-            note_unread(d, sink, lane, NULL, code, 0);
+            reader_note_unread(d, sink, lane, 0, 0, code); /* a damaged row is judged as such */
         sink_take_back(d, sink, batch);
         batch_put(d, batch);
         return false;
@@ -274,17 +315,34 @@ static bool cut_retries(struct delivery *d, struct sink *sink, int lane, struct 
     return true;
 }
 
-bool reader_cut(struct delivery *d, struct sink *sink, const uint64_t next_seq[LANES], uint64_t *wait_until)
+static bool cut_one(struct delivery *d, struct sink *sink, int lane, const struct supply *s, uint64_t next_seq, bool retries)
 {
-    struct supply supply[LANES];
-    survey(sink, next_seq, supply, wait_until);
-    int lane = choose(sink, supply);
-    if (lane < 0)
-        return false;
     struct batch *batch = batch_get(d);
     if (!batch)
         return false;
-    bool retries = supply[lane].retries && (!supply[lane].log || !sink->retried_last[lane]);
-    note_choice(sink, supply, lane, retries);
-    return retries ? cut_retries(d, sink, lane, batch) : cut_log(d, sink, lane, &supply[lane], batch);
+    batch->kind = retries ? BATCH_RETRY : BATCH_LOG;
+    batch->lane = lane;
+    if (retries)
+        return cut_retries(d, sink, lane, batch);
+    return sink_is_keyed(sink) ? reader_cut_keys(d, sink, lane, s->first, next_seq, batch)
+                               : cut_log(d, sink, lane, s, batch);
+}
+
+/* Of a keyed sink there may be nothing of what was chosen whose key is free: then it is what comes next. */
+bool reader_cut(struct delivery *d, struct sink *sink, const uint64_t next_seq[LANES], uint64_t *wait_until)
+{
+    struct supply supply[LANES];
+    uint64_t epoch = sink->epoch;
+    survey(sink, next_seq, supply, wait_until);
+    for (int lane; (lane = choose(sink, supply)) >= 0;) {
+        struct supply *s = &supply[lane];
+        bool retries = s->retries && (!s->log || !sink->retried_last[lane]);
+        note_choice(sink, supply, lane, retries);
+        if (cut_one(d, sink, lane, s, next_seq[lane], retries))
+            return true;
+        if (!sink_is_keyed(sink) || sink->epoch != epoch || !sink_is_wanted(d, sink))
+            return false;
+        *(retries ? &s->retries : &s->log) = false;
+    }
+    return false;
 }

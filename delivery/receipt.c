@@ -18,13 +18,13 @@ static bool window_holds(const struct window *w, uint64_t seq)
 bool delivery_is_in_flight(struct delivery *d, const char *name, int lane, uint64_t seq)
 {
     bool in_flight = false;
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     const struct sink *sink = sink_find(d, name);
     if (sink && sink->elected && sink->loaded && !sink->reload) {
         const struct retry_row *row = retry_find(&sink->retries, lane, seq);
         in_flight = row ? row->taken || row->over || !row->stored : window_holds(&sink->windows[lane], seq);
     }
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     return in_flight;
 }
 

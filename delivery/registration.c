@@ -72,6 +72,8 @@ static bool put_options(json_t *object, const struct spool_sink_options *options
                 json_object_set_new(object, numbers[i].name, json_integer((json_int_t)get_number(options, i))) == 0;
     if (options->filter)
         whole &= json_object_set_new(object, "filter", json_loads(options->filter, 0, NULL)) == 0;
+    if (options->resources)
+        whole &= json_object_set_new(object, "resources", json_string(options->resources)) == 0;
     if (options->plugin)
         whole &= json_object_set_new(object, "plugin", json_string(options->plugin)) == 0;
     return whole;
@@ -100,7 +102,7 @@ int registration_text(const char *config, const struct spool_sink_options *optio
     bool whole = object && put_options(object, options);
     bool any = whole && json_object_size(object) > 0;
     if (any)
-        more = json_dumps(object, JSON_COMPACT);
+        more = json_tree_text(object);
     json_decref(object);
     int code = !whole || (any && !more) ? err_errno(ENOMEM, "options of a sink") : join(config, more, ret);
     free(more);
@@ -126,20 +128,30 @@ static int read_number(struct spool_sink_options *options, const char *key, json
     return SPOOL_OK;
 }
 
+static int read_text_option(const char *key, json_t *value, char **ret_owned, const char **ret)
+{
+    if (!json_is_string(value))
+        return wrong(key);
+    char *text = strdup(json_string_value(value));
+    if (!text)
+        return err_errno(ENOMEM, "options of a sink");
+    free(*ret_owned); /* a key that stands twice */
+    *ret = *ret_owned = text;
+    return SPOOL_OK;
+}
+
 static int read_option(struct delivery_registration *ret, const char *key, json_t *value)
 {
     if (strcmp(key, "filter") == 0) {
-        ret->filter = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+        ret->filter = json_tree_text(value);
         ret->options.filter = ret->filter;
         return ret->filter ? SPOOL_OK : err_errno(ENOMEM, "options of a sink");
     }
-    if (strcmp(key, "plugin") != 0)
-        return read_number(&ret->options, key, value);
-    if (!json_is_string(value))
-        return wrong(key);
-    ret->plugin = strdup(json_string_value(value));
-    ret->options.plugin = ret->plugin;
-    return ret->plugin ? SPOOL_OK : err_errno(ENOMEM, "options of a sink");
+    if (strcmp(key, "plugin") == 0)
+        return read_text_option(key, value, &ret->plugin, &ret->options.plugin);
+    if (strcmp(key, "resources") == 0)
+        return read_text_option(key, value, &ret->resources, &ret->options.resources);
+    return read_number(&ret->options, key, value);
 }
 
 static int read_options(struct delivery_registration *ret)
@@ -182,5 +194,6 @@ void delivery_registration_free(struct delivery_registration *registration)
     free(registration->config);
     free(registration->filter);
     free(registration->plugin);
+    free(registration->resources);
     *registration = (struct delivery_registration){0};
 }

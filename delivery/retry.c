@@ -239,6 +239,18 @@ struct retry_row *retry_take(struct retry_index *index, int lane, uint64_t now_n
     return row;
 }
 
+struct retry_row *retry_take_successor(struct retry_index *index, const struct retry_row *row, uint64_t now_ns)
+{
+    struct retry_row *next = row->key != 0 ? row->key_next : NULL;
+    while (next && (next->over || next->lane != row->lane || next->key != row->key))
+        next = next->key_next;
+    if (!next || !next->stored || next->taken || next->due_ns > now_ns || row->attempts > 0 || next->attempts > 0)
+        return NULL;
+    next->taken = true;
+    update(index, next);
+    return next;
+}
+
 void retry_untake(struct retry_index *index, struct retry_row *row)
 {
     row->taken = false;

@@ -59,6 +59,9 @@ bool retry_has_key(const struct retry_index *index, int lane, uint64_t key);
 
 /* Takes the first row of the lane that is due at `now_ns`, or NULL. */
 struct retry_row *retry_take(struct retry_index *index, int lane, uint64_t now_ns);
+/* Takes the next live row of the same key behind `row`, which is taken, if it is stored and due, and neither was tried
+ * before; or NULL. (One that failed goes alone, so that it costs those behind it no attempts.) */
+struct retry_row *retry_take_successor(struct retry_index *index, const struct retry_row *row, uint64_t now_ns);
 /* When the first one is due: UINT64_MAX if none is. */
 uint64_t retry_due(const struct retry_index *index, int lane);
 

@@ -1,6 +1,7 @@
 /* stop.c - ending in time, whatever sinks do.
  *
- *   0               no new batches; running ones go on, then states are closed and answers stored, sink by sink
+ *   0               no new batches (but of a keyed sink those that fill its gaps); running ones go on, then states are
+ *                   closed and answers stored, sink by sink
  *   half the time   hooks that still run are cancelled
  *   nine tenths     sinks that still run hang: their threads are given up, with all they need counted for them
  *   deadline        those that began to hang since likewise; sinks whose states are still open are left to workers that
@@ -61,6 +62,7 @@ static bool hang(struct delivery *d, struct sink *sink)
     if (sink->running == 0 || sink->hung)
         return false;
     sink->hung = true;
+    sink->catching_up = false;
     sink_take_back_ready(d, sink);
     sink_error(sink, "did not return in time");
     abandon_workers(d, sink);
@@ -82,11 +84,11 @@ static bool hang_all(struct delivery *d, char name[SINK_NAME_MAX + 1])
         char told[SINK_NAME_MAX + 1];
         memcpy(told, sink->name, sizeof told);
         atomic_fetch_add(&sink->refs, 1);
-        pthread_mutex_unlock(&d->lock);
+        pthread_mutex_unlock(d->lock);
         store_hand_excuse(sink->hand);
         notify(&d->reporter, SPOOL_NOTICE_SINK_HUNG, told, NULL, 0,
                "did not return in time, although it was cancelled; it is left alone until it does");
-        pthread_mutex_lock(&d->lock);
+        pthread_mutex_lock(d->lock);
         sink_unref(sink);
         sink = d->sinks; /* it may be gone, and so may its successor; whoever is marked is passed over */
     }
@@ -112,7 +114,7 @@ static void end_threads(struct delivery *d, uint64_t deadline_ns)
     pthread_cond_broadcast(&d->ack);
     pthread_cond_broadcast(&d->cancel);
     dispatcher_wake(d);
-    while (!all_exited(d) && cond_wait_until(&d->idle, &d->lock, deadline_ns) == 0) {
+    while (!all_exited(d) && cond_wait_until(&d->idle, d->lock, deadline_ns) == 0) {
     }
     while (d->runners) {
         struct runner *runner = d->runners;
@@ -121,10 +123,10 @@ static void end_threads(struct delivery *d, uint64_t deadline_ns)
             continue;
         }
         d->runners = runner->next;
-        pthread_mutex_unlock(&d->lock);
+        pthread_mutex_unlock(d->lock);
         pthread_join(runner->thread, NULL);
         free(runner);
-        pthread_mutex_lock(&d->lock);
+        pthread_mutex_lock(d->lock);
     }
 }
 
@@ -145,10 +147,10 @@ static int release_rest(struct delivery *d)
         if (sink_has_answers(sink))
             code = d->ack_error ? d->ack_error : SPOOL_ETIMEOUT;
         sink_take_back_ready(d, sink); /* cut while it was ours: after the next start it may be somebody else's */
-        sink->elected = sink->loaded = false;
-        pthread_mutex_unlock(&d->lock);
+        sink->elected = sink->loaded = sink->catching_up = false;
+        pthread_mutex_unlock(d->lock);
         store_sink_release(d->store, sink->name);
-        pthread_mutex_lock(&d->lock);
+        pthread_mutex_lock(d->lock);
     }
     return code;
 }
@@ -173,10 +175,10 @@ static int stop_locked(struct delivery *d, const struct stop_plan *schedule)
         cancel_at(d, sink, schedule->cancel_ns);
     pthread_cond_signal(&d->ack);
     dispatcher_wake(d);
-    while (!all_released(d) && cond_wait_until(&d->idle, &d->lock, schedule->give_up_ns) == 0) {
+    while (!all_released(d) && cond_wait_until(&d->idle, d->lock, schedule->give_up_ns) == 0) {
     }
     bool hangs = hang_all(d, hung);
-    while (!all_released(d) && cond_wait_until(&d->idle, &d->lock, schedule->deadline_ns) == 0) {
+    while (!all_released(d) && cond_wait_until(&d->idle, d->lock, schedule->deadline_ns) == 0) {
     }
     d->exiting = true; /* nobody enters a hook from here on … */
     char late[SINK_NAME_MAX + 1];
@@ -200,9 +202,9 @@ int delivery_stop(struct delivery *d, uint64_t deadline_ns)
     if (code != SPOOL_OK)
         return code;
     struct stop_plan schedule = stop_plan(deadline_ns);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     while (d->stopping && code == 0) /* another thread is at it: its work is ours */
-        code = cond_wait_until(&d->idle, &d->lock, deadline_ns);
+        code = cond_wait_until(&d->idle, d->lock, deadline_ns);
     if (code != 0)
         code = err_set(SPOOL_ETIMEOUT, "another stop is still under way");
     else if (d->running) {
@@ -211,7 +213,7 @@ int delivery_stop(struct delivery *d, uint64_t deadline_ns)
         d->running = d->stopping = false;
         pthread_cond_broadcast(&d->idle);
     }
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     return code;
 }
 
@@ -230,10 +232,10 @@ static bool is_let_go(struct delivery *d, const struct sink *sink)
 static int drop_hung(struct delivery *d, struct sink *sink)
 {
     if (hang(d, sink)) {
-        pthread_mutex_unlock(&d->lock);
+        pthread_mutex_unlock(d->lock);
         store_hand_excuse(sink->hand);
         notify(&d->reporter, SPOOL_NOTICE_SINK_HUNG, sink->name, NULL, 0, "did not return in time when it was dropped");
-        pthread_mutex_lock(&d->lock);
+        pthread_mutex_lock(d->lock);
     }
     return err_set(SPOOL_ETIMEOUT, "sink %s did not return in time", sink->name);
 }
@@ -244,7 +246,7 @@ static int drop_sink(struct delivery *d, struct sink *sink, const struct stop_pl
     dispatcher_wake(d);
     d->hurry++;
     pthread_cond_signal(&d->ack);
-    while (!is_let_go(d, sink) && cond_wait_until(&d->idle, &d->lock, schedule->give_up_ns) == 0) {
+    while (!is_let_go(d, sink) && cond_wait_until(&d->idle, d->lock, schedule->give_up_ns) == 0) {
     }
     d->hurry--;
     if (sink->unlinked)
@@ -260,7 +262,7 @@ int delivery_sink_drop(struct delivery *d, const char *name, uint64_t deadline_n
     if (code != SPOOL_OK || !name)
         return code;
     struct stop_plan schedule = stop_plan(deadline_ns);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     struct sink *sink = sink_find(d, name);
     if (sink) {
         atomic_fetch_add(&sink->refs, 1);
@@ -268,7 +270,7 @@ int delivery_sink_drop(struct delivery *d, const char *name, uint64_t deadline_n
         code = drop_sink(d, sink, &schedule);
         sink_unref(sink);
     }
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     return code;
 }
 
@@ -288,7 +290,7 @@ static bool is_settled(const struct delivery *d, const uint64_t *given, size_t c
 int delivery_settle(struct delivery *d, uint64_t deadline_ns)
 {
     int err = 0;
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     size_t count = d->sink_count, i = 0;
     uint64_t *given = calloc(count + 1, sizeof *given);
     for (const struct sink *sink = d->sinks; sink && given; sink = sink->next)
@@ -297,9 +299,9 @@ int delivery_settle(struct delivery *d, uint64_t deadline_ns)
     pthread_cond_signal(&d->ack);
     dispatcher_wake(d);
     while (given && d->running && err == 0 && !is_settled(d, given, count))
-        err = cond_wait_until(&d->idle, &d->lock, deadline_ns);
+        err = cond_wait_until(&d->idle, d->lock, deadline_ns);
     d->hurry--;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     if (!given)
         return err_errno(ENOMEM, "settle");
     free(given);

@@ -81,9 +81,9 @@ void suspects_keep(struct delivery *d, struct sink *sink)
     if (n > 0)
         memcpy(list, sink->suspects, n * sizeof *list);
     sink->suspects_upto = 0;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     store_hand_keep(sink->hand, list, n);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     free(list);
 }
 

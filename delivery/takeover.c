@@ -15,10 +15,10 @@ void takeover_elect(struct delivery *d, struct sink *sink)
         return;
     sink->control_seen = control;
     sink->elect_again_ns = mono_ns() + again_interval_ns;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     int code = store_sink_elect(d->store, sink->name);
     struct store_hand *hand = code == SPOOL_OK ? store_sink_hand(d->store, sink->name) : NULL;
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     if (code == SPOOL_OK) {
         store_hand_unref(sink->hand);
         sink->hand = hand;
@@ -34,10 +34,10 @@ void takeover_elect(struct delivery *d, struct sink *sink)
 
 void takeover_release(struct delivery *d, struct sink *sink)
 {
-    sink->elected = sink->loaded = sink->pause_unstored = sink->states_stale = false;
-    pthread_mutex_unlock(&d->lock);
+    sink->elected = sink->loaded = sink->pause_unstored = sink->states_stale = sink->catching_up = false;
+    pthread_mutex_unlock(d->lock);
     store_sink_release(d->store, sink->name);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     sink->elect_again_ns = 0;
     pthread_cond_broadcast(&d->idle);
 }
@@ -49,9 +49,9 @@ void takeover_pause(struct delivery *d, struct sink *sink)
     char reason[REASON_MAX + 1];
     memcpy(reason, sink->paused_reason, sizeof reason);
     sink->pause_again_ns = mono_ns() + again_interval_ns;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     int code = store_sink_pause_for(d->store, sink->name, reason);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     if (code == SPOOL_OK || code == SPOOL_ENOTFOUND)
         sink->pause_unstored = false;
 }
@@ -196,11 +196,11 @@ static void tell_crash(struct delivery *d, struct sink *sink)
     if (events == 0 || sink->crash_told)
         return;
     sink->crash_told = true;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     notify(&d->reporter, SPOOL_NOTICE_CRASHED, sink->name, NULL, events,
            "a process died with %llu event(s) in the sink's hands; they are delivered one by one",
            (unsigned long long)events);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
 }
 
 void takeover_load(struct delivery *d, struct sink *sink)
@@ -213,10 +213,10 @@ void takeover_load(struct delivery *d, struct sink *sink)
     struct pause pause = {.paused = sink->paused};
     memcpy(pause.reason, sink->paused_reason, sizeof pause.reason);
     struct change change;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     int code = read_progress(d, sink, &pause);
     change_look(d, sink, &change);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     change_apply(sink, &change);
     sink->store_busy = false;
     if (!sink->pause_unstored)
@@ -297,9 +297,9 @@ void takeover_refresh(struct delivery *d, struct sink *sink)
     if (!now)
         return;
     sink->store_busy = true;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     int code = look_outside(d, sink, now);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     sink->store_busy = false;
     apply_outside(d, sink, code, now);
     if (code == SPOOL_OK || code == SPOOL_ENOTFOUND)

@@ -31,7 +31,7 @@ void trim_dead(struct delivery *d, struct sink *sink)
     if (!sink_has_answers(sink)) /* those are not in the table yet */
         sink->trimmed = sink->buried;
     sink->trim_at_ns = mono_ns() + look_again_ns;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     int code = store_dead_trim(d->store, sink->name, &limits, &dropped);
     if (code)
         report(&d->reporter, SPOOL_LOG_WARNING, "sink %s: its dead letters could not be looked through: %s", sink->name,
@@ -40,5 +40,5 @@ void trim_dead(struct delivery *d, struct sink *sink)
         notify(&d->reporter, SPOOL_NOTICE_DROPPED, sink->name, NULL, dropped,
                "%llu dead letters were dropped by a limit (dead_events_max, dead_bytes_max, dead_age_max)",
                (unsigned long long)dropped);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
 }

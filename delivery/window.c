@@ -1,5 +1,6 @@
-/* window.c - a sorted array of ranges. It has as many as batches are in flight and holes between finished ones: a
- * handful, so that searching and moving it costs less than a tree would, and nothing per event. */
+/* window.c - a sorted array of ranges. A sink that takes the log as it comes has as many as batches are in flight and
+ * holes between finished ones: a handful. One that takes it by keys has one per run of events of one batch, up to
+ * thousands: so a change merges all of its spans into the array at once, and costs no search per event. */
 #include "window.h"
 
 #include <errno.h>
@@ -11,11 +12,12 @@
 void window_free(struct window *w)
 {
     free(w->ranges);
+    free(w->spare);
     *w = (struct window){0};
 }
 
 /* Index of the first range that ends behind `seq`. */
-static size_t find(const struct window *w, uint64_t seq)
+static size_t find_range(const struct window *w, uint64_t seq)
 {
     size_t low = 0, high = w->count;
     while (low < high) {
@@ -28,70 +30,112 @@ static size_t find(const struct window *w, uint64_t seq)
     return low;
 }
 
-static int reserve(struct window *w, size_t more)
+/* ---------------------------------------------------------------------------------------------------------- changing */
+
+static int reserve_ranges(struct window_range **ranges, size_t *cap, size_t count)
 {
-    if (w->count + more <= w->cap)
+    if (count <= *cap)
         return SPOOL_OK;
-    size_t cap = w->cap ? w->cap * 2 : 16;
-    struct window_range *ranges = realloc(w->ranges, cap * sizeof *ranges);
-    if (!ranges)
-        return err_errno(ENOMEM, "window of %zu ranges", cap);
-    w->ranges = ranges;
-    w->cap = cap;
+    size_t want = *cap ? *cap : 16;
+    while (want < count)
+        want *= 2;
+    struct window_range *grown = realloc(*ranges, want * sizeof *grown);
+    if (!grown)
+        return err_errno(ENOMEM, "window of %zu ranges", want);
+    *ranges = grown;
+    *cap = want;
     return SPOOL_OK;
 }
 
-static void insert_at(struct window *w, size_t at, uint64_t first, uint64_t end, bool finished)
+/* Behind those made so far; what touches the last one and is alike becomes part of it. */
+static void add_range(struct window_range *made, size_t *count, uint64_t first, uint64_t end, bool finished)
 {
-    memmove(w->ranges + at + 1, w->ranges + at, (w->count - at) * sizeof *w->ranges);
-    w->ranges[at] = (struct window_range){first, end, finished};
-    w->count++;
+    struct window_range *last = *count > 0 ? &made[*count - 1] : NULL;
+    if (first >= end)
+        return;
+    if (last && last->end == first && last->finished == finished)
+        last->end = end;
+    else
+        made[(*count)++] = (struct window_range){first, end, finished};
 }
 
-static void remove_at(struct window *w, size_t at)
+/* Adds what ranges from *at on have before `upto`, and leaves out what they have of [upto, end). *from: where what is
+ * left of the range at hand begins. */
+static void pass_ranges(const struct window *w, size_t *at, uint64_t *from, uint64_t upto, uint64_t end, size_t *count)
 {
-    w->count--;
-    memmove(w->ranges + at, w->ranges + at + 1, (w->count - at) * sizeof *w->ranges);
+    for (; *at < w->count; (*at)++) {
+        const struct window_range *r = &w->ranges[*at];
+        uint64_t first = r->first > *from ? r->first : *from;
+        add_range(w->spare, count, first, r->end < upto ? r->end : upto, r->finished);
+        if (r->end > end)
+            break; /* the rest of it is behind the span */
+    }
+    *from = end > *from ? end : *from;
 }
 
-/* Cuts [first, end) out of the ranges, which are split where needed. Room for one more must be reserved. */
-static void cut_out(struct window *w, uint64_t first, uint64_t end)
+/* Puts those made in the place of all from index `at` on. */
+static void replace_from(struct window *w, size_t at, size_t count)
 {
-    for (size_t i = find(w, first); i < w->count && w->ranges[i].first < end;) {
-        struct window_range *r = &w->ranges[i];
-        if (r->first < first && r->end > end) {
-            insert_at(w, i + 1, end, r->end, r->finished);
-            w->ranges[i].end = first;
-            return;
-        }
-        if (r->first < first)
-            r->end = first, i++;
-        else if (r->end > end)
-            r->first = end, i++;
-        else
-            remove_at(w, i);
+    const struct window_range *made = w->spare;
+    if (at > 0 && count > 0 && w->ranges[at - 1].end == made->first && w->ranges[at - 1].finished == made->finished) {
+        w->ranges[at - 1].end = made->end;
+        made++;
+        count--;
     }
+    if (count > 0)
+        memcpy(w->ranges + at, made, count * sizeof *made);
+    w->count = at + count;
 }
 
-/* Joins the finished range at `at` with finished neighbours. */
-static void join(struct window *w, size_t at)
+static void advance_cursor(struct window *w)
 {
-    if (at + 1 < w->count && w->ranges[at + 1].finished && w->ranges[at + 1].first == w->ranges[at].end) {
-        w->ranges[at].end = w->ranges[at + 1].end;
-        remove_at(w, at + 1);
-    }
-    if (at > 0 && w->ranges[at - 1].finished && w->ranges[at - 1].end == w->ranges[at].first) {
-        w->ranges[at - 1].end = w->ranges[at].end;
-        remove_at(w, at);
-    }
+    size_t n = 0;
+    for (; n < w->count && w->ranges[n].finished && w->ranges[n].first <= w->cursor; n++)
+        w->cursor = w->ranges[n].end;
+    w->count -= n;
+    if (n > 0)
+        memmove(w->ranges, w->ranges + n, w->count * sizeof *w->ranges);
 }
 
-static void advance(struct window *w)
+int window_set(struct window *w, const struct window_span *spans, size_t n, enum window_state state)
 {
-    while (w->count > 0 && w->ranges[0].finished && w->ranges[0].first <= w->cursor) {
-        w->cursor = w->ranges[0].end;
-        remove_at(w, 0);
+    size_t most = w->count + 2 * n; /* each may split one */
+    if (reserve_ranges(&w->ranges, &w->cap, most) != SPOOL_OK ||
+        reserve_ranges(&w->spare, &w->spare_cap, most) != SPOOL_OK)
+        return ENOMEM;
+    size_t begin = n > 0 ? find_range(w, spans[0].first) : w->count, at = begin, count = 0;
+    uint64_t from = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t first = spans[i].first > w->cursor ? spans[i].first : w->cursor;
+        pass_ranges(w, &at, &from, first, spans[i].end, &count);
+        if (state != WINDOW_GAP)
+            add_range(w->spare, &count, first, spans[i].end, state == WINDOW_FINISHED);
     }
+    pass_ranges(w, &at, &from, UINT64_MAX, UINT64_MAX, &count);
+    replace_from(w, begin, count);
+    advance_cursor(w);
+    return SPOOL_OK;
+}
+
+static int set_one(struct window *w, uint64_t first, uint64_t end, enum window_state state)
+{
+    const struct window_span span = {first, end};
+    return first < end ? window_set(w, &span, 1, state) : SPOOL_OK;
+}
+
+int window_take(struct window *w, uint64_t first, uint64_t end)
+{
+    return set_one(w, first, end, WINDOW_TAKEN);
+}
+
+int window_finish(struct window *w, uint64_t first, uint64_t end)
+{
+    return set_one(w, first, end, WINDOW_FINISHED);
+}
+
+int window_return(struct window *w, uint64_t first, uint64_t end)
+{
+    return set_one(w, first, end, WINDOW_GAP);
 }
 
 int window_load(struct window *w, uint64_t cursor, const struct store_range *ranges, size_t count)
@@ -114,36 +158,17 @@ void window_gap(const struct window *w, uint64_t *ret_first, uint64_t *ret_end)
     *ret_end = i < w->count ? w->ranges[i].first : UINT64_MAX;
 }
 
-int window_take(struct window *w, uint64_t first, uint64_t end)
+size_t window_gaps(const struct window *w, uint64_t first, uint64_t end, struct window_span *ret, size_t cap)
 {
-    if (reserve(w, 1) != SPOOL_OK)
-        return ENOMEM;
-    insert_at(w, find(w, first), first, end, false);
-    return SPOOL_OK;
-}
-
-int window_finish(struct window *w, uint64_t first, uint64_t end)
-{
-    if (first < w->cursor)
-        first = w->cursor;
-    if (first >= end)
-        return SPOOL_OK;
-    if (reserve(w, 2) != SPOOL_OK)
-        return ENOMEM;
-    cut_out(w, first, end);
-    size_t at = find(w, first);
-    insert_at(w, at, first, end, true);
-    join(w, at);
-    advance(w);
-    return SPOOL_OK;
-}
-
-int window_return(struct window *w, uint64_t first, uint64_t end)
-{
-    if (reserve(w, 1) != SPOOL_OK)
-        return ENOMEM;
-    cut_out(w, first, end);
-    return SPOOL_OK;
+    size_t n = 0;
+    uint64_t seq = first > w->cursor ? first : w->cursor;
+    for (size_t i = find_range(w, seq); seq < end && n < cap; i++) {
+        uint64_t upto = i < w->count && w->ranges[i].first < end ? w->ranges[i].first : end;
+        if (upto > seq)
+            ret[n++] = (struct window_span){seq, upto};
+        seq = i < w->count ? w->ranges[i].end : end;
+    }
+    return n;
 }
 
 size_t window_finished(const struct window *w, struct store_range *ret, size_t cap)

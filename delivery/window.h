@@ -22,9 +22,14 @@ struct window_range {
 
 struct window {
     uint64_t cursor;
-    struct window_range *ranges;
-    size_t count, cap;
+    struct window_range *ranges, *spare; /* those behind a change are made in `spare` */
+    size_t count, cap, spare_cap;
 };
+
+struct window_span {
+    uint64_t first, end; /* [first, end) */
+};
+enum window_state { WINDOW_GAP, WINDOW_TAKEN, WINDOW_FINISHED };
 
 /* Starts over at a stored cursor with stored finished ranges. ENOMEM. */
 int window_load(struct window *w, uint64_t cursor, const struct store_range *ranges, size_t count);
@@ -33,11 +38,15 @@ void window_free(struct window *w);
 /* The first gap: *ret_first, and in *ret_end where it ends at the latest (UINT64_MAX: it is open). */
 void window_gap(const struct window *w, uint64_t *ret_first, uint64_t *ret_end);
 
-/* Marks [first, end), which must lie in a gap, as in flight. ENOMEM. */
+/* The gaps of [first, end), ascending, at most `cap`; their number. */
+size_t window_gaps(const struct window *w, uint64_t first, uint64_t end, struct window_span *ret, size_t cap);
+
+/* Marks spans, which are ascending and disjoint, as in flight (then they lie in gaps), finished or gaps again, in one pass
+ * over the ranges; the cursor moves when it can. ENOMEM changes nothing. */
+int window_set(struct window *w, const struct window_span *spans, size_t n, enum window_state state);
+/* The same for [first, end) alone. */
 int window_take(struct window *w, uint64_t first, uint64_t end);
-/* Marks [first, end), in flight or in a gap, as finished; the cursor moves when it can. ENOMEM changes nothing. */
 int window_finish(struct window *w, uint64_t first, uint64_t end);
-/* Makes [first, end), in flight, a gap again. ENOMEM changes nothing. */
 int window_return(struct window *w, uint64_t first, uint64_t end);
 
 /* The first ranges finished beyond the cursor, at most `cap`; their number. */

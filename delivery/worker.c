@@ -39,17 +39,16 @@ static struct slot *free_slot(struct sink *sink, const struct batch *batch)
 static bool pick(struct job *job)
 {
     struct delivery *d = job->d;
-    struct op_task *task = op_core_grant(&d->core, 0);
+    struct op_task *task = op_core_grant(d->core, mono_ns());
     if (!task)
         return false;
-    struct sink *sink = ((struct batch *)((char *)task - offsetof(struct batch, task)))->sink;
-    job->batch = sink_pop(d, sink);
+    struct sink *sink = batch_of(task)->sink;
+    job->batch = sink_begin(d, sink);
     job->slot = free_slot(sink, job->batch);
     job->slot->busy = true;
     job->sink = job->self->at = sink;
-    sink->running++;
     atomic_fetch_add(&sink->refs, 1);
-    if (op_core_has_next(&d->core, 0))
+    if (op_core_has_next(d->core, mono_ns()))
         pthread_cond_signal(&d->work);
     return true;
 }
@@ -67,7 +66,8 @@ static void hook_begins(struct job *job)
     if (job->slot->since_ns + job->sink->options.timeout_ms * NS_PER_MS < d->cancel_until_ns ||
         job->sink->cancel_at_ns > 0)
         pthread_cond_signal(&d->cancel);
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
+    scheduler_set_current(&job->batch->task);
 }
 
 /* What a sink that was given up has to say is not heard: nobody may be there any more. */
@@ -77,14 +77,15 @@ static void tell_note(struct job *job)
     enum spool_notice_kind kind = delivery_sink_take_note(note);
     if (!*note || job->self->abandoned)
         return;
-    pthread_mutex_unlock(&job->d->lock);
+    pthread_mutex_unlock(job->d->lock);
     notify(&job->d->reporter, kind, job->sink->name, NULL, 0, "%s", note);
-    pthread_mutex_lock(&job->d->lock);
+    pthread_mutex_lock(job->d->lock);
 }
 
 static void hook_ends(struct job *job)
 {
-    pthread_mutex_lock(&job->d->lock);
+    scheduler_set_current(NULL);
+    pthread_mutex_lock(job->d->lock);
     job->slot->since_ns = 0;
     job->was_overdue = job->slot->overdue;
     job->slot->overdue = false;
@@ -95,7 +96,7 @@ static void close_state(struct job *job)
 {
     struct slot *slot = job->slot;
     while (slot->cancelling > 0)
-        cond_wait_until(&job->d->idle, &job->d->lock, DEADLINE_NEVER);
+        cond_wait_until(&job->d->idle, job->d->lock, DEADLINE_NEVER);
     if (!slot->open)
         return;
     slot->open = false; /* cancel is not called from here on */
@@ -139,10 +140,10 @@ static void open_failed(struct job *job, int code)
     job->sink->failed = true;
     sink_error(job->sink, reason);
     sink_take_back_ready(job->d, job->sink);
-    pthread_mutex_unlock(&job->d->lock);
+    pthread_mutex_unlock(job->d->lock);
     notify(&job->d->reporter, SPOOL_NOTICE_SINK_DOWN, job->sink->name, NULL, 0, "refused its configuration: %s",
            reason);
-    pthread_mutex_lock(&job->d->lock);
+    pthread_mutex_lock(job->d->lock);
 }
 
 /* False: the sink could not be opened, or nobody waits for this thread any more. */
@@ -236,10 +237,10 @@ static bool checkpoint_first(struct job *job)
 static bool load(struct job *job)
 {
     struct delivery *d = job->d;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     job->bench->filter = job->sink->filter;
     int code = bench_load(job->bench, job->batch, job->sink->options.order, hlc_expiry_ns(d->clock));
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     if (code == SPOOL_OK)
         return true;
     take_back(job);
@@ -259,13 +260,15 @@ static void mark(const struct job *job, bool in_hand)
         store_hand_mark(job->sink->hand, slot, NULL);
         return;
     }
-    if (job->batch->kind == BATCH_LOG) { /* with some between them, perhaps, that are over */
+    bool scattered = job->batch->kind == BATCH_RETRY || job->batch->span_count > 1;
+    for (size_t i = 0; scattered && i < bench->open && i < STORE_MARK_ROWS_MAX; i++)
+        seqs[i] = bench->items[bench->item_of[i]].seq;
+    if (scattered && bench->open <= STORE_MARK_ROWS_MAX) {
+        m.seqs = seqs;
+    } else { /* with some between them, perhaps, that are over or somebody else's */
         m.first = bench->items[bench->item_of[0]].seq;
         m.count = (uint32_t)(bench->items[bench->item_of[bench->open - 1]].seq - m.first + 1);
     }
-    for (size_t i = 0; job->batch->kind == BATCH_RETRY && i < bench->open && i < STORE_MARK_ROWS_MAX; i++)
-        seqs[i] = bench->items[bench->item_of[i]].seq;
-    m.seqs = job->batch->kind == BATCH_RETRY ? seqs : NULL;
     store_hand_mark(job->sink->hand, slot, &m);
 }
 
@@ -273,12 +276,12 @@ static void settle(struct job *job, int code, const char *reason)
 {
     struct delivery *d = job->d;
     struct sink *sink = job->sink;
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     mark(job, false);
     uint64_t now_ns = hlc_physical_ns(d->clock);
     judge_decide(&job->limits, job->bench, hlc_expiry_ns(d->clock));
     judge_tell(d, sink, job->bench);
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     judge_apply(job->d, sink, job->batch, job->bench, now_ns);
     suspects_clear(sink, job->batch, job->bench);
     metrics_count(sink, job->batch, job->bench, now_ns, job->took_ns);
@@ -302,7 +305,7 @@ static bool goes_on(void *user)
     if (on)
         hook_begins(job);
     else
-        pthread_mutex_unlock(&job->d->lock);
+        pthread_mutex_unlock(job->d->lock);
     return on;
 }
 
@@ -362,7 +365,8 @@ static void leave_hung(struct job *job)
     struct sink *sink = job->sink;
     if (sink->running == 1)
         close_rest(job);
-    if (--sink->running > 0)
+    sink_left(d, sink);
+    if (sink->running > 0)
         return;
     sink->hung = false;
     sink->reload = true;
@@ -379,21 +383,18 @@ static void come_back_late(struct job *job)
     struct delivery *d = job->d;
     close_state(job);
     job->slot->busy = false;
-    op_core_complete(&d->core, &job->batch->task);
-    if (op_core_has_next(&d->core, 0))
-        pthread_cond_signal(&d->work); /* this thread ends */
-    sink_count_off(d, job->sink, job->batch);
+    sink_end(d, job->sink, job->batch);
     leave_hung(job);
+    if (op_core_has_next(d->core, mono_ns()))
+        pthread_cond_signal(&d->work); /* this thread ends */
 }
 
 static void put_down(struct job *job)
 {
     struct delivery *d = job->d;
-    struct sink *sink = job->sink;
-    sink_count_off(d, sink, job->batch);
     job->slot->busy = false;
-    op_core_complete(&d->core, &job->batch->task); /* and this thread looks for the next one */
-    sink->running--;
+    sink_end(d, job->sink, job->batch);
+    sink_left(d, job->sink); /* and this thread looks for the next one */
     pthread_cond_broadcast(&d->idle);
 }
 
@@ -432,14 +433,14 @@ void worker_run(struct runner *self)
     struct delivery *d = self->delivery;
     struct bench bench = {0};
     struct job job = {.self = self, .d = d, .bench = &bench};
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(d->lock);
     while (!self->abandoned && !d->exiting) {
         if (pick(&job))
             run(&job);
         else
-            cond_wait_until(&d->work, &d->lock, DEADLINE_NEVER);
+            cond_wait_until(&d->work, d->lock, DEADLINE_NEVER);
     }
     close_left_open(&job);
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(d->lock);
     bench_free(&bench);
 }

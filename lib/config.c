@@ -229,6 +229,28 @@ static int read_group(json_t *object, const char *group, const struct key *keys,
     return SPOOL_OK;
 }
 
+/* A text, or an array of texts, each of one resource. */
+static int read_resources(json_t *value, struct sink_config *sink)
+{
+    struct buffer text = {0};
+    int code = SPOOL_OK;
+    size_t count = json_is_array(value) ? json_array_size(value) : 1;
+    for (size_t i = 0; i < count && !code; i++) {
+        const char *name = json_string_value(json_is_array(value) ? json_array_get(value, i) : value);
+        if (!name || (json_is_array(value) && strchr(name, ',')))
+            code = err_set(SPOOL_ECONFIG, "%s.resources: a text such as \"gpu, api*2\" is expected, or an array of such, "
+                           "each without a comma", sink->where);
+        if (!code && i > 0)
+            code = buffer_put_text(&text, ", ");
+        if (!code)
+            code = buffer_put_text(&text, name);
+    }
+    if (!code)
+        code = buffer_put(&text, "", 1);
+    sink->options.resources = sink->resources = (char *)text.data; /* freed with it, also after a failure */
+    return code;
+}
+
 static int read_sink_key(const char *name, json_t *value, struct sink_config *sink)
 {
     static const char *const orders[] = {"none", "agent", "lane", NULL};
@@ -253,8 +275,10 @@ static int read_sink_key(const char *name, json_t *value, struct sink_config *si
     }
     if (strcmp(name, "plugin") == 0)
         return read_text(value, sink->where, name, &sink->options.plugin);
+    if (strcmp(name, "resources") == 0)
+        return read_resources(value, sink);
     if (strcmp(name, "filter") == 0) {
-        sink->options.filter = sink->filter = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+        sink->options.filter = sink->filter = json_tree_text(value);
         return sink->filter ? SPOOL_OK : err_errno(ENOMEM, "%s", sink->where);
     }
     if (strcmp(name, "from_now") == 0) {
@@ -290,7 +314,7 @@ int config_read_sink(json_t *object, size_t index, struct sink_config *ret)
     if (!ret->own)
         return err_errno(ENOMEM, "%s", ret->where);
     int code = read_sink(object, ret);
-    if (!code && !(ret->text = json_dumps(ret->own, JSON_COMPACT)))
+    if (!code && !(ret->text = json_tree_text(ret->own)))
         code = err_errno(ENOMEM, "%s", ret->where);
     return code;
 }
@@ -299,6 +323,7 @@ void config_free_sink(struct sink_config *sink)
 {
     free(sink->text);
     free(sink->filter);
+    free(sink->resources);
     json_decref(sink->own);
 }
 

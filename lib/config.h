@@ -19,7 +19,7 @@ struct sink_config {
     struct spool_sink_options options;
     json_t *own;  /* the kind's own keys … */
     char *text;   /* … and as text */
-    char *filter; /* as text */
+    char *filter, *resources; /* as text */
 };
 /* Reads one object of "sinks"; names live as long as it. To be freed also after a failure. SPOOL_ECONFIG. */
 int config_read_sink(json_t *object, size_t index, struct sink_config *ret);

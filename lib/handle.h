@@ -26,6 +26,7 @@ struct spool {
     struct hlc *clock;
     struct store *store;
     struct delivery *_Atomic delivery; /* NULL while the store opens, and when it closes; fixed in between */
+    struct scheduler *scheduler; /* of the next two */
     struct ops *ops;             /* fixed while it is open */
     bool closing;                /* registry mutex: being closed by some thread */
     bool power;                  /* the default durability */

@@ -33,6 +33,9 @@ static void take_published(struct observed *o)
     if (now_ns > o->report.at_ns)
         status->breaker_since_ms += (now_ns - o->report.at_ns) / NS_PER_MS;
     status->next_try_ms = try_ns > now_ns ? (try_ns - now_ns) / NS_PER_MS : 0;
+    memcpy(status->waits_for, o->report.status.waits_for, sizeof status->waits_for);
+    if (now_ns > o->report.waits_since_ns && *status->waits_for)
+        status->waits_ms = (now_ns - o->report.waits_since_ns) / NS_PER_MS;
     memcpy(status->last_error, o->report.status.last_error, sizeof status->last_error);
 }
 

@@ -50,5 +50,7 @@ int spool_op_each(struct spool *spool, int (*each)(void *user, const struct spoo
     int code = handle_check(spool);
     if (!code && !each)
         code = err_set(SPOOL_EINVAL, "spool_op_each: no function is given");
-    return code ? code : ops_each(spool->ops, each, user);
+    if (!code)
+        code = ops_each(spool->ops, each, user);
+    return code ? code : delivery_batches_each(spool->delivery, each, user);
 }

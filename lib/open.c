@@ -133,6 +133,7 @@ static int make_delivery(struct spool *spool)
     struct store_options store_options;
     handle_store_options(&spool->options, &store_options);
     const struct delivery_options options = {
+        .scheduler = spool->scheduler,
         .workers = spool->options.workers,
         .reporter = store_options.reporter,
         .clock = spool->clock,
@@ -151,6 +152,7 @@ static int make_ops(struct spool *spool)
     struct store_options store_options;
     handle_store_options(&spool->options, &store_options);
     const struct ops_options options = {
+        .scheduler = spool->scheduler,
         .workers = spool->options.op_workers,
         .bypasses_max = spool->options.op_bypasses_max,
         .reporter = store_options.reporter,
@@ -172,6 +174,7 @@ static void free_handle(struct spool *spool)
 {
     delivery_free(atomic_load(&spool->delivery));
     ops_free(spool->ops);
+    scheduler_unref(spool->scheduler);
     hlc_free(spool->clock);
     clock_config_forget(spool);
     free(spool->dir);
@@ -191,6 +194,8 @@ static int open_new(const char *dir, const struct spool_options *options, struct
     int code = spool->dir ? make_clock(spool) : err_errno(ENOMEM, "opening %s", dir);
     if (!code)
         code = make_store(spool);
+    if (!code)
+        code = scheduler_new(&spool->scheduler);
     if (!code)
         code = make_delivery(spool);
     if (!code)
@@ -267,6 +272,7 @@ static void free_abandoned(struct spool *spool)
 {
     delivery_abandon(atomic_load(&spool->delivery));
     ops_abandon(spool->ops);
+    scheduler_unref(spool->scheduler);
     store_abandon(spool->store);
     hlc_abandon(spool->clock);
     clock_config_forget(spool);

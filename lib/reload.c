@@ -122,6 +122,7 @@ static int compare(struct reloading *r, const struct sink_config *sink, enum spo
         bool same_sink = strcmp(stored->kind, sink->kind) == 0 && stored->order == (uint32_t)sink->options.order &&
                          strcmp(old.config, sink->text) == 0 && same_text(old.plugin, sink->options.plugin) &&
                          same_text(old.filter, sink->options.filter) &&
+                         same_text(old.resources, sink->options.resources) &&
                          workers_of(&old.options) == workers_of(&sink->options);
         bool same = same_sink && strcmp(was, *ret_text) == 0;
         *ret = same ? SPOOL_RELOAD_SAME : same_sink ? SPOOL_RELOAD_CHANGED : SPOOL_RELOAD_REPLACED;

@@ -472,7 +472,8 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
     size_t size;
     void *user;
     enum spool_order order;
-    uint32_t workers;              /* batches at once; default 1; 1 when ordered or with checkpoint */
+    uint32_t workers;              /* batches at once; default 1; always 1 with a checkpoint or SPOOL_ORDER_LANE. With
+                                      SPOOL_ORDER_AGENT they are of different agents, see spool_sink_add(3) */
     uint32_t batch_events_max;     /* default 1,024 */
     uint32_t batch_bytes_max;      /* default 1 MiB; a single larger event goes alone */
     uint32_t timeout_ms;           /* of one deliver: then cancel is called; default 30,000 */
@@ -496,8 +497,12 @@ struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS
     uint32_t max_crashes;          /* deaths of the process with the event in hand, then a dead letter; default 3; SPOOL_CRASHES_ANY */
     uint64_t max_pending_bytes;    /* of segments that pending events keep; beyond it the oldest are dropped; default 0: no limit */
     uint64_t max_pending_age_ms;   /* likewise, events that wait longer */
+    const char *resources;         /* that each batch needs besides a worker, by the names that operations use (see
+                                      spool_op_submit()): "gpu, api:openai*2" is gpu for itself, and 2 of api:openai shared.
+                                      It gets all or waits. At most SPOOL_SINK_RESOURCES_MAX; NULL: none */
 };
 #define SPOOL_CRASHES_ANY UINT32_MAX
+#define SPOOL_SINK_RESOURCES_MAX 16
 #define SPOOL_SINK_OPTIONS(...) ((struct spool_sink_options){.size = sizeof(struct spool_sink_options), __VA_ARGS__})
 #define SPOOL_SINK_FROM_NOW (1u << 0) /* a sink not known yet begins with what comes now, not with the oldest there is */
 
@@ -537,7 +542,7 @@ int spool_sink_resume(struct spool *spool, const char *name);
 
 /* Changes those options of a registered sink that are not 0 here, also while it is served, by whichever process: it hears
  * of it at once, loses and repeats nothing. They are kept with the registration, until the sink is added anew with others.
- * Not user, order, workers, flags, filter and plugin (SPOOL_EOPTION). SPOOL_ENOTFOUND, and what spool_sink_add() says to
+ * Not user, order, workers, flags, filter, plugin and resources (SPOOL_EOPTION). SPOOL_ENOTFOUND, and what spool_sink_add() says to
  * options. */
 int spool_sink_set_options(struct spool *spool, const char *name, const struct spool_sink_options *options);
 
@@ -584,7 +589,9 @@ int spool_stop(struct spool *spool, uint32_t timeout_ms);
  *
  * Who is next: the higher priority, within a priority who came first. One that was overtaken op_bypasses_max times (16)
  * by later ones has its resources reserved: nobody behind it gets them. So at most that many later operations delay it,
- * whatever their priority and however much it needs; and if those that run return, it runs. There are no threads before the first
+ * whatever their priority and however much it needs; and if those that run return, it runs. Batches of sinks that name
+ * resources (spool_sink_options.resources) count among these for whoever needs the same ones, and the other way round;
+ * a sink's batch has a bound of 16 of its own. There are no threads before the first
  * operation; then up to op_workers that run operations, one that watches over them, and more for hooks when all are busy.
  * Operations are in memory only: what must survive a crash is an event. */
 struct spool_op;
@@ -659,7 +666,7 @@ uint64_t spool_op_id(const struct spool_op *op);
 void spool_op_free(struct spool_op *op);
 
 /* How much of a resource there is for those who share it; 0: no limit, as without this call. Running operations keep what
- * they have. SPOOL_EBUSY if one that waits wants more than that. */
+ * they have. SPOOL_EBUSY if one that waits wants more than that, or a sink that is added here does. */
 int spool_op_set_capacity(struct spool *spool, const char *resource, uint32_t capacity);
 
 enum spool_op_state {
@@ -681,10 +688,12 @@ struct spool_op_info {
     const char *resources;         /* that it needs or holds: "gpu (2 shared), agent:planner"; cut at 511 bytes */
     const char *waits_for;         /* the first resource it lacks, "a thread", or "" */
     uint64_t holder;               /* id of one that holds it, or for which it is reserved; 0: none */
-    const char *holder_name;       /* "" if none */
+    const char *holder_name;       /* "" if none; "a batch of sink archive" if it is that, with holder 0 */
+    const char *sink;              /* NULL: an operation. Else a batch of this sink, with id 0 and name "" */
 };
 /* Calls `each` for every operation that is not over, the oldest first, until it returns non-zero, which is then returned.
- * Those that come meanwhile are seen too. Strings are valid during the callback. */
+ * Those that come meanwhile are seen too. Then for each batch of a sink that names resources, while it runs or is the
+ * sink's next one. Strings are valid during the callback. */
 int spool_op_each(struct spool *spool, int (*each)(void *user, const struct spool_op_info *info), void *user);
 
 /* ---------------------------------------------------------------------------------------------------- statistics */
@@ -752,6 +761,9 @@ struct spool_sink_info {
     uint32_t best_effort;          /* 1: what it accepted was sent, and may be lost: SPOOL_TRAIT_BEST_EFFORT */
     uint32_t removing;             /* 1: spool_sink_remove() was called, and who delivers to it has not let go of it yet */
     uint64_t dropped_for[SPOOL_DROPS_MAX]; /* dropped_events, by enum spool_drop; what an older version counted is in none */
+    const char *resources;         /* that each of its batches needs besides a worker; "" if none */
+    const char *waits_for;         /* what its next batch lacks: "gpu, held by operation 3 "train""; "" if nothing */
+    uint64_t waits_ms;             /* for how long */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */

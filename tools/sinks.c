@@ -14,7 +14,7 @@ enum { SINK_WORDS_MAX = 64 };
 struct sink_args {
     int order; /* enum spool_order */
     bool from_now, force;
-    const char *filter, *plugin;
+    const char *filter, *plugin, *resources;
     struct opt_number linger;
 };
 
@@ -25,6 +25,8 @@ static const struct opt sink_add_options[] = {
      "none (default, fastest), agent or lane: what arrives in the order it was put", orders},
     OPT_ENTRY(struct sink_args, 0, "filter", OPT_TEXT, filter, "JSON",
               "which events it gets: {\"include\": {\"type\": \"log.*\"}, \"exclude\": {\"tag\": \"debug\"}}"),
+    OPT_ENTRY(struct sink_args, 0, "resources", OPT_TEXT, resources, "NAMES",
+              "what each batch needs besides a worker, of what sinks and operations share: \"gpu, api*2\""),
     OPT_ENTRY(struct sink_args, 0, "linger", OPT_DURATION, linger, "TIME",
               "a batch that is not full waits up to that long for more"),
     OPT_ENTRY(struct sink_args, 0, "plugin", OPT_TEXT, plugin, "PATH",
@@ -111,7 +113,7 @@ static int sink_add(const struct tool *tool, const struct sink_args *args, char 
         return status;
     struct spool_sink_options options =
         SPOOL_SINK_OPTIONS(.order = (enum spool_order)args->order, .flags = args->from_now ? SPOOL_SINK_FROM_NOW : 0,
-                           .filter = args->filter, .plugin = args->plugin,
+                           .filter = args->filter, .plugin = args->plugin, .resources = args->resources,
                            .linger_ms = args->linger.value < UINT32_MAX ? (uint32_t)args->linger.value : UINT32_MAX);
     bool known = is_known(spool, items[0]);
     int code = spool_sink_load(spool, items[0], items[1], config, &options);

@@ -147,7 +147,7 @@ static void print_sinks(const struct survey *survey)
 
 /* ----------------------------------------------------------------------------------------------------- problems */
 
-enum { PROBLEMS_MAX = 64, SILENT_S = 60 };
+enum { PROBLEMS_MAX = 64, SILENT_S = 60, WAITS_S = 10 };
 static const uint64_t NS_PER_S = 1000000000;
 
 /* What is not as it should be, and what to do about it. */
@@ -202,6 +202,18 @@ static void see_down(struct problems *problems, const struct spool_sink_info *si
                             sink->pending_events == 1 ? "s" : "", units_span(sink->next_try_ms * 1000000, span)));
 }
 
+/* Its next batch waits for a resource that somebody has had for long. */
+static void see_waiting(struct problems *problems, const struct spool_sink_info *sink)
+{
+    char span[UNITS_SIZE];
+    if (!*sink->waits_for || sink->waits_ms < WAITS_S * 1000u)
+        return;
+    add_problem(problems, false,
+                tool_format("%s waits for %s, for %s", sink->name, sink->waits_for,
+                            units_span(sink->waits_ms * 1000000, span)),
+                text("see to whoever has it; events wait, and nothing is lost"));
+}
+
 /* It says that it runs, and has said nothing for long although there is work. */
 static void see_silent(struct problems *problems, const struct spool_sink_info *sink)
 {
@@ -243,6 +255,7 @@ static void see_sink(struct problems *problems, const struct spool_sink_info *si
             tool_format("start `spool run` or the program that serves it; if the sink is gone for good: spool sink "
                         "remove %s",
                         sink->name));
+    see_waiting(problems, sink);
     see_silent(problems, sink);
 }
 
@@ -355,6 +368,9 @@ static json_t *sink_json(const struct spool_sink_info *sink)
     json_set(object, "dropped_for", drops_json(sink));
     json_set(object, "filtered_events", json_number(sink->filtered_events));
     json_set(object, "options", json_loads(sink->options_json, 0, NULL));
+    json_set(object, "resources", json_text(sink->resources));
+    json_set(object, "waits_for", json_text(sink->waits_for));
+    json_set(object, "waits_ms", json_number(sink->waits_ms));
     json_set(object, "oldest", json_time(sink->oldest_ns));
     json_set(object, "last_error", json_text(sink->last_error));
     json_set(object, "attempt", json_number(sink->attempt));

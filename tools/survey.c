@@ -21,6 +21,8 @@ static void survey_add(struct survey *survey, const struct spool_sink_info *info
     copy->options_json = tool_format("%s", info->options_json ? info->options_json : "{}");
     copy->last_error = tool_format("%s", info->last_error ? info->last_error : "");
     copy->paused_reason = tool_format("%s", info->paused_reason ? info->paused_reason : "");
+    copy->resources = tool_format("%s", info->resources ? info->resources : "");
+    copy->waits_for = tool_format("%s", info->waits_for ? info->waits_for : "");
 }
 
 static int survey_each(void *user, const struct spool_sink_info *info)
@@ -57,6 +59,8 @@ void survey_free(struct survey *survey)
         free((char *)survey->sinks[i].options_json);
         free((char *)survey->sinks[i].last_error);
         free((char *)survey->sinks[i].paused_reason);
+        free((char *)survey->sinks[i].resources);
+        free((char *)survey->sinks[i].waits_for);
     }
     free(survey->sinks);
     *survey = (struct survey){0};

@@ -183,3 +183,17 @@ int json_tree(const char *text, size_t size, json_t **ret, json_error_t *ret_err
         *ret = tree;
     return code;
 }
+
+/* Into memory of our own: json_dumps() leaves out a key when it gets no memory for it, and says nothing. */
+char *json_tree_text(const json_t *value)
+{
+    const size_t flags = JSON_COMPACT | JSON_ENCODE_ANY;
+    size_t size = json_dumpb(value, NULL, 0, flags);
+    char *text = size > 0 ? malloc(size + 1) : NULL;
+    if (text && json_dumpb(value, text, size, flags) == size) {
+        text[size] = '\0';
+        return text;
+    }
+    free(text);
+    return NULL;
+}

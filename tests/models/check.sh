@@ -117,11 +117,17 @@ holds scheduler                                         # with a bound of one by
 holds scheduler -DBYPASSES=2                            # … and of two
 catches scheduler HOLD_AND_WAIT                         # one resource after the other
 catches scheduler NO_RESERVE                            # what an aged one needs is given away
+holds scheduler -DPAIR                                  # operations and batches, two workers each …
+holds scheduler -DPAIR -DWORKERS=1                      # … and one
+catches scheduler APART -DPAIR                          # what one core has reserved is given away by the other
 liveness
 holds scheduler -DLIVE
 catches scheduler NO_RESERVE -DLIVE                     # … and then it starves
 catches scheduler BARE_RESERVE -DLIVE                   # what it wants to share is given away for exclusive use
 catches scheduler NO_AGEING -DLIVE                      # priority alone
+holds scheduler -DLIVE -DPAIR
+catches scheduler APART -DLIVE -DPAIR
+catches scheduler UNCOUNTED -DLIVE -DPAIR               # one core does not count what overtakes in the other
 safety
 
 if [ -n "${LONG:-}" ]; then

@@ -6,10 +6,15 @@
  *
  * Safety: nobody has what conflicts with what another has; nobody behind an aged one is granted what it needs; no state from
  * which nothing goes on. Liveness (-DLIVE, searched for acceptance cycles under weak fairness): every client's operation runs
- * again and again; for the first one, which is as good as any other since nothing asks for their numbers.
+ * again and again; for the first one, which is as good as any other since nothing asks for their numbers (PAIR: see there).
+ *
+ * -DPAIR: two cores over one table of resources, as operations of the user and batches of sinks have them (op_core_pair()): every
+ * second client is of the other one, and each has WORKERS of its own. A grant overtakes older ones of the other core only if it
+ * takes something; an aged one's reservation holds for both.
  *
  * Controls: NO_RESERVE (an aged one is first, but what it needs is given away), NO_AGEING (priority alone), HOLD_AND_WAIT (one
- * resource after the other, as with a mutex each), BARE_RESERVE (what was asked for as shared is reserved from nobody). */
+ * resource after the other, as with a mutex each), BARE_RESERVE (what was asked for as shared is reserved from nobody), APART
+ * (with PAIR: what is reserved in one core is not in the other), UNCOUNTED (with PAIR: what overtakes is not counted there). */
 
 #ifndef OPS
 #define OPS 3
@@ -36,18 +41,25 @@ byte row[OPS], length;        /* those that wait, by age */
 /* scratch, 0 between steps */
 hidden byte k, pick, taken_whole, taken_shared, workers, rank, i;
 
+#ifdef PAIR
+#define POOL(op) ((op) & 1)
+#else
+#define POOL(op) 0
+#endif
+
 #define CONFLICT(w, s, other_w, other_s) (((w) & ((other_w) | (other_s))) | ((s) & (other_w)))
 #define AGED(op) (passed[op] >= BYPASSES)
 #define FITS(op) (!CONFLICT(whole[op], shared[op], taken_whole, taken_shared))
 
-/* What those that run have. */
-inline look()
+/* What those that run have, and how many of the core's workers are busy. */
+inline look(pool)
 {
     taken_whole = 0; taken_shared = 0; workers = 0; i = 0;
     do
     :: i < OPS ->
         if
-        :: state[i] == running -> taken_whole = taken_whole | whole[i]; taken_shared = taken_shared | shared[i]; workers++
+        :: state[i] == running -> taken_whole = taken_whole | whole[i]; taken_shared = taken_shared | shared[i];
+            workers = workers + (POOL(i) == pool)
         :: else
         fi;
         i++
@@ -56,15 +68,21 @@ inline look()
     i = 0
 }
 
-/* find_grantable(): the aged ones first, each that does not fit reserves; then by priority and age. */
-inline find()
+/* find_grantable(): the aged ones first, each that does not fit or is the other core's reserves; then by priority and age. */
+inline find(pool)
 {
     pick = NONE; k = 0;
     do
-    :: k < length && pick == NONE && AGED(row[k]) ->
+    :: k < length && pick == NONE ->
         if
-        :: FITS(row[k]) -> pick = k
-        :: else ->
+        :: !AGED(row[k])
+        :: AGED(row[k]) && POOL(row[k]) == pool && FITS(row[k]) -> pick = k
+#ifdef CONTROL_APART
+        :: AGED(row[k]) && POOL(row[k]) != pool
+        :: AGED(row[k]) && POOL(row[k]) == pool && !FITS(row[k]) ->
+#else
+        :: AGED(row[k]) && (POOL(row[k]) != pool || !FITS(row[k])) ->
+#endif
 #ifndef CONTROL_NO_RESERVE
             taken_whole = taken_whole | whole[row[k]];
 #ifndef CONTROL_BARE_RESERVE
@@ -83,7 +101,7 @@ inline find()
         do
         :: k < length && pick == NONE ->
             if
-            :: !AGED(row[k]) && low[row[k]] == rank && FITS(row[k]) -> pick = k
+            :: !AGED(row[k]) && POOL(row[k]) == pool && low[row[k]] == rank && FITS(row[k]) -> pick = k
             :: else
             fi;
             k++
@@ -95,7 +113,14 @@ inline find()
     rank = 0; k = 0
 }
 
-/* count_bypass(), unqueue(), age() */
+/* Does the grant count as a bypass of that one? */
+#ifdef CONTROL_UNCOUNTED
+#define OVERTAKES(op, other) (POOL(op) == POOL(other))
+#else
+#define OVERTAKES(op, other) (POOL(op) == POOL(other) || (whole[op] | shared[op]) != 0)
+#endif
+
+/* count_bypass(), count_bypass_of_peer(), unqueue(), age() */
 inline grant()
 {
     k = 0;
@@ -105,7 +130,7 @@ inline grant()
         assert(!AGED(row[k]) || !CONFLICT(whole[row[k]], shared[row[k]], whole[row[pick]], shared[row[pick]]));
 #endif
 #ifndef CONTROL_NO_AGEING
-        passed[row[k]] = (passed[row[k]] < BYPASSES -> passed[row[k]] + 1 : BYPASSES);
+        passed[row[k]] = (passed[row[k]] < BYPASSES && OVERTAKES(row[pick], row[k]) -> passed[row[k]] + 1 : passed[row[k]]);
 #endif
         k++
     :: else -> break
@@ -138,19 +163,34 @@ inline check_exclusion()
     i = 0; k = 0
 }
 
-/* ops_dispatch() */
+inline next_of(pool)
+{
+    look(pool);
+    if
+    :: workers < WORKERS -> find(pool)
+    :: else -> pick = NONE
+    fi;
+    if
+    :: pick != NONE -> grant(); pick = 0
+    :: else
+    fi
+}
+
+/* ops_dispatch(), and what workers of sinks do */
 inline dispatch()
 {
     do
     :: true ->
-        look();
+        next_of(0);
+#ifdef PAIR
         if
-        :: workers < WORKERS -> find()
-        :: else -> pick = NONE
+        :: pick == NONE -> next_of(1)
+        :: else
         fi;
+#endif
         if
-        :: pick != NONE -> grant()
-        :: else -> break
+        :: pick == NONE -> break
+        :: else
         fi
     od;
     taken_whole = 0; taken_shared = 0; workers = 0; pick = 0;
@@ -213,5 +253,9 @@ active [OPS] proctype client()
 #endif
 
 #ifdef LIVE
+#ifdef PAIR
+ltl served { [] <> (state[1] == running) } /* whose core it has for itself: the others may take turns against it */
+#else
 ltl served { [] <> (state[0] == running) }
+#endif
 #endif

@@ -52,7 +52,7 @@ START_TEST(batches_without_memory_stay_as_they_were)
     for (uint32_t i = 0; i <= 100; i++)
         at[i] = i;
     for (unsigned i = 0; i < 40; i++) {
-        fail_each(code, FAIL_MEMORY, batch_add_piece(batch, &block, i, i + 1)) ck_documented(code);
+        fail_each(code, FAIL_MEMORY, batch_add_piece(batch, &block, 2 * i, 2 * i + 1)) ck_documented(code);
         fail_each(code, FAIL_MEMORY, batch_add_row(batch, &row)) ck_documented(code);
         ck_assert_uint_eq(batch->count, 2 * (i + 1));
         ck_assert_uint_eq(batch->bytes, 8 * (i + 1));
@@ -136,6 +136,7 @@ START_TEST(a_bench_without_memory)
     free(text);
     batch_clear(&batch);
     free(batch.pieces);
+    free(batch.spans);
     bench_free(&bench);
     fake_free(store);
 }
@@ -171,12 +172,17 @@ START_TEST(a_sink_that_could_not_be_added_is_not_there)
 {
     struct rig *rig = rig_new();
     struct delivery_sink_status status;
-    const struct spool_sink_options options = SPOOL_SINK_OPTIONS(.user = rig->fake);
+    const struct spool_sink_options plain = SPOOL_SINK_OPTIONS(.user = rig->fake),
+                                    full = SPOOL_SINK_OPTIONS(.user = rig->fake, .order = SPOOL_ORDER_AGENT,
+                                                              .workers = 2, .resources = "gpu, api*2"),
+                                    options = _i ? full : plain;
     int code;
     fail_each(code, FAIL_MEMORY, delivery_sink_add(rig->delivery, "s", &fake_hooks, NULL, &options))
     {
         ck_documented(code);
         ck_code(delivery_sink_status(rig->delivery, "s", &status), SPOOL_ENOTFOUND);
+        for (size_t i = 0; i < OP_BUCKETS; i++)
+            ck_assert_ptr_null(rig->delivery->core->table->buckets[i]);
     }
     ck_ok(code);
     rig->store->register_error = EIO;
@@ -356,7 +362,7 @@ static Suite *suite(void)
     tcase_add_test(tc, a_retry_index_without_memory_stays_as_it_was);
     tcase_add_test(tc, a_bench_without_memory);
     tcase_add_loop_test(tc, made_without_memory_or_locks, 0, 2);
-    tcase_add_test(tc, a_sink_that_could_not_be_added_is_not_there);
+    tcase_add_loop_test(tc, a_sink_that_could_not_be_added_is_not_there, 0, 2);
     tcase_add_loop_test(tc, a_start_that_fails_leaves_nothing_running, 0, 2);
     tcase_add_test(tc, a_worker_without_memory_loses_nothing);
     tcase_add_test(tc, a_dispatcher_without_memory_loses_nothing);

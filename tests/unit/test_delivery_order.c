@@ -285,9 +285,9 @@ static int note_turn(struct fake *fake, struct spool_delivery *batch, size_t n)
 
 static uint32_t ready_of(struct rig *rig, const char *name)
 {
-    pthread_mutex_lock(&rig->delivery->lock);
+    pthread_mutex_lock(rig->delivery->lock);
     uint32_t ready = sink_find(rig->delivery, name)->ready_count;
-    pthread_mutex_unlock(&rig->delivery->lock);
+    pthread_mutex_unlock(rig->delivery->lock);
     return ready;
 }
 

@@ -239,9 +239,9 @@ END_TEST
 
 static uint32_t batches_ready(struct rig *rig, const char *name)
 {
-    pthread_mutex_lock(&rig->delivery->lock);
+    pthread_mutex_lock(rig->delivery->lock);
     uint32_t n = sink_find(rig->delivery, name)->ready_count;
-    pthread_mutex_unlock(&rig->delivery->lock);
+    pthread_mutex_unlock(rig->delivery->lock);
     return n;
 }
 

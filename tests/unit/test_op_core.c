@@ -179,7 +179,7 @@ START_TEST(more_than_there_is_is_refused)
     complete(&beside);
     ck_ok(op_core_set_capacity(&core, "gpu", UINT32_MAX));
     for (size_t i = 0; i < OP_BUCKETS; i++)
-        ck_assert_msg(!core.buckets[i], "a resource that nobody names is still there");
+        ck_assert_msg(!core.own_table.buckets[i], "a resource that nobody names is still there");
 }
 END_TEST
 

@@ -117,6 +117,55 @@ START_TEST(behaves_like_a_state_per_event)
 }
 END_TEST
 
+/* Gaps, as listed from `first` on, are those of the model. */
+static void check_gaps(const struct window *w, const enum state *model, uint64_t first, uint64_t end)
+{
+    struct window_span gaps[EVENTS];
+    size_t n = window_gaps(w, first, end, gaps, EVENTS), i = 0;
+    for (uint64_t seq = first; seq < end; seq++) {
+        while (i < n && gaps[i].end <= seq)
+            i++;
+        bool listed = i < n && gaps[i].first <= seq;
+        ck_assert_msg(listed == (seq >= w->cursor && model[seq] == GAP), "event %u", (unsigned)seq);
+    }
+    for (size_t k = 1; k < n; k++)
+        ck_assert_uint_gt(gaps[k].first, gaps[k - 1].end);
+    if (n > 1)
+        ck_assert_uint_eq(window_gaps(w, first, end, gaps, n - 1), n - 1);
+}
+
+/* Many spans at once, as a batch of some keys has them. */
+START_TEST(spans_are_set_as_events_are)
+{
+    unsigned seed = (unsigned)test_seed(77);
+    for (int round = 0; round < 300; round++) {
+        struct window w = {0};
+        enum state model[EVENTS] = {GAP};
+        for (int step = 0; step < 60; step++) {
+            static const enum window_state to[] = {WINDOW_GAP, WINDOW_TAKEN, WINDOW_FINISHED};
+            struct window_span spans[EVENTS];
+            enum state set = (enum state)(rand_r(&seed) % 3), from = set == FLYING ? GAP : FLYING;
+            size_t n = 0;
+            unsigned one_in = 1 + (unsigned)rand_r(&seed) % 6;
+            for (uint64_t seq = 0; seq < EVENTS; seq++) {
+                if (model[seq] != from || rand_r(&seed) % one_in)
+                    continue;
+                model[seq] = set;
+                if (n > 0 && spans[n - 1].end == seq && rand_r(&seed) % 2)
+                    spans[n - 1].end++;
+                else
+                    spans[n++] = (struct window_span){seq, seq + 1};
+            }
+            ck_ok(window_set(&w, spans, n, to[set]));
+            check_against(&w, model);
+            uint64_t first = (uint64_t)rand_r(&seed) % EVENTS;
+            check_gaps(&w, model, first, first + (uint64_t)rand_r(&seed) % (EVENTS - first));
+        }
+        window_free(&w);
+    }
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("window");
@@ -126,6 +175,7 @@ static Suite *suite(void)
     tcase_add_test(tc, returned_events_come_first);
     tcase_add_test(tc, stored_ranges_are_not_taken_again);
     tcase_add_test(tc, behaves_like_a_state_per_event);
+    tcase_add_test(tc, spans_are_set_as_events_are);
     suite_add_tcase(s, tc);
     return s;
 }

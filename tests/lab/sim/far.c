@@ -426,11 +426,13 @@ static int far_deliver(void *user, struct spool_delivery *batch, size_t n)
     bool goes_on =
         state->last_code == SPOOL_EREJECTED && state->last_co == co_self() && state->last_acquired == *co_acquired();
     oracle_present(state->sink, state->proc, batch, n, goes_on);
+    oracle_hold(state->sink, state->proc, batch, n, true);
     die_of(state, batch, n);
     int code = answer(state, batch, n);
     state->last_code = code;
     state->last_co = co_self();
     state->last_acquired = *co_acquired();
+    oracle_hold(state->sink, state->proc, batch, n, false);
     state->sink->running[state->proc]--;
     check_late_cancel(state, since_ns, excused_ns, stops);
     far_leave(state);

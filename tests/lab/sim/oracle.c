@@ -4,6 +4,8 @@
  *
  *   early        on disk an event counts as finished that nobody answered for
  *   again        an event is presented although the library has heard that it is delivered, or it is finished on disk
+ *   resource     two sinks that need the same one for themselves deliver at once
+ *   key          two workers of a sink have events of one agent at once
  *   order        an event is accepted before an earlier one of its key
  *   attempts     the attempt presented or stored is not one more than the failures
  *   backoff      a row is due later than the ceiling, or earlier than the sink asked for, or is presented before it is
@@ -129,6 +131,47 @@ static void present_one(struct sink_world *sink, int proc, const struct spool_de
     uint64_t now = hlc_expiry_ns(world.procs[proc].clock); /* which stands still after a jump forward */
     if (may_be_expired(e) && wall_is_steady(3600 * SEC) && now > e->born_ns + e->ttl_ms * MS + 3600 * SEC)
         violation("expired", "%s: event %u is presented an hour after its time to live", sink->name, event_number(e));
+}
+
+/* Of each agent one call at most has events, whatever lane they are of. */
+static void check_hands(const struct sink_world *sink, int proc, const struct event *e)
+{
+    if (sink->options.order == SPOOL_ORDER_AGENT && e->agent && sink->agents_in_hand[proc][e->agent] > 0)
+        violation("key", "%s: event %u is presented while another worker has one of agent %u", sink->name,
+                  event_number(e), e->agent);
+}
+
+static bool needs_one(const struct sink_world *sink)
+{
+    return sink->options.resources && strstr(sink->options.resources, "one");
+}
+
+/* `one` is taken as a whole by each batch that needs it. */
+static void check_resources(const struct sink_world *sink, int proc)
+{
+    uint32_t calls = 0;
+    for (uint32_t k = 0; k < world.sink_count && needs_one(sink); k++)
+        calls += needs_one(&world.sinks[k]) ? world.sinks[k].running[proc] : 0;
+    if (calls > 1)
+        violation("resource", "%s delivers while another batch has the resource that it needs for itself", sink->name);
+}
+
+/* Counts the batch's agents as in hand, each once, or no longer. */
+void oracle_hold(struct sink_world *sink, int proc, const struct spool_delivery *batch, size_t n, bool holds)
+{
+    bool seen[AGENTS_MAX] = {false};
+    if (holds)
+        check_resources(sink, proc);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t agent = oracle_event(&batch[i])->agent;
+        if (holds && !seen[agent])
+            check_hands(sink, proc, oracle_event(&batch[i]));
+        if (!seen[agent] && holds)
+            sink->agents_in_hand[proc][agent]++;
+        else if (!seen[agent])
+            sink->agents_in_hand[proc][agent]--;
+        seen[agent] = true;
+    }
 }
 
 void oracle_present(struct sink_world *sink, int proc, const struct spool_delivery *batch, size_t n, bool goes_on)

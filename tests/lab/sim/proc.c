@@ -321,6 +321,7 @@ void proc_died(int proc)
     for (uint32_t i = 0; i < world.sink_count; i++) {
         struct sink_world *sink = &world.sinks[i];
         sink->running[proc] = sink->adding[proc] = 0;
+        memset(sink->agents_in_hand[proc], 0, sizeof sink->agents_in_hand[proc]);
         sink->loaded_generation[proc] = 0;
         if (sink->owner != proc)
             continue;

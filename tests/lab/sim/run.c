@@ -150,6 +150,15 @@ static void draw_pending_limits(struct rng *rng, struct sink_world *sink, uint32
         sink->options.max_pending_age_ms = age_ms * SINKS_MAX + number;
 }
 
+/* Likewise. A resource that some sinks need for themselves: never two of them deliver at once in a process. Another with
+ * room for two. */
+static void draw_resources(struct rng *rng, struct sink_world *sink)
+{
+    static const char *const resources[] = {"one", "one, two*1", "two*1", "two*2"};
+    uint64_t kind = rng_below(rng, 12);
+    sink->options.resources = kind < 4 ? resources[kind] : NULL;
+}
+
 static void draw_world(const struct run_options *options)
 {
     memset(&world, 0, sizeof world);
@@ -174,6 +183,9 @@ static void draw_world(const struct run_options *options)
     struct rng limits = rng_make(options->seed, 7);
     for (uint32_t i = 0; i < world.sink_count; i++)
         draw_pending_limits(&limits, &world.sinks[i], i);
+    struct rng resources = rng_make(options->seed, 8);
+    for (uint32_t i = 0; i < world.sink_count; i++)
+        draw_resources(&resources, &world.sinks[i]);
     plan_count = plan_make(plan);
 }
 

@@ -16,7 +16,7 @@
 #include "arena.h"
 #include "sched.h"
 
-enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLOCKS_MAX = 2000, PLAN_MAX = 160 };
+enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLOCKS_MAX = 2000, PLAN_MAX = 160, AGENTS_MAX = 16 };
 
 /* Things broken on purpose, which a run must notice: the name is that of --control. */
 #define SIM_CONTROLS(X)                                                                                                \
@@ -39,6 +39,7 @@ enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLO
     X(FORGET_HAND, "forget-hand", "what was in a sink's hands is forgotten when the process dies")                     \
     X(NO_RAMP, "no-ramp", "a sink that was down gets as much at once as if it had not been")                           \
     X(OVER_ALL, "over-all", "a limit of what may wait drops an event too many")                                        \
+    X(SHARE_KEYS, "share-keys", "events are given to a worker while another one has some of their key")                \
     X(ASKED_IN_VAIN, "asked-in-vain", "when a sink wants an event again is not heeded")                                \
     X(MEMBER_LIES, "member-lies", "what a member of a group failed to take counts as accepted")                        \
     X(LEAVE_OPEN, "leave-open", "a stop that has no time forgets the states of sinks")                                 \
@@ -147,6 +148,7 @@ struct sink_world {
     uint32_t served[PROCS_MAX];  /* 1: added and not dropped there */
     uint32_t adding[PROCS_MAX];  /* calls under way */
     uint32_t running[PROCS_MAX]; /* delivers */
+    uint8_t agents_in_hand[PROCS_MAX][AGENTS_MAX]; /* of an agent: delivers that have some of its events */
     uint32_t failed_tries;       /* of the sink as a whole, in a row, since it was read */
     uint64_t capped_ns;          /* since when these wait as long as they may */
     uint64_t paused_ns;          /* since when; 0: it is not */
@@ -274,6 +276,7 @@ void far_hooks(bool checkpoints, struct spool_sink *ret);
 
 /* Before the sink sees the batch: each of them may be presented now. goes_on: it is a half of the one before. */
 void oracle_present(struct sink_world *sink, int proc, const struct spool_delivery *batch, size_t n, bool goes_on);
+void oracle_hold(struct sink_world *sink, int proc, const struct spool_delivery *batch, size_t n, bool holds);
 /* The far side has it. */
 void oracle_accept(struct sink_world *sink, struct event *event);
 void oracle_refuse(struct sink_world *sink, struct event *event);

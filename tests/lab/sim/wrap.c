@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "../../../delivery/breaker.h"
+#include "../../../delivery/keys.h"
 #include "../../../delivery/sinks/group.h"
 #include "arena.h"
 #include "sched.h"
@@ -129,6 +130,13 @@ enum breaker_change __wrap_breaker_failed(struct breaker *b, struct jitter *jitt
     if (world.control == CONTROL_NO_RAMP)
         b->limit = UINT32_MAX;
     return change;
+}
+
+bool __real_key_picker_take(struct key_picker *picker, uint64_t stripe);
+bool __wrap_key_picker_take(struct key_picker *picker, uint64_t stripe);
+bool __wrap_key_picker_take(struct key_picker *picker, uint64_t stripe)
+{
+    return __real_key_picker_take(picker, stripe) || world.control == CONTROL_SHARE_KEYS;
 }
 
 int __real_group_deliver(struct group *group, struct member *member, struct spool_delivery *batch, size_t n,
