@@ -137,6 +137,11 @@ int state_open(const struct state_options *options, uint64_t deadline_ns, struct
     return SPOOL_OK;
 }
 
+bool state_was_taken_over(const struct state *state)
+{
+    return state->taken_over;
+}
+
 bool state_is_new(const struct state *state)
 {
     return state->is_new;
