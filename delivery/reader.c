@@ -222,15 +222,24 @@ static bool cut_log(struct delivery *d, struct sink *sink, int lane, const struc
 
 /* --------------------------------------------------------------------------------------------------------- retries */
 
+/* Behind the last one of its batch, or else whichever is due first. */
+static struct retry_row *take_row(struct sink *sink, int lane, const struct retry_row *last, uint64_t now_ns)
+{
+    struct retry_row *row = last ? retry_take_behind(&sink->retries, last, now_ns) : NULL;
+    return row ? row : retry_take(&sink->retries, lane, now_ns);
+}
+
 static void take_rows(struct sink *sink, int lane, struct batch *batch)
 {
+    const struct retry_row *last = NULL;
     uint64_t now_ns = mono_ns();
     uint32_t most = events_max(sink) < STORE_MARK_ROWS_MAX ? events_max(sink) : STORE_MARK_ROWS_MAX;
     bool alone = false;
     while (!alone && batch->count < most && (batch->count == 0 || batch->bytes < sink->options.batch_bytes_max)) {
-        struct retry_row *row = retry_take(&sink->retries, lane, now_ns);
+        struct retry_row *row = take_row(sink, lane, last, now_ns);
         if (!row)
             return;
+        last = row;
         alone = suspects_has(sink, lane, row->seq);
         if ((!alone || batch->count == 0) && batch_add_row(batch, row) == SPOOL_OK)
             continue;

@@ -239,6 +239,18 @@ struct retry_row *retry_take(struct retry_index *index, int lane, uint64_t now_n
     return row;
 }
 
+struct retry_row *retry_take_behind(struct retry_index *index, const struct retry_row *row, uint64_t now_ns)
+{
+    struct retry_row *next = row->key != 0 ? row->key_next : NULL;
+    while (next && (next->lane != row->lane || next->key != row->key || next->over))
+        next = next->key_next;
+    if (!next || row->attempts > 0 || next->attempts > 0 || next->taken || !next->stored || next->due_ns > now_ns)
+        return NULL;
+    next->taken = true;
+    update(index, next);
+    return next;
+}
+
 void retry_untake(struct retry_index *index, struct retry_row *row)
 {
     row->taken = false;

@@ -59,6 +59,10 @@ bool retry_has_key(const struct retry_index *index, int lane, uint64_t key);
 
 /* Takes the first row of the lane that is due at `now_ns`, or NULL. */
 struct retry_row *retry_take(struct retry_index *index, int lane, uint64_t now_ns);
+/* Takes the one behind `row`, which was taken, of the same key, if neither has failed yet: they only wait behind one that
+ * has, and may go in one batch. (One that failed goes alone, so that what it does is not counted as an attempt of those
+ * behind it.) NULL: there is none, or it is not to be taken now. */
+struct retry_row *retry_take_behind(struct retry_index *index, const struct retry_row *row, uint64_t now_ns);
 /* When the first one is due: UINT64_MAX if none is. */
 uint64_t retry_due(const struct retry_index *index, int lane);
 
