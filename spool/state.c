@@ -74,7 +74,7 @@ static int open_locked(struct state *state, enum lock_mode mode, bool *ret_salva
 {
     bool read_only = state->options.dir->read_only;
     int code = state_env_attach(state);
-    *ret_salvaged = !code && state->taken_over;
+    *ret_salvaged = !code && state->taken_over && state->base > 0; /* else it was the first one, begun by a process that died */
     if (mode == LOCK_SHARED && !read_only)
         return code;
     state->is_new = code == SPOOL_ENOTFOUND && !read_only;
