@@ -74,7 +74,7 @@ static int open_locked(struct state *state, enum lock_mode mode, bool *ret_salva
 {
     bool read_only = state->options.dir->read_only;
     int code = state_env_attach(state);
-    *ret_salvaged = !code && state->taken_over && state->base > 0; /* else it was the first one, begun by a process that died */
+    *ret_salvaged = !code && state->taken_over;
     if (mode == LOCK_SHARED && !read_only)
         return code;
     state->is_new = code == SPOOL_ENOTFOUND && !read_only;
@@ -135,6 +135,11 @@ int state_open(const struct state_options *options, uint64_t deadline_ns, struct
     *ret = state;
     *ret_salvaged = salvaged;
     return SPOOL_OK;
+}
+
+bool state_is_rebuilt(const struct state *state)
+{
+    return state->base > 0; /* a first one has none, also when the process that made it died before it had its name */
 }
 
 bool state_is_new(const struct state *state)

@@ -107,7 +107,7 @@ static int open_state(struct store *store, uint64_t deadline, bool *ret_salvaged
         .wall_user = store,
     };
     int code = state_open(&options, deadline, &store->state, ret_salvaged);
-    if (!code && *ret_salvaged && !store->dir.read_only)
+    if (!code && *ret_salvaged && !store->dir.read_only && state_is_rebuilt(store->state))
         count_damage(store, NULL, 0); /* it was told before there was a state to count in */
     return code;
 }
