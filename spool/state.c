@@ -137,9 +137,9 @@ int state_open(const struct state_options *options, uint64_t deadline_ns, struct
     return SPOOL_OK;
 }
 
-bool state_was_taken_over(const struct state *state)
+bool state_is_rebuilt(const struct state *state)
 {
-    return state->taken_over;
+    return state->base > 0; /* a first one has none, also when the process that made it died before it had its name */
 }
 
 bool state_is_new(const struct state *state)

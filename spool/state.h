@@ -84,10 +84,10 @@ int state_drop_below(struct state *state, const uint64_t first[LANES], const uin
 /* The same for one sink alone, by its own limit; not added to STATE_DROPPED_EVENTS, as others may still get them. */
 int state_sink_drop_below(struct state *state, const char *name, const uint64_t upto[LANES], uint64_t deadline_ns,
                           uint64_t *ret_dropped);
+/* It was salvaged once. */
+bool state_is_rebuilt(const struct state *state);
 /* There was no file when it was opened. */
 bool state_is_new(const struct state *state);
-/* There was one under its temporary name: whoever died was about to finish it, be it the first one or a salvaged one. */
-bool state_was_taken_over(const struct state *state);
 /* state_seen.c: a finding of verify, as text, is seen; it was; all that is counted now is. */
 int state_seen_mark(struct state *state, const char *finding, uint64_t deadline_ns);
 bool state_seen_has(struct state *state, const char *finding, uint64_t deadline_ns);

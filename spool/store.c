@@ -107,9 +107,8 @@ static int open_state(struct store *store, uint64_t deadline, bool *ret_salvaged
         .wall_user = store,
     };
     int code = state_open(&options, deadline, &store->state, ret_salvaged);
-    /* It was told before there was a state to count in. One that was only taken over may have been the first of a new spool. */
-    if (!code && *ret_salvaged && !store->dir.read_only && !state_was_taken_over(store->state))
-        count_damage(store, NULL, 0);
+    if (!code && *ret_salvaged && !store->dir.read_only && state_is_rebuilt(store->state))
+        count_damage(store, NULL, 0); /* it was told before there was a state to count in */
     return code;
 }
 

@@ -320,12 +320,46 @@ START_TEST(a_free_worker_takes_the_most_important_batch_of_all_sinks)
 }
 END_TEST
 
+/* The first one fails twice, and all others come to wait behind it meanwhile. */
+static int hold_up_at_first(struct fake *fake, struct spool_delivery *batch, size_t n)
+{
+    (void)fake;
+    bool held = false;
+    for (size_t i = 0; i < n; i++) {
+        struct spool_delivery *d = SPOOL_DELIVERY_AT(batch, i);
+        held |= fake_number(d) == 0 && d->attempt < 3;
+        d->outcome = held ? SPOOL_RETRY : SPOOL_DELIVERED;
+        d->retry_after_ms = held ? 200 : 0;
+    }
+    return SPOOL_OK;
+}
+
+START_TEST(what_waited_behind_one_goes_in_batches)
+{
+    enum { MANY = 2000, EACH = 50 };
+    struct rig *rig = rig_new();
+    rig->fake->answer = hold_up_at_first;
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 0, 1, 0, real_ns()); /* alone: the others have not failed */
+    rig_add(rig, SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_LANE, .batch_events_max = EACH));
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig_stored(rig).retry_rows == 1);
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 1, MANY - 1, 0, real_ns());
+    delivery_wake(rig->delivery);
+    rig_until(rig_stored(rig).delivered == MANY);
+    for (unsigned i = 0; i < MANY; i++)
+        ck_assert_uint_eq(rig->fake->seen[i], i);
+    ck_assert_uint_le(rig->fake->batches, 4 * MANY / EACH);
+    rig_free(rig);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("delivery_order");
     TCase *tc = tcase_create("order");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, events_of_a_key_come_in_order_whatever_fails, 0, 6);
+    tcase_add_test(tc, what_waited_behind_one_goes_in_batches);
     tcase_add_test(tc, a_critical_event_overtakes_a_backlog);
     tcase_add_test(tc, low_ones_progress_under_an_endless_critical_stream);
     tcase_add_test(tc, a_free_worker_takes_the_most_important_batch_of_all_sinks);

@@ -34,6 +34,9 @@ const struct lab_control lab_controls[] = {
     {"forgets-removed-journal", "a journal's position is forgotten before its removal is durable", "surplus-journals"},
     {"no-flush-of-sink-directories", "the file sink's directories are not flushed", "file-sink"},
     {"no-flush-of-sink-files", "the file sink's files are not flushed", "file-sink"},
+    {"no-flush-of-compressed-files", "what the file sink has compressed is not flushed before the plain file goes",
+     "file-compressed"},
+    {"no-flush-of-sink-ledger", "what the file sink notes of its many files is not flushed", "file-partition"},
     {"checkpoint-apart", "a sink's checkpoint is stored in another transaction than its acknowledgement", "checkpoint"},
     {"acknowledged-later", "an acknowledgement is reported as stored one too early", "acknowledge"},
     {"deletes-early", "a segment is deleted before the cursors that have passed it are durable", "retry-rotation"},
@@ -69,6 +72,9 @@ static const struct {
     {"no-flush-of-new-journal", "spool/journal/*.tmp", false},
     {"no-flush-of-sink-directories", "out*", true},
     {"no-flush-of-sink-files", "out/*.jsonl", false},
+    {"no-flush-of-compressed-files", "out/*.zst*", false},
+    {"no-flush-of-compressed-files", "out/*.tmp", false},
+    {"no-flush-of-sink-ledger", "out/.*.ledger*", false},
 };
 
 bool lab_forgets_flush(const char *path, bool is_directory)

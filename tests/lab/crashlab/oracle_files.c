@@ -1,10 +1,13 @@
 /* oracle_files.c - exactly once: what sinks wrote to files of their own, read when all is delivered.
  *
  * A sink of the laboratory keeps one file of producers and numbers, eight bytes an event (scene_sink.c); the library's
- * own writes JSON Lines to any *.jsonl below DIR/out. */
+ * own writes JSON Lines to any *.jsonl below DIR/out, and compresses some to *.jsonl.zst. A crash may leave both of one:
+ * then the compressed one, which is whole since it has its name, stands for them. */
 #include "oracle.h"
 
 #include <ftw.h>
+#include <unistd.h>
+#include <zstd.h>
 
 #include "../../../lib/base/bytes.h"
 
@@ -67,6 +70,18 @@ static bool count_lines(struct checking *checking, const uint8_t *bytes, size_t 
     return true;
 }
 
+static bool count_compressed(struct checking *checking, const uint8_t *bytes, size_t size)
+{
+    uint8_t *plain = malloc(FILE_MAX);
+    size_t n = plain ? ZSTD_decompress(plain, FILE_MAX, bytes, size) : 0;
+    bool right = plain && !ZSTD_isError(n) && count_lines(checking, plain, n);
+    if (plain && ZSTD_isError(n))
+        snprintf(checking->oracle->why, checking->oracle->why_size, "a compressed file of sink %s: %s",
+                 checking->sink->name, ZSTD_getErrorName(n));
+    free(plain);
+    return right;
+}
+
 /* ---------------------------------------------------------------------------------------------------------- reading */
 
 static bool read_file(struct checking *checking, const char *path,
@@ -87,8 +102,14 @@ static struct checking *walking; /* nftw() passes nothing on */
 static int visit(const char *path, const struct stat *st, int type, struct FTW *at)
 {
     (void)st, (void)at;
+    char compressed[320];
     const char *dot = strrchr(path, '.');
-    return type == FTW_F && dot && strcmp(dot, ".jsonl") == 0 && !read_file(walking, path, count_lines);
+    if (type != FTW_F || !dot)
+        return 0;
+    if (strcmp(dot, ".zst") == 0)
+        return !read_file(walking, path, count_compressed);
+    snprintf(compressed, sizeof compressed, "%s.zst", path);
+    return strcmp(dot, ".jsonl") == 0 && access(compressed, F_OK) != 0 && !read_file(walking, path, count_lines);
 }
 
 static bool read_all(struct checking *checking)

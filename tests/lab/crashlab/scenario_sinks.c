@@ -1,6 +1,8 @@
 /* scenario_sinks.c - the consumer's side: acknowledgements, registration, checkpoints, retries, dead letters. */
 #include "scenarios.h"
 
+#include <glob.h>
+
 /* ------------------------------------------------------------------------------------------------- acknowledgements */
 
 /* Several rounds of delivering and stopping, which makes the answers durable. */
@@ -90,6 +92,67 @@ static int run_file_sink(const char *dir, uint64_t seed)
 
 const struct lab_scenario scenario_file_sink = {"file-sink", "the file sink has each event once", NULL, run_file_sink,
                                                 NULL};
+
+/* Until a complete file has become a compressed one, which a thread of the sink does when it gets to it. */
+static int wait_compressed(const char *dir)
+{
+    char pattern[300];
+    glob_t found;
+    uint64_t deadline = deadline_in_ms(20000);
+    snprintf(pattern, sizeof pattern, "%s/out/*.zst", dir);
+    while (glob(pattern, 0, NULL, &found) != 0) {
+        if (mono_ns() > deadline)
+            return scene_fail(ETIMEDOUT, "waiting for a compressed file");
+        usleep(500);
+    }
+    globfree(&found);
+    return 0;
+}
+
+static int run_file_compressed(const char *dir, uint64_t seed)
+{
+    uint64_t random = seed;
+    struct spool *spool = scene_open(dir, NULL);
+    struct scene_producer producer = {.spool = spool, .number = 1};
+    struct scene_sink sink = {.number = 0,
+                              .name = "packed",
+                              .config = "{\"path\":\"out/x.jsonl\",\"rotate_bytes\":1500,\"compress\":\"zstd\"}",
+                              .dir = dir,
+                              .batch_events_max = 4};
+    if (!spool || scene_sink_add(spool, &sink) || spool_start(spool))
+        return -1;
+    for (int round = 0; round < 4; round++) {
+        if (scene_enqueue_some(&producer, 5, 300, SPOOL_DURABLE_PROCESS, &random) || scene_drain(spool))
+            return -1;
+    }
+    return wait_compressed(dir) ? -1 : scene_close(spool);
+}
+
+const struct lab_scenario scenario_file_compressed = {
+    "file-compressed", "complete files of the file sink are compressed, and have each event once", NULL,
+    run_file_compressed, NULL};
+
+/* Several files at once, whose sizes stand in a ledger. */
+static int run_file_partition(const char *dir, uint64_t seed)
+{
+    struct spool *spool = scene_open(dir, NULL);
+    struct scene_producer producer = {.spool = spool, .number = 1, .order_agents = 2 + (uint32_t)(seed % 3)};
+    struct scene_sink sink = {.number = 0,
+                              .name = "apart",
+                              .config = "{\"path\":\"out/{agent}.jsonl\"}",
+                              .dir = dir,
+                              .batch_events_max = 4};
+    if (!spool || scene_sink_add(spool, &sink) || spool_start(spool))
+        return -1;
+    for (int round = 0; round < 4; round++) {
+        if (scene_enqueue_many(&producer, 7, 300, SPOOL_DURABLE_PROCESS) || scene_drain(spool))
+            return -1;
+    }
+    return scene_close(spool);
+}
+
+const struct lab_scenario scenario_file_partition = {
+    "file-partition", "the file sink has each event once in the file that it belongs to", NULL, run_file_partition, NULL};
 
 /* ---------------------------------------------------------------------------------------------------------- retries */
 
