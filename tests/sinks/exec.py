@@ -74,7 +74,7 @@ def says_what_is_wrong(checks):
 def is_refused(checks, words, **keys):
     done = harness.run(harness.SPOOL, "-C", checks.dir("refused"), "sink", "add", "x", "exec",
                        *(f"{key}={json.dumps(value)}" for key, value in keys.items()))
-    checks.check(done.returncode == 1 and words in done.stderr, f"refused: {keys}", done.stderr)
+    checks.check(done.returncode == 2 and words in done.stderr, f"refused: {keys}", done.stderr)
 
 
 def refuses_what_is_wrong(checks):

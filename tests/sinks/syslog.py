@@ -128,7 +128,7 @@ def best_effort_must_be_asked_for(checks):
     for way, config in ways.items():
         words = [f"{key}={value}" for key, value in {"transport": way, **config}.items()]
         done = harness.run(harness.SPOOL, "-C", checks.dir("effort-spool"), "sink", "add", "x", "syslog", *words)
-        checks.check(done.returncode == 1 and "best effort" in done.stderr, f"{way}: refused unless asked for", done.stderr)
+        checks.check(done.returncode == 2 and "best effort" in done.stderr, f"{way}: refused unless asked for", done.stderr)
         site = sink_harness.Site(checks, f"effort-{way}", "syslog", {"transport": way, "best_effort": True, **config})
         id = site.put("{}")
         site.drains(way)
@@ -151,7 +151,7 @@ def never_counts_as_delivered(checks):
     keeps = {"kind": "file", "path": str(checks.scratch / "kept.jsonl")}
     for refused in (group("quorum", [{"kind": "null"}, nowhere], accept=2), group("quorum", [nowhere]),
                     group("failover", [nowhere, keeps], best_effort=True), group("failover", [keeps, nowhere])):
-        checks.check(refused.returncode == 1 and "best effort" in refused.stderr, "a group that would count it is refused",
+        checks.check(refused.returncode == 2 and "best effort" in refused.stderr, "a group that would count it is refused",
                      refused.stderr)
     added = [run("sink", "add", "udp", "syslog", *[f"{k}={json.dumps(v)}" for k, v in nowhere.items() if k != "kind"]),
              group("quorum", [keeps, nowhere], accept=1), group("failover", [keeps, nowhere], best_effort=True)]
@@ -188,7 +188,7 @@ def refuses_what_is_wrong(checks):
     def refused(words, **keys):
         done = harness.run(harness.SPOOL, "-C", checks.dir("refused"), "sink", "add", "x", "syslog",
                            *(f"{key}={json.dumps(value)}" for key, value in keys.items()))
-        checks.check(done.returncode == 1 and words in done.stderr, f"refused: {keys}", done.stderr)
+        checks.check(done.returncode == 2 and words in done.stderr, f"refused: {keys}", done.stderr)
 
     refused('"host" is required')
     refused('"transport"', transport="carrier pigeon")
