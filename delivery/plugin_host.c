@@ -23,6 +23,7 @@ const struct spool_sink_host plugin_host = {
     .delivery_failv = delivery_failv,
     .sink_errorv = delivery_sink_errorv,
     .sink_notev = delivery_sink_notev,
+    .sink_unstored = spool_sink_unstored,
 };
 
 /* The layout of ABI 1: a plugin that was built once is loaded for ever. A line that fails here is a break of the
@@ -65,6 +66,7 @@ AT(spool_sink_host, free, 15);
 AT(spool_sink_host, delivery_failv, 16);
 AT(spool_sink_host, sink_errorv, 17);
 AT(spool_sink_host, sink_notev, 18);
+AT(spool_sink_host, sink_unstored, 19);
 AT(spool_sink_setting, key, 0);
 AT(spool_sink_setting, value, 1);
 AT(spool_sink_setting, summary, 2);

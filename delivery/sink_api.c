@@ -67,6 +67,12 @@ void delivery_sink_set_progress(uint64_t given, uint64_t stored)
     answers_stored = stored;
 }
 
+uint32_t spool_sink_unstored(void)
+{
+    uint64_t unstored = answers_given - answers_stored;
+    return unstored < UINT32_MAX ? (uint32_t)unstored : UINT32_MAX;
+}
+
 uint64_t delivery_sink_given(void)
 {
     return answers_given;

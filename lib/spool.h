@@ -468,6 +468,10 @@ void spool_sink_note(const char *format, ...)
 #endif
     ;
 
+/* From within a hook: how many batches the sink has answered of which the spool has not stored the answer yet. These, and
+ * those that its other workers have in hand, come again after a crash: for a sink that has to remember what it took. */
+uint32_t spool_sink_unstored(void);
+
 struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS() fills size */
     size_t size;
     void *user;
@@ -813,6 +817,7 @@ struct spool_sink_host {
     void (*delivery_failv)(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args);
     int (*sink_errorv)(int code, const char *format, va_list args);
     void (*sink_notev)(const char *format, va_list args);
+    uint32_t (*sink_unstored)(void);
 };
 
 /* What a plugin exports, as `spool_sink_plugin`: the only name the loader looks for. Append only, with the rules of
@@ -905,7 +910,8 @@ struct spool_sink_plugin {
         va_start(args, format);                                                                                        \
         sink_plugin_host_->sink_notev(format, args);                                                                    \
         va_end(args);                                                                                                  \
-    }
+    }                                                                                                                  \
+    SPOOL_SINK_HIDDEN_ uint32_t spool_sink_unstored(void) { return sink_plugin_host_->sink_unstored(); }
 
 /* One kind of sink that can be loaded, for listings. */
 struct spool_sink_kind {

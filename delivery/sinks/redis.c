@@ -5,12 +5,12 @@
  * the order of their ids.
  *
  * Exactly once: a batch is one call of a script, which Redis runs and logs as a whole. Beside the entries it appends
- * the ids of the batch to a list, the journal of the last KEEP_BATCHES batches, and counts. Whoever delivers knows what
+ * the ids of the batch to a list, the journal of the last batches, and counts. Whoever delivers knows what
  * is in the journal, and how far it was counted: an event that is there is not sent again. If the count is another one
  * than it knows, because an answer was lost or somebody else delivered meanwhile, the script adds nothing and answers
  * with the journal. So the guarantee costs one short list element a batch, asks no questions while nothing breaks, and
- * does not depend on what consumers have done with the entries. An event that comes again comes soon: what is not
- * acknowledged is what the last batches held.
+ * does not depend on what consumers have done with the entries. What may come again is what
+ * the spool has not stored as delivered: so many batches the journal keeps, and KEEP_BATCHES more.
  *
  * Keys of Redis: STREAM; {STREAM}:spool:journal and {STREAM}:spool:count, in the same slot of a cluster. */
 #include <errno.h>
@@ -22,7 +22,7 @@
 #include "redis_known.h"
 #include "redis_link.h"
 
-enum { KEEP_BATCHES = 64, SYNCS_MAX = 100, SHA_SIZE = 40 };
+enum { KEEP_BATCHES = 64, UNSTORED_MAX = 1024, SYNCS_MAX = 100, SHA_SIZE = 40 };
 enum durability { DURABLE_FSYNC, DURABLE_ANY };
 static const char *const durability_names[] = {"fsync", "any", NULL};
 
@@ -194,7 +194,7 @@ static int make_command(struct stream *s, struct spool_delivery *batch, size_t n
     err = err ? err : redis_text(out, s->counter);
     err = err ? err : redis_text(out, s->count);
     err = err ? err : redis_number(out, s->maxlen);
-    err = err ? err : redis_number(out, KEEP_BATCHES);
+    err = err ? err : redis_number(out, KEEP_BATCHES + spool_sink_unstored());
     err = err ? err : redis_word(out, s->ids.data, s->ids.size);
     err = err ? err : buffer_put(out, s->words.data, s->words.size);
     return err ? spool_sink_error(SPOOL_EUNAVAILABLE, "out of memory") : SPOOL_OK;
@@ -269,6 +269,8 @@ static int wait_for_replicas(struct stream *s)
 static int stream_deliver(void *state, struct spool_delivery *batch, size_t n)
 {
     struct stream *s = state;
+    if (spool_sink_unstored() > UNSTORED_MAX) /* the disk of the spool hangs: more could not be told apart after a crash */
+        return spool_sink_error(SPOOL_EUNAVAILABLE, "%d batches are delivered and not stored as such yet", UNSTORED_MAX);
     int code = connect_server(s);
     if (code == SPOOL_OK)
         code = store(s, batch, n);

@@ -5,7 +5,7 @@
 
 #include "plugin.h"
 
-enum { KNOWN_MAX = 1 << 18 }; /* 4 MiB of ids; twice what the journal in Redis has with batches of 1,024 */
+enum { KNOWN_MAX = 1 << 20 }; /* 16 MiB of ids: as many as the longest journal has with batches of 960 */
 
 struct known {
     struct buffer ids; /* 16 bytes each, in the order in which they came */

@@ -29,6 +29,13 @@ static inline void host_keep_note(const char *format, va_list args)
     vsnprintf(host_message, sizeof host_message, format, args);
 }
 
+static uint32_t host_unstored_batches; /* for programs that set it */
+
+static inline uint32_t host_unstored(void)
+{
+    return host_unstored_batches;
+}
+
 static const struct spool_sink_host host_calls = {
     .abi = SPOOL_SINK_ABI,
     .size = sizeof host_calls,
@@ -49,6 +56,7 @@ static const struct spool_sink_host host_calls = {
     .delivery_failv = host_keep_outcome,
     .sink_errorv = host_keep_message,
     .sink_notev = host_keep_note,
+    .sink_unstored = host_unstored,
 };
 
 static inline const struct spool_sink *host_load(const char *file)

@@ -114,16 +114,16 @@ START_TEST(states_of_a_sink_get_their_configuration_at_one_address)
     fake_set_block(rig->fake, true);
     ck_ok(delivery_sink_add(rig->delivery, "s", &hooks, "{\"a\":1}", &options));
     ck_ok(delivery_start(rig->delivery));
-    rig_until(rig->fake->opens == 2); /* as many threads as the rig has */
+    rig_until(rig_counter(rig, &rig->fake->opens) == 2); /* as many threads as the rig has */
     ck_assert_ptr_eq(configs[1], configs[0]);
     ck_assert_str_eq(configs[0], "{\"a\":1}");
     fake_set_block(rig->fake, false);
     rig_until(rig_stored(rig).delivered == 30);
-    unsigned before = rig->fake->opens;
+    unsigned before = rig_counter(rig, &rig->fake->opens);
     ck_ok(delivery_sink_add(rig->delivery, "other", &hooks, "{\"a\":1}", &options));
     fake_commit(rig->store, SPOOL_MEDIUM, NULL, 30, 1, 0, real_ns());
     delivery_wake(rig->delivery);
-    rig_until(rig->fake->opens >= before + 1);
+    rig_until(rig_counter(rig, &rig->fake->opens) >= before + 1);
     ck_assert_ptr_ne(configs[before], configs[0]);
     rig_free(rig);
 }

@@ -193,6 +193,41 @@ START_TEST(a_note_of_a_sink_is_told)
 }
 END_TEST
 
+static uint32_t unstored[10]; /* as each call of deliver was told */
+static _Atomic uint32_t unstored_calls;
+
+static int count_unstored(struct fake *fake, struct spool_delivery *batch, size_t n)
+{
+    (void)fake;
+    ck_assert_uint_lt(atomic_load(&unstored_calls), 10);
+    unstored[atomic_load(&unstored_calls)] = spool_sink_unstored();
+    for (size_t i = 0; i < n; i++)
+        batch[i].outcome = SPOOL_DELIVERED;
+    atomic_fetch_add(&unstored_calls, 1);
+    return SPOOL_OK;
+}
+
+/* While acknowledgements are refused, each batch is one more that would come again. */
+START_TEST(a_sink_knows_what_is_not_stored)
+{
+    struct rig *rig = rig_new();
+    rig->fake->answer = count_unstored;
+    rig->store->ack_error = EIO;
+    rig_add(rig, SPOOL_SINK_OPTIONS(.batch_events_max = 1));
+    fake_commit(rig->store, SPOOL_MEDIUM, NULL, 0, 10, 0, real_ns());
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(atomic_load(&unstored_calls) == 10);
+    for (uint32_t i = 0; i < 10; i++)
+        ck_assert_uint_eq(unstored[i], i);
+    pthread_mutex_lock(&rig->store->lock);
+    rig->store->ack_error = SPOOL_OK;
+    pthread_mutex_unlock(&rig->store->lock);
+    rig_until(rig_stored(rig).delivered == 10);
+    ck_assert_uint_eq(spool_sink_unstored(), 0); /* not within a hook */
+    rig_free(rig);
+}
+END_TEST
+
 /* ------------------------------------------------------------------------------------------------------- options */
 
 START_TEST(options_are_checked_one_by_one)
@@ -246,6 +281,7 @@ static Suite *suite(void)
     tcase_add_test(tc, a_sink_that_calls_its_arguments_wrong_has_failed);
     tcase_add_loop_test(tc, a_sink_that_hangs_while_it_opens, 0, 2);
     tcase_add_test(tc, a_note_of_a_sink_is_told);
+    tcase_add_test(tc, a_sink_knows_what_is_not_stored);
     tcase_add_test(tc, options_are_checked_one_by_one);
     suite_add_tcase(s, tc);
     return s;
