@@ -58,6 +58,7 @@ int batch_add_row(struct batch *batch, struct retry_row *row)
         return ENOMEM;
     batch->rows[batch->row_count++] = (struct batch_row){.row = row};
     batch->count++;
+    batch->wanted++;
     batch->bytes += row->size;
     return SPOOL_OK;
 }

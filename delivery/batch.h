@@ -44,7 +44,7 @@ struct batch {
     int lane;
     uint32_t slot;      /* BATCH_CLOSE: which state */
     uint32_t count;
-    uint32_t wanted;            /* of them, those that pass the sink's filter */
+    uint32_t wanted;            /* of them, those that the sink gets: they pass its filter, or did when they failed */
     size_t bytes, wanted_bytes; /* in memory; each with its envelope, as a sink sees them */
     struct batch_piece *pieces; /* BATCH_LOG */
     size_t piece_count, piece_cap;

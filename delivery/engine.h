@@ -120,7 +120,7 @@ struct sink {
     struct batch *ready_head, *ready_tail;
     uint32_t ready_count, running;                        /* batches */
     size_t inflight_bytes;                                /* ready and running */
-    uint32_t inflight_events;                             /* likewise */
+    uint32_t inflight_events;                             /* likewise, without what the filter stops */
     uint32_t passed_over[LANES];                          /* batches given to other lanes while this one waited */
     uint64_t linger_first[LANES], linger_since_ns[LANES]; /* a batch that begins there waits for more since then */
     bool retried_last[LANES];                             /* the lane's last batch was of retries: the log is next */

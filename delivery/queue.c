@@ -177,14 +177,14 @@ void sink_count_on(struct delivery *d, struct sink *sink, const struct batch *ba
 {
     sink->inflight_bytes += batch->bytes;
     d->inflight_bytes += batch->bytes;
-    sink->inflight_events += batch->count;
+    sink->inflight_events += batch->wanted;
 }
 
 void sink_count_off(struct delivery *d, struct sink *sink, const struct batch *batch)
 {
     sink->inflight_bytes -= batch->bytes;
     d->inflight_bytes -= batch->bytes;
-    sink->inflight_events -= batch->count;
+    sink->inflight_events -= batch->wanted;
 }
 
 void sink_take_back(struct delivery *d, struct sink *sink, struct batch *batch)

@@ -135,10 +135,29 @@ void suspects_condemn(const struct sink *sink, const struct batch *batch, struct
     }
 }
 
-/* The entry of a row of the log moves behind it, as the log is taken in order. */
+/* What of the entry lies before `seq` and waits for a retry, perhaps since before a restart, gets entries of its own.
+ * False: there is no room for them. */
+static bool keep_rows(struct sink *sink, const struct store_suspect *s, uint64_t seq)
+{
+    struct store_suspect own = *s;
+    for (uint64_t at = s->first; at < seq; at++) {
+        const struct retry_row *row = retry_find(&sink->retries, own.lane, at);
+        own.first = at;
+        own.end = at + 1;
+        if (row && !row->over && sink->suspect_count == STORE_SUSPECTS_MAX)
+            return false;
+        if (row && !row->over)
+            sink->suspects[sink->suspect_count++] = own;
+    }
+    return true;
+}
+
+/* The entry of an event of the log moves behind it, as the log is taken in order. */
 static void clear_at(struct sink *sink, size_t at, const struct batch *batch, uint64_t seq)
 {
     struct store_suspect *s = &sink->suspects[at];
+    if (batch->kind == BATCH_LOG && !keep_rows(sink, s, seq))
+        return; /* it stays whole, and is over when the last one is */
     if (batch->kind == BATCH_LOG && s->end > seq + 1)
         s->first = seq + 1;
     else if (batch->kind == BATCH_LOG || s->end - s->first == 1)

@@ -216,7 +216,7 @@ static bool checkpoint_is_due(const struct sink *sink)
 static void take_back(struct job *job)
 {
     sink_take_back(job->d, job->sink, job->batch);
-    job->batch->bytes = job->batch->count = 0; /* counted off */
+    job->batch->bytes = job->batch->wanted = job->batch->count = 0; /* counted off */
 }
 
 /* A sink with checkpoints that has none yet gives one before its first event, and gets no event until that is stored:
@@ -309,11 +309,12 @@ static bool goes_on(void *user)
     return on;
 }
 
-/* The sink was found down since the batch was cut: it waits, or gets smaller ones. */
+/* The sink was found down since the batch was cut: it waits, or gets smaller ones. What its filter stops does not count: it
+ * would be cut again as it is, for ever. */
 static bool is_overtaken(const struct job *job)
 {
     const struct breaker *b = &job->sink->breaker;
-    return !breaker_allows(b, mono_ns()) || job->batch->count > b->limit;
+    return !breaker_allows(b, mono_ns()) || job->batch->wanted > b->limit;
 }
 
 static void deliver(struct job *job)

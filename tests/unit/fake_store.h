@@ -405,6 +405,7 @@ static inline void fake_apply(struct fake_sink *f, const struct store_ack *ack)
             memcpy(f->sink.ranges[lane], ack->ranges[lane], ack->range_count[lane] * sizeof *ack->ranges[lane]);
     }
     f->sink.delivered += ack->delivered;
+    f->sink.filtered += ack->filtered;
     f->sink.dropped += store_drops_total(&ack->drops);
     store_drops_add(&f->sink.drops, &ack->drops);
     if (ack->checkpoint_size > 0)

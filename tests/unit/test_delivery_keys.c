@@ -6,76 +6,6 @@
 
 enum { EVENTS = 3000, AGENTS = 24, WORKERS = 4 };
 
-/* ------------------------------------------------------------------------------------------------ the choice of keys */
-
-START_TEST(keys_spread_over_all_stripes)
-{
-    uint64_t seen = 0;
-    for (unsigned i = 0; i < 2000; i++) {
-        char agent[16];
-        snprintf(agent, sizeof agent, "agent-%u", i);
-        struct spool_event event = SPOOL_EVENT(.agent = agent);
-        uint64_t stripe = key_stripe(bench_key(&event, SPOOL_ORDER_AGENT));
-        ck_assert_int_eq(__builtin_popcountll(stripe), 1);
-        seen |= stripe;
-    }
-    ck_assert_uint_eq(seen, UINT64_MAX);
-    ck_assert_uint_eq(key_stripe(0), 0);
-}
-END_TEST
-
-/* Against the rules, with the answers remembered: never a busy key, never one that was refused, what is taken stays taken,
- * and of n free ones no more than the worker's part. */
-START_TEST(a_picker_shares_out_what_is_free)
-{
-    unsigned seed = (unsigned)test_seed(5);
-    for (unsigned round = 0; round < 2000; round++) {
-        struct key_picker picker;
-        uint64_t busy = (uint64_t)rand_r(&seed) << 32 ^ (uint64_t)rand_r(&seed), taken = 0, refused = 0;
-        uint32_t workers = 2 + (uint32_t)rand_r(&seed) % 7, idle = (uint32_t)rand_r(&seed) % (workers + 1);
-        key_picker_init(&picker, busy, workers, idle);
-        for (unsigned i = 0; i < 200; i++) {
-            uint64_t key = rand_r(&seed) % 10 ? 1 + (uint64_t)rand_r(&seed) % 100 : 0, stripe = key_stripe(key);
-            bool takes = key_picker_take(&picker, stripe);
-            ck_assert(takes || key != 0);
-            ck_assert(!takes || ((busy | refused) & stripe) == 0);
-            ck_assert(takes || (taken & stripe) == 0);
-            *(takes ? &taken : &refused) |= stripe;
-        }
-        unsigned seen = (unsigned)__builtin_popcountll((taken | refused) & ~busy), share = idle > 0 ? idle : 1;
-        ck_assert_int_le(__builtin_popcountll(taken), (seen + share - 1) / share);
-        ck_assert_int_le(__builtin_popcountll(taken), (STRIPES + workers - 1) / workers);
-        ck_assert_int_eq(__builtin_popcountll(taken) > 0, seen > 0);
-        ck_assert_uint_eq(picker.taken, taken);
-    }
-}
-END_TEST
-
-/* Against an array of all: what is said to be known is so, and what was put last and lies near is known. */
-START_TEST(an_index_knows_the_stripes_near_the_last)
-{
-    enum { SEQS = 4 * KEY_AHEAD_MAX };
-    static uint64_t model[SEQS]; /* of the stripe, + 1 for none; 0: never put */
-    static struct key_index index;
-    unsigned seed = (unsigned)test_seed(9);
-    uint64_t seq = 100, stripe;
-    for (unsigned step = 0; step < 60000; step++) {
-        unsigned dice = (unsigned)rand_r(&seed) % 1000;
-        seq = dice == 0   ? (uint64_t)rand_r(&seed) % SEQS
-              : dice < 20 ? seq + (uint64_t)rand_r(&seed) % 3000
-              : dice < 40 ? seq - (uint64_t)rand_r(&seed) % 3000
-                          : seq + 1;
-        seq %= SEQS;
-        model[seq] = rand_r(&seed) % 8 ? 1ull << (unsigned)rand_r(&seed) % STRIPES : 0;
-        key_index_put(&index, seq, model[seq]);
-        ck_assert(key_index_get(&index, seq, &stripe) && stripe == model[seq]);
-        uint64_t other = (uint64_t)rand_r(&seed) % SEQS;
-        ck_assert(!key_index_get(&index, other, &stripe) || stripe == model[other]);
-        ck_assert(!key_index_get(&index, index.end, &stripe));
-    }
-}
-END_TEST
-
 /* --------------------------------------------------------------------------------------------------------- the sink */
 
 /* What is known of each event, under the sink's lock. */
@@ -87,8 +17,15 @@ static struct {
 } model[EVENTS];
 static unsigned last_place[AGENTS][LANES]; /* of those resolved, + 1 */
 static unsigned in_hand[AGENTS];           /* calls that have one of the agent: never more than 1 */
-static unsigned inside, most_inside, broken, together;
+static unsigned inside, most_inside, broken, together, unwanted;
 static bool lossy, calm;
+static const char *filter; /* NULL, or one that stops the events of is_stopped() */
+static const char stops_some[] = "{\"exclude\":{\"agent\":[\"agent-?\",\"\"]}}";
+
+static bool is_stopped(unsigned key)
+{
+    return filter && key < 10;
+}
 
 /* Sets down that the call has these; what is wrong with that is counted. */
 static void enter_sink(const struct spool_delivery *batch, size_t n)
@@ -97,6 +34,7 @@ static void enter_sink(const struct spool_delivery *batch, size_t n)
     most_inside = ++inside > most_inside ? inside : most_inside;
     for (size_t i = 0; i < n; i++) {
         unsigned number = fake_number(&batch[i]), key = model[number].key;
+        unwanted += is_stopped(key);
         if (key == 0)
             continue;
         together += !mine[key] && in_hand[key] > 0;
@@ -192,6 +130,7 @@ static void fill_store(struct store *store, unsigned *random)
         for (unsigned i = 0; i < n; i++, number++) {
             model[number].key = key;
             model[number].lane = lane;
+            model[number].resolved = is_stopped(key);
             model[number].place = places[key][lane]++;
         }
     }
@@ -227,7 +166,8 @@ static void keys_add(struct rig *rig, int (*hook)(void *, struct spool_delivery 
 static struct spool_sink_options random_options(unsigned *random)
 {
     return SPOOL_SINK_OPTIONS(.workers = 2 + (unsigned)rand_r(random) % (WORKERS - 1), .retry_base_ms = 1,
-                              .retry_cap_ms = 1, .batch_events_max = 1 + (unsigned)rand_r(random) % 60);
+                              .retry_cap_ms = 1, .batch_events_max = 1 + (unsigned)rand_r(random) % 60,
+                              .filter = filter);
 }
 
 static bool all_over(struct rig *rig)
@@ -238,6 +178,18 @@ static bool all_over(struct rig *rig)
     for (int lane = 0; lane < LANES; lane++)
         left += rig->store->next[lane] - stored.cursor[lane] + stored.range_count[lane];
     return left == 0;
+}
+
+/* Each event that the filter stops is counted, and again when a restart has lost that it was over. */
+static void check_stopped(struct rig *rig, unsigned seed)
+{
+    unsigned stopped = 0;
+    for (unsigned number = 0; number < EVENTS; number++)
+        stopped += is_stopped(model[number].key);
+    uint64_t counted = rig_stored(rig).filtered;
+    ck_assert_msg(counted >= stopped, "seed %u: %llu events are counted as filtered of %u", seed,
+                  (unsigned long long)counted, stopped);
+    ck_assert_msg(unwanted == 0, "seed %u: %u events came that the filter stops", seed, unwanted);
 }
 
 static unsigned resolved(struct rig *rig)
@@ -278,7 +230,7 @@ static void run_keys(unsigned seed)
     memset(model, 0, sizeof model);
     memset(last_place, 0, sizeof last_place);
     memset(in_hand, 0, sizeof in_hand);
-    inside = most_inside = broken = together = 0;
+    inside = most_inside = broken = together = unwanted = 0;
     fill_store(rig->store, &random);
     rig->fake->arg = seed;
     keys_add(rig, deliver_slowly, random_options(&random));
@@ -292,16 +244,70 @@ static void run_keys(unsigned seed)
     ck_assert_msg(broken == 0, "seed %u: %u events came before one of their agent", seed, broken);
     ck_assert_uint_eq(resolved(rig), EVENTS);
     ck_assert_msg(most_inside > 1, "seed %u: never two workers at once", seed);
+    check_stopped(rig, seed);
     rig_free(rig);
 }
 
 START_TEST(events_of_an_agent_come_in_order_beside_those_of_others)
 {
     unsigned seed = (unsigned)test_seed(20261126);
-    lossy = _i > 0;
+    lossy = _i % 2 > 0;
+    filter = _i / 2 > 0 ? stops_some : NULL;
     calm = false;
     for (unsigned i = 0; i < 3; i++)
         run_keys(seed + i);
+    filter = NULL;
+}
+END_TEST
+
+/* ------------------------------------------------------------------------------------------------------ one that waits */
+
+enum { LINGERING = 60, BY_TURNS = 20, LONG_MS = 3600 * 1000 };
+
+static void commit_by_turns(struct rig *rig, unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++) {
+        char text[16];
+        fake_commit(rig->store, SPOOL_MEDIUM, agent_name(1 + i % BY_TURNS, text), i, 1, 0, real_ns());
+        delivery_wake(rig->delivery);
+    }
+}
+
+static bool has_begun_to_linger(struct rig *rig)
+{
+    pthread_mutex_lock(rig->delivery->lock);
+    const struct sink *sink = sink_find(rig->delivery, "s");
+    bool begun = sink->linger_since_ns[LANE_MEDIUM] > 0;
+    pthread_mutex_unlock(rig->delivery->lock);
+    return begun;
+}
+
+/* Events come one by one. When there is a batch of them, the agents are shared out among the workers, and all leave. */
+START_TEST(a_batch_of_agents_waits_for_more)
+{
+    struct rig *rig = keys_rig();
+    keys_add(rig, fake_deliver,
+             SPOOL_SINK_OPTIONS(.workers = WORKERS, .batch_events_max = LINGERING, .linger_ms = LONG_MS));
+    ck_ok(delivery_start(rig->delivery));
+    commit_by_turns(rig, 0, 1);
+    rig_until(has_begun_to_linger(rig));
+    commit_by_turns(rig, 1, LINGERING - 1);
+    ck_assert_uint_eq(rig_counter(rig, &rig->fake->batches), 0);
+    commit_by_turns(rig, LINGERING - 1, LINGERING);
+    rig_until(rig_all_ended(rig, LINGERING));
+    ck_assert_uint_le(rig_counter(rig, &rig->fake->batches), BY_TURNS); /* of no agent two */
+    rig_free(rig);
+}
+END_TEST
+
+START_TEST(agents_that_do_not_fill_a_batch_leave_in_time)
+{
+    struct rig *rig = keys_rig();
+    keys_add(rig, fake_deliver, SPOOL_SINK_OPTIONS(.workers = WORKERS, .batch_events_max = LINGERING, .linger_ms = 20));
+    ck_ok(delivery_start(rig->delivery));
+    commit_by_turns(rig, 0, LINGERING - 1);
+    rig_until(rig_all_ended(rig, LINGERING - 1));
+    rig_free(rig);
 }
 END_TEST
 
@@ -511,10 +517,9 @@ static Suite *suite(void)
     Suite *s = suite_create("delivery_keys");
     TCase *tc = tcase_create("keys");
     tcase_set_timeout(tc, 120);
-    tcase_add_test(tc, keys_spread_over_all_stripes);
-    tcase_add_test(tc, a_picker_shares_out_what_is_free);
-    tcase_add_test(tc, an_index_knows_the_stripes_near_the_last);
-    tcase_add_loop_test(tc, events_of_an_agent_come_in_order_beside_those_of_others, 0, 2);
+    tcase_add_loop_test(tc, events_of_an_agent_come_in_order_beside_those_of_others, 0, 4);
+    tcase_add_test(tc, a_batch_of_agents_waits_for_more);
+    tcase_add_test(tc, agents_that_do_not_fill_a_batch_leave_in_time);
     tcase_add_test(tc, an_agent_that_hangs_does_not_stop_the_others);
     tcase_add_test(tc, a_clean_stop_repeats_nothing);
     tcase_add_loop_test(tc, those_parked_behind_one_come_together, 0, 2);

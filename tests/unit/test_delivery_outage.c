@@ -137,6 +137,27 @@ START_TEST(recovery_does_not_flood)
 END_TEST
 
 /* Hangs until it is let go, deaf to cancel: that is a sink that is down, and its answer is heard in the end. */
+/* When it works again, it gets a few events to begin with, however many its filter stops between them. */
+START_TEST(what_a_filter_stops_does_not_keep_a_sink_down)
+{
+    enum { WANTED = 20, NOISE = 10, ALL = WANTED * (NOISE + 1) };
+    struct rig *rig = rig_new();
+    rig->fake->answer = down_at_first;
+    rig->fake->arg = 1;
+    for (unsigned i = 0; i < ALL; i += NOISE + 1) {
+        fake_commit(rig->store, SPOOL_MEDIUM, "noise", i, NOISE, 0, real_ns());
+        fake_commit(rig->store, SPOOL_MEDIUM, "wanted", i + NOISE, 1, 0, real_ns());
+    }
+    rig_add(rig, SPOOL_SINK_OPTIONS(FAST, .probe_events = 1, .batch_events_max = 4, .workers = _i ? 2 : 1,
+                                    .order = (enum spool_order)_i, .filter = "{\"exclude\":{\"agent\":\"noise\"}}"));
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig_all_ended(rig, ALL));
+    ck_assert_uint_eq(rig_stored(rig).delivered, WANTED);
+    ck_assert_uint_eq(rig_stored(rig).filtered, ALL - WANTED);
+    rig_free(rig);
+}
+END_TEST
+
 START_TEST(a_hook_that_overruns_opens_the_breaker)
 {
     struct rig *rig = rig_new();
@@ -342,6 +363,7 @@ static Suite *suite(void)
     tcase_add_test(tc, some_failures_may_be_allowed);
     tcase_add_test(tc, several_probes_may_be_asked_for);
     tcase_add_test(tc, recovery_does_not_flood);
+    tcase_add_loop_test(tc, what_a_filter_stops_does_not_keep_a_sink_down, 0, 2);
     tcase_add_test(tc, a_hook_that_overruns_opens_the_breaker);
     tcase_add_test(tc, a_hung_worker_does_not_keep_the_others);
     tcase_add_test(tc, a_sink_that_needs_an_operator_is_paused);

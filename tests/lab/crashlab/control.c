@@ -39,6 +39,8 @@ const struct lab_control lab_controls[] = {
     {"no-flush-of-sink-ledger", "what the file sink notes of its many files is not flushed", "file-partition"},
     {"checkpoint-apart", "a sink's checkpoint is stored in another transaction than its acknowledgement", "checkpoint"},
     {"acknowledged-later", "an acknowledgement is reported as stored one too early", "acknowledge"},
+    {"forgets-ranges", "what is finished beyond a gap is not stored with its acknowledgement", "agents"},
+    {"skips-gaps", "the cursor is stored behind what is finished beyond a gap", "agents"},
     {"deletes-early", "a segment is deleted before the cursors that have passed it are durable", "retry-rotation"},
     {"requeue-in-two", "a dead letter is deleted before it is back in its queue", "dead-letters"},
     {"edit-in-two", "a dead letter is deleted before what it was edited to is there", "edit"},

@@ -210,12 +210,27 @@ static int ack_later(struct state *state, const struct store_ack *ack, uint64_t 
     return plain && acks++ % 2 == 0 ? SPOOL_OK : __real_state_ack(state, ack, deadline_ns);
 }
 
+/* Without the ranges; with `skips`, the cursor stands behind them. */
+static int ack_without_ranges(struct state *state, const struct store_ack *ack, bool skips, uint64_t deadline_ns)
+{
+    struct store_ack changed = *ack;
+    for (int lane = 0; lane < LANES; lane++) {
+        uint32_t count = ack->range_count[lane];
+        changed.range_count[lane] = 0;
+        if (skips && count > 0)
+            changed.cursor[lane] = ack->ranges[lane][count - 1].first + ack->ranges[lane][count - 1].count;
+    }
+    return __real_state_ack(state, &changed, deadline_ns);
+}
+
 int __wrap_state_ack(struct state *state, const struct store_ack *ack, uint64_t deadline_ns)
 {
     if (control_is("checkpoint-apart"))
         return ack_in_two(state, ack, deadline_ns);
     if (control_is("acknowledged-later"))
         return ack_later(state, ack, deadline_ns);
+    if (control_is("forgets-ranges") || control_is("skips-gaps"))
+        return ack_without_ranges(state, ack, control_is("skips-gaps"), deadline_ns);
     return __real_state_ack(state, ack, deadline_ns);
 }
 

@@ -60,6 +60,7 @@ struct mark_frame {
     uint32_t producer, first, count, size, priority, process;
     int32_t code;
     uint32_t power;
+    uint32_t agents;                       /* event n is of agent n modulo this; 0: of none */
     struct spool_id ids[FRAME_EVENTS_MAX]; /* cut to `count`, and only in MARK_ENQUEUED */
 };
 
@@ -70,7 +71,7 @@ struct mark_flush {
 struct mark_sink {
     uint32_t sink; /* its number, below SINKS_OF_LAB_MAX */
     uint32_t on;
-    uint32_t order;
+    uint32_t order, workers;
     char name[24], kind[12];
     char config[96]; /* of kind "file", which is the library's own */
     char reason[16]; /* of a pause that the sink itself asks for: in the reason that is kept */

@@ -91,6 +91,7 @@ static struct scene_sink sink_of(const struct mark_sink *mark)
     return (struct scene_sink){
         .name = mark->name,
         .order = (enum spool_order)mark->order,
+        .workers = mark->workers, /* which take turns: this process has one thread for all of them */
         .keeps_file = strcmp(mark->kind, "lab-file") == 0,
         .config = mark->config[0] ? mark->config : NULL,
     };
@@ -150,17 +151,27 @@ static bool got_what_waited(const struct serving *serving)
     return false;
 }
 
-/* Of one producer and priority, for an ordered sink; refused events excepted, which may come later. */
+/* Of one producer and priority, and of one agent where agents have an order of their own. */
+static bool has_order(const struct serving *serving, const struct promise_event *a, const struct promise_event *b)
+{
+    if (a->frame.producer != b->frame.producer || a->frame.priority != b->frame.priority)
+        return false;
+    if (serving->sink.order == SPOOL_ORDER_LANE)
+        return true;
+    return serving->sink.order == SPOOL_ORDER_AGENT && a->frame.agents > 0 && a->frame.agents == b->frame.agents &&
+           a->number % a->frame.agents == b->number % b->frame.agents;
+}
+
+/* For an ordered sink; refused events excepted, which may come later. */
 static bool got_in_order(const struct serving *serving)
 {
     const struct promise *promise = &serving->oracle->promise;
-    for (size_t i = 0; serving->sink.order == SPOOL_ORDER_LANE && i < promise->n; i++) {
+    for (size_t i = 0; serving->sink.order != SPOOL_ORDER_NONE && i < promise->n; i++) {
         const struct promise_event *a = &promise->events[i];
         for (size_t j = 0; j < promise->n; j++) {
             const struct promise_event *b = &promise->events[j];
-            if (a->was_dead || b->was_dead || !serving->heard[i] || !serving->heard[j] ||
-                a->frame.producer != b->frame.producer || a->frame.priority != b->frame.priority ||
-                a->number >= b->number)
+            if (a->was_dead || b->was_dead || !serving->heard[i] || !serving->heard[j] || a->number >= b->number ||
+                !has_order(serving, a, b))
                 continue;
             if (serving->last[i] > serving->last[j])
                 return serving_fails(serving, a, "it was delivered behind a later one");

@@ -47,5 +47,6 @@ const struct lab_scenario *const lab_scenarios[] = {
     &scenario_removal,
     &scenario_file_compressed,
     &scenario_file_partition,
+    &scenario_agents,
     NULL,
 };

@@ -17,6 +17,7 @@ extern const struct lab_scenario scenario_recovery, scenario_adopt_open, scenari
     scenario_surplus, scenario_killed_delivery; /* scenario_processes.c */
 extern const struct lab_scenario scenario_journal_damage, scenario_block_damage,
     scenario_salvage;                                                                       /* scenario_damage.c */
+extern const struct lab_scenario scenario_agents;                                           /* scenario_agents.c */
 extern const struct lab_scenario scenario_random, scenario_random_sinks;                    /* scenario_random.c */
 extern const struct lab_scenario scenario_cow_mixed, scenario_cow_laps, scenario_cow_adopt; /* scenario_cow.c */
 

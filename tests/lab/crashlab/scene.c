@@ -84,7 +84,7 @@ static int make_stages(struct spool *spool, const struct scene_options *o)
     if (!code)
         code = store_open(spool->dir, &store_options, spool->clock, &spool->store);
     const struct delivery_options options = {
-        .workers = 1, .reporter = store_options.reporter, .clock = spool->clock, .seed = 1};
+        .workers = o->workers ? o->workers : 1, .reporter = store_options.reporter, .clock = spool->clock, .seed = 1};
     if (!code)
         code = delivery_new(spool->store, &options, &delivery);
     if (!code)
@@ -204,6 +204,7 @@ static struct mark_frame frame_of(const struct scene_producer *producer, uint32_
         .priority = producer->priority,
         .process = (uint32_t)getpid(),
         .power = durability != SPOOL_DURABLE_PROCESS,
+        .agents = producer->order_agents,
     };
 }
 
@@ -219,7 +220,7 @@ static void fill_events(const struct scene_producer *producer, const struct mark
                                 .content_type = "application/octet-stream", .body = bodies + (size_t)i * frame->size,
                                 .body_size = frame->size);
         if (producer->order_agents)
-            events[i].agent = agents[number % producer->order_agents % 4];
+            events[i].agent = agents[number % producer->order_agents];
     }
 }
 

@@ -16,6 +16,7 @@ struct scene_options {
     uint64_t max_bytes;     /* default 64 MiB */
     uint32_t flush_interval_ms;
     uint32_t full_timeout_ms;
+    uint32_t workers; /* threads that deliver; default 1 */
     enum spool_full_policy low_policy;
     uint64_t (*clock_ns)(void *user); /* NULL: the system's */
     bool quiet;                       /* no MARK_OPENED */
@@ -46,7 +47,7 @@ struct scene_producer {
     struct spool *spool;
     uint32_t number, next;
     enum spool_priority priority; /* of the events to come */
-    uint32_t order_agents;        /* so many agents in turn; 0: none */
+    uint32_t order_agents;        /* so many agents in turn, at most 4; 0: none */
 };
 
 uint64_t scene_random(uint64_t *state);
@@ -77,7 +78,7 @@ struct scene_sink {
     enum spool_order order;
     bool keeps_file;    /* exactly once, in DIR/<name>.out */
     const char *config; /* not NULL: the library's own sink of kind "file"; paths in it are relative to DIR */
-    uint32_t max_attempts, batch_events_max;
+    uint32_t max_attempts, batch_events_max, workers;
     enum scene_answer (*answer)(uint32_t producer, uint32_t number, uint32_t attempt); /* NULL: accepts */
     atomic_bool *forbids; /* may be NULL: while it is true the sink says that only an operator can mend it */
     const char *dir;
@@ -96,6 +97,8 @@ int scene_sink_remove(struct spool *spool, const struct scene_sink *sink, bool f
 int scene_sink_pause(struct spool *spool, const struct scene_sink *sink, bool on);
 /* Until it has answered so often, since it was added. */
 int scene_wait_answered(const struct scene_sink *sink, unsigned n);
+/* Until all that it accepted is stored, so many events, and so many rows of retries. */
+int scene_wait_stored(struct spool *spool, const struct scene_sink *sink, uint64_t delivered, uint64_t retries);
 int scene_drain(struct spool *spool);
 /* Stops delivery, starts nothing. */
 int scene_stop(struct spool *spool);

@@ -109,7 +109,7 @@ static void deliver_one(struct scene_sink *sink, struct spool_delivery *delivery
 
 static struct mark_sink mark_of(const struct scene_sink *sink, bool on)
 {
-    struct mark_sink mark = {.sink = sink->number, .on = on, .order = sink->order};
+    struct mark_sink mark = {.sink = sink->number, .on = on, .order = sink->order, .workers = sink->workers};
     snprintf(mark.name, sizeof mark.name, "%s", sink->name);
     snprintf(mark.kind, sizeof mark.kind, "%s", sink->config ? "file" : sink->keeps_file ? "lab-file" : "lab");
     snprintf(mark.config, sizeof mark.config, "%s", sink->config ? sink->config : "");
@@ -175,7 +175,7 @@ int scene_sink_add(struct spool *spool, struct scene_sink *sink)
 {
     const struct spool_sink_options options =
         SPOOL_SINK_OPTIONS(.user = sink, .order = sink->order, .max_attempts = sink->max_attempts, .retry_base_ms = 1,
-                           .retry_cap_ms = 2, .batch_events_max = sink->batch_events_max);
+                           .retry_cap_ms = 2, .batch_events_max = sink->batch_events_max, .workers = sink->workers);
     mark_sink(sink, MARK_SINK_ADD, true);
     int code = sink->config ? add_file_sink(spool, sink, &options) : add_own_sink(spool, sink, &options);
     if (code)
@@ -224,6 +224,25 @@ int scene_wait_answered(const struct scene_sink *sink, unsigned n)
             return scene_fail(ETIMEDOUT, "waiting for a sink");
         usleep(500);
     }
+    return 0;
+}
+
+/* Counters of answers are stored in the transaction of the answers. */
+int scene_wait_stored(struct spool *spool, const struct scene_sink *sink, uint64_t delivered, uint64_t retries)
+{
+    struct store_sink found = {0};
+    uint64_t deadline = deadline_in_ms(PATIENCE_MS);
+    while (found.delivered < delivered || found.retry_rows < retries) {
+        if (mono_ns() > deadline)
+            return scene_fail(ETIMEDOUT, "waiting for answers to be stored");
+        usleep(500);
+        int code = store_sink_get(spool->store, sink->name, &found);
+        if (code)
+            return scene_fail(code, "looking at a sink");
+    }
+    const struct mark_flush round = scene_round();
+    lab_mark(MARK_SETTLE, &round, sizeof round);
+    lab_mark(MARK_SETTLED, &round, sizeof round);
     return 0;
 }
 

@@ -17,6 +17,7 @@
  *   crash-loop   an event kills more processes than its sink allows
  *   asked        delivery to a sink that said that only an operator can mend it, before he says that he has
  *   ramp         a sink that is down gets more at once than a probe
+ *   filter       an event is presented that the sink's filter stops
  *   group        of a group, an event counts as delivered that fewer members have than it takes */
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,11 @@ static bool may_be_condemned(const struct sink_world *sink, const struct tally *
 static bool may_be_expired(const struct event *e)
 {
     return e->ttl_ms > 0 && world.wall_max_ns - e->born_ns > e->ttl_ms * MS;
+}
+
+static bool is_stopped(const struct sink_world *sink, const struct event *e)
+{
+    return e->agent > 0 && e->agent <= sink->agents_stopped;
 }
 
 struct event *oracle_event(const struct spool_delivery *delivery)
@@ -121,6 +127,8 @@ static void present_one(struct sink_world *sink, int proc, const struct spool_de
                   event_number(e));
     if (t->finished && !t->row)
         violation("again", "%s: event %u is finished on disk, and presented again", sink->name, event_number(e));
+    if (is_stopped(sink, e))
+        violation("filter", "%s: event %u is presented, which its filter stops", sink->name, event_number(e));
     present_attempt(sink, e, t, delivery->attempt);
     bool given_up = sink->hand.excused_ns > 0 && sched_now() - sink->hand.excused_ns < 10 * MS;
     if (world.control != CONTROL_TWO_OWNERS && !given_up && !hand_has(&sink->hand, e->lane, e->seq))
@@ -200,7 +208,7 @@ static void check_order(struct sink_world *sink, const struct event *e)
     const struct event *b = before(sink, e);
     for (int steps = 0; b && steps < 100 && b->seq >= sink->start_seq[e->lane]; steps++, b = before(sink, b))
         if (!tally(sink, b)->resolved && !may_be_expired(b) && !b->damaged && !b->gone && !tally(sink, b)->excused &&
-            !tally(sink, b)->over && !may_be_condemned(sink, tally(sink, b)))
+            !tally(sink, b)->over && !is_stopped(sink, b) && !may_be_condemned(sink, tally(sink, b)))
             violation("order", "%s: event %u is accepted before event %u of the same key", sink->name, event_number(e),
                       event_number(b));
 }
@@ -414,10 +422,11 @@ void oracle_ack_before(struct sink_world *sink, int proc, const struct store_ack
     sink->holes = sink->known_rows = 0;
 }
 
-/* Delivered and dropped events are those that became finished or whose row went, less those that got a row. */
+/* Delivered, filtered and dropped events are those that became finished or whose row went, less those that got a row. */
 void oracle_ack_after(struct sink_world *sink, const struct store_ack *ack, bool whole)
 {
-    uint64_t told = ack->delivered + store_drops_total(&ack->drops) + rows_from_log(ack) + sink->known_rows;
+    uint64_t over = ack->delivered + ack->filtered + store_drops_total(&ack->drops);
+    uint64_t told = over + rows_from_log(ack) + sink->known_rows;
     uint64_t found = sink->finished - sink->finished_before + ack->done_count;
     bool cut = false;
     for (int lane = 0; lane < LANES; lane++)
@@ -425,17 +434,18 @@ void oracle_ack_after(struct sink_world *sink, const struct store_ack *ack, bool
     if (!whole || cut)
         sink->uncertain = true; /* until what is stored and what is known are the same again: at the next load */
     else if (!sink->uncertain && (told > found || found - told > sink->holes))
-        violation("counters",
-                  "%s: %llu delivered, %llu dropped and %llu new rows, but %llu events are newly finished or "
-                  "out of their row (up to %llu are holes)",
-                  sink->name, show(ack->delivered), show(store_drops_total(&ack->drops)), show(rows_from_log(ack)), show(found),
-                  show(sink->holes));
+        violation(
+            "counters",
+            "%s: %llu delivered or filtered, %llu dropped and %llu new rows, but %llu events are newly finished or "
+            "out of their row (up to %llu are holes)",
+            sink->name, show(ack->delivered + ack->filtered), show(store_drops_total(&ack->drops)),
+            show(rows_from_log(ack)), show(found), show(sink->holes));
 }
 
 void oracle_finished(struct sink_world *sink, struct event *e)
 {
     struct tally *t = tally(sink, e);
-    bool answered = t->ever_heard || t->row || t->dead || t->excused || t->over;
+    bool answered = t->ever_heard || t->row || t->dead || t->excused || t->over || is_stopped(sink, e);
     if (!answered && !may_be_expired(e) && !e->damaged && !e->gone)
         violation("early", "%s: event %u is finished on disk, but nobody answered for it", sink->name, event_number(e));
     sink->holes += e->gone;
@@ -474,7 +484,8 @@ void oracle_final(void)
         for (uint32_t i = 0; i < world.event_count; i++) {
             const struct tally *t = &sink->tallies[i];
             const struct event *e = &world.events[i];
-            bool answered = t->accepted > 0 || t->dead || t->excused || t->over || e->seq < sink->start_seq[e->lane];
+            bool answered = t->accepted > 0 || t->dead || t->excused || t->over || is_stopped(sink, e) ||
+                            e->seq < sink->start_seq[e->lane];
             if (!answered && !may_be_expired(e) && !e->damaged && !e->gone)
                 violation("lost", "%s: event %u was enqueued and is neither delivered nor dead", sink->name, i);
         }

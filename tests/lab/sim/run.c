@@ -159,6 +159,21 @@ static void draw_resources(struct rng *rng, struct sink_world *sink)
     sink->options.resources = kind < 4 ? resources[kind] : NULL;
 }
 
+/* Likewise. One that stops some agents, and a while that batches wait for more. */
+static void draw_filter(struct rng *rng, struct sink_world *sink)
+{
+    static const char *const filters[] = {
+        NULL,
+        "{\"exclude\":{\"agent\":\"agent-1\"}}",
+        "{\"exclude\":{\"agent\":[\"agent-1\",\"agent-2\"]}}",
+        "{\"exclude\":{\"agent\":[\"agent-1\",\"agent-2\",\"agent-3\"]}}",
+    };
+    uint64_t kind = rng_below(rng, 8), linger_ms = rng_scale(rng, 1, 1000);
+    sink->agents_stopped = kind < 4 ? (uint32_t)kind : 0;
+    sink->options.filter = filters[sink->agents_stopped];
+    sink->options.linger_ms = rng_below(rng, 4) == 0 ? (uint32_t)linger_ms : 0;
+}
+
 static void draw_world(const struct run_options *options)
 {
     memset(&world, 0, sizeof world);
@@ -186,6 +201,9 @@ static void draw_world(const struct run_options *options)
     struct rng resources = rng_make(options->seed, 8);
     for (uint32_t i = 0; i < world.sink_count; i++)
         draw_resources(&resources, &world.sinks[i]);
+    struct rng filters = rng_make(options->seed, 9);
+    for (uint32_t i = 0; i < world.sink_count; i++)
+        draw_filter(&filters, &world.sinks[i]);
     plan_count = plan_make(plan);
 }
 

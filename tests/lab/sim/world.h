@@ -41,6 +41,7 @@ enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLO
     X(OVER_ALL, "over-all", "a limit of what may wait drops an event too many")                                        \
     X(SHARE_KEYS, "share-keys", "events are given to a worker while another one has some of their key")                \
     X(ASKED_IN_VAIN, "asked-in-vain", "when a sink wants an event again is not heeded")                                \
+    X(PASS_ALL, "pass-all", "what a filter stops is delivered")                                                        \
     X(MEMBER_LIES, "member-lies", "what a member of a group failed to take counts as accepted")                        \
     X(LEAVE_OPEN, "leave-open", "a stop that has no time forgets the states of sinks")                                 \
     X(KEEP_SERVED, "keep-served", "a keeper drops what is too much for a sink that is served")
@@ -128,6 +129,7 @@ struct sink_world {
     struct spool_sink hooks;
     struct spool_sink_options options;
     bool checkpoints;
+    uint32_t agents_stopped;          /* its filter stops events of the agents from 1 to this */
     uint32_t member_count, accept;    /* of a group, and how many must have an event: 1 is failover; 0: it is none */
     uint8_t members_with[EVENTS_MAX]; /* bits: those that have the event */
 

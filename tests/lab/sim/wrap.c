@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "../../../delivery/breaker.h"
+#include "../../../delivery/filter.h"
 #include "../../../delivery/keys.h"
 #include "../../../delivery/sinks/group.h"
 #include "arena.h"
@@ -137,6 +138,13 @@ bool __wrap_key_picker_take(struct key_picker *picker, uint64_t stripe);
 bool __wrap_key_picker_take(struct key_picker *picker, uint64_t stripe)
 {
     return __real_key_picker_take(picker, stripe) || world.control == CONTROL_SHARE_KEYS;
+}
+
+bool __real_filter_passes(const struct filter *filter, const struct spool_event *event);
+bool __wrap_filter_passes(const struct filter *filter, const struct spool_event *event);
+bool __wrap_filter_passes(const struct filter *filter, const struct spool_event *event)
+{
+    return __real_filter_passes(filter, event) || world.control == CONTROL_PASS_ALL;
 }
 
 int __real_group_deliver(struct group *group, struct member *member, struct spool_delivery *batch, size_t n,

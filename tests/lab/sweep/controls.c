@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../../delivery/keys.h"
+#include "../../../delivery/resources.h"
 #include "../../../delivery/sinks/group.h"
 #include "../../../spool/ahead.h"
 #include "../../../spool/journal.h"
@@ -33,6 +35,10 @@ const struct control controls[] = {
      MODE_ONCE, END_CLOSE, 4, "neither is there"},
     {"refused-runs", "an operation that was refused is ended all the same", "operations", FAULT_MEMORY, MODE_ONCE,
      END_CLOSE, 16, "was refused, and one of its hooks"},
+    {"needs-nothing", "a sink is served without the resources that it names", "agents", FAULT_WAIT, MODE_ONCE,
+     END_CLOSE, 12, "than allowed have the resource"},
+    {"shares-agents", "events of an agent are given to several workers at once", "agents", FAULT_WAIT, MODE_ONCE,
+     END_CLOSE, 12, "came before event"},
     {"member-lies", "what a group's member failed to take counts as delivered", "failover", FAULT_WRITE_EIO, MODE_ONCE,
      END_CLOSE, 12, "are needed"},
     {"abort", "a failed commit ends the program", "commit", FAULT_LMDB_COMMIT, MODE_ONCE, END_CLOSE, 4, "signal 6"},
@@ -155,6 +161,21 @@ int __wrap_spool_op_submit(struct spool *spool, const struct spool_op_options *o
     if (code && is_active("refused-runs"))
         options->done(NULL, options->user, SPOOL_OK);
     return code;
+}
+
+int __real_resources_each(const char *text, int (*each)(void *user, const struct resource_need *need), void *user);
+int __wrap_resources_each(const char *text, int (*each)(void *user, const struct resource_need *need), void *user);
+int __wrap_resources_each(const char *text, int (*each)(void *user, const struct resource_need *need), void *user)
+{
+    return is_active("needs-nothing") ? SPOOL_OK : __real_resources_each(text, each, user);
+}
+
+uint64_t __real_key_stripe(uint64_t key);
+uint64_t __wrap_key_stripe(uint64_t key);
+uint64_t __wrap_key_stripe(uint64_t key)
+{
+    static _Atomic uint32_t events;
+    return is_active("shares-agents") ? 1ull << atomic_fetch_add(&events, 1) % 64 : __real_key_stripe(key);
 }
 
 int __real_group_deliver(struct group *group, struct member *member, struct spool_delivery *batch, size_t n,

@@ -45,11 +45,16 @@ struct spool *run_open(const char *dir, const struct spool_options *options)
 
 /* ------------------------------------------------------------------------------------------------------ enqueueing */
 
-static struct spool_event event_make(uint32_t n, enum spool_durability durability, char *body)
+enum spool_priority run_priority(uint32_t n)
 {
     static const enum spool_priority priorities[] = {SPOOL_MEDIUM, SPOOL_CRITICAL, SPOOL_HIGH, SPOOL_LOW};
+    return priorities[n / 3 % 4];
+}
+
+static struct spool_event event_make(uint32_t n, enum spool_durability durability, char *body)
+{
     size_t size = body_make(n, body, BODY_MAX);
-    return SPOOL_EVENT(.type = "lab.sweep", .agent = n % 2 ? "odd" : "even", .priority = priorities[n / 3 % 4],
+    return SPOOL_EVENT(.type = "lab.sweep", .agent = n % 2 ? "odd" : "even", .priority = run_priority(n),
                        .durability = durability, .body = body, .body_size = size);
 }
 

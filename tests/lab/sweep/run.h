@@ -8,6 +8,8 @@
 struct spool *run_open(const char *dir, const struct spool_options *options);
 void run_enqueue(struct spool *spool, uint32_t n, enum spool_durability durability);
 void run_enqueue_many(struct spool *spool, uint32_t first, uint32_t count, enum spool_durability durability);
+/* Of event n; its agent is "even" or "odd", as n is. */
+enum spool_priority run_priority(uint32_t n);
 /* Reads all; counts how many there were. Under faults: either an error, or all that was acknowledged. */
 void run_read_all(struct spool *spool);
 void run_end_of(struct spool *spool); /* disarms, and ends as run_end says */
@@ -35,6 +37,7 @@ void run_set_options(const char *dir);
 void run_receipts(const char *dir);
 void run_metrics(const char *dir);
 void run_filter(const char *dir);
+void run_agents(const char *dir);
 void run_plugin(const char *dir);
 void run_failover(const char *dir);
 void run_quorum(const char *dir);

@@ -272,6 +272,7 @@ const struct scenario scenarios[] = {
     {"set-options", "options of a sink that is served", prepare_delivered, run_set_options},
     {"receipts", "what became of events that are delivered and dead", prepare_delivered, run_receipts},
     {"metrics", "Prometheus text, stopped and while it delivers", prepare_delivered, run_metrics},
+    {"agents", "two agents side by side, with a resource that operations need too", prepare_events, run_agents},
     {"filter", "a sink gets every other event", prepare_events, run_filter},
     {"plugin", "a sink out of a shared object; a failed load is repeated", prepare_events, run_plugin},
     {"failover", "two files, the second one for when the first fails", prepare_events, run_failover},
