@@ -417,7 +417,7 @@ void oracle_ack_before(struct sink_world *sink, int proc, const struct store_ack
 /* Delivered and dropped events are those that became finished or whose row went, less those that got a row. */
 void oracle_ack_after(struct sink_world *sink, const struct store_ack *ack, bool whole)
 {
-    uint64_t told = ack->delivered + store_drops_total(&ack->drops) + rows_from_log(ack) + sink->known_rows;
+    uint64_t told = store_ack_delivered(ack) + store_drops_total(&ack->drops) + rows_from_log(ack) + sink->known_rows;
     uint64_t found = sink->finished - sink->finished_before + ack->done_count;
     bool cut = false;
     for (int lane = 0; lane < LANES; lane++)
@@ -428,7 +428,7 @@ void oracle_ack_after(struct sink_world *sink, const struct store_ack *ack, bool
         violation("counters",
                   "%s: %llu delivered, %llu dropped and %llu new rows, but %llu events are newly finished or "
                   "out of their row (up to %llu are holes)",
-                  sink->name, show(ack->delivered), show(store_drops_total(&ack->drops)), show(rows_from_log(ack)), show(found),
+                  sink->name, show(store_ack_delivered(ack)), show(store_drops_total(&ack->drops)), show(rows_from_log(ack)), show(found),
                   show(sink->holes));
 }
 
