@@ -15,7 +15,8 @@ static uint64_t in_ranges(const struct store_sink *sink, int lane)
 }
 
 /* The deliverer's memory is ahead of what is stored. */
-static void apply_status(struct spool *spool, const struct store_sink *sink, struct pending *pending, uint64_t beyond[LANES])
+static void apply_status(struct spool *spool, const struct store_sink *sink, struct pending *pending,
+                         uint64_t beyond[LANES])
 {
     struct delivery_sink_status status;
     if (delivery_sink_status(spool->delivery, sink->name, &status) != SPOOL_OK)

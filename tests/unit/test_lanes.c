@@ -11,14 +11,15 @@
 static struct delivery_metrics metrics;
 static struct delivery_report got;
 static uint8_t bytes[STORE_PUBLISHED_MAX];
-static const struct delivery_sink_status status = {.state = SPOOL_SINK_DOWN, .last_error = "no", .waits_for = "gpu", .waits_ms = 5};
+static const struct delivery_sink_status status = {
+    .state = SPOOL_SINK_DOWN, .last_error = "no", .waits_for = "gpu", .waits_ms = 5};
 
-/* No two histograms are alike. */
+/* No two histograms are alike, and the next one might have room where one has none. */
 static void fill(void)
 {
     memset(&metrics, 0, sizeof metrics);
     for (unsigned lane = 0; lane < LANES; lane++) {
-        for (unsigned i = 0; i <= 5 * lane; i++) {
+        for (unsigned i = 0; i <= 5 * (LANES - lane); i++) {
             histogram_add(&metrics.latency_us[lane], 1000 * lane + i, 1);
             histogram_add(&metrics.deliver_us[lane], 100 * lane + i, 2);
             histogram_add(&metrics.batch_events[lane], 10 * lane + i, 3);
