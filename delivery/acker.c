@@ -73,10 +73,8 @@ static void send_answers(struct delivery *d, struct sink *sink)
         if (d->ack_error == SPOOL_OK)
             report(&d->reporter, SPOOL_LOG_ERROR, "sink %s: cannot store what was delivered, will try again: %s",
                    sink->name, err_last());
-        if (counted) { /* the first part of several was stored */
-            sink->sending.delivered = sink->sending.filtered = 0;
-            sink->sending.drops = (struct store_drops){0};
-        }
+        if (counted) /* the first part of several was stored */
+            answers_clear_counts(&sink->sending);
         d->ack_error = code;
         d->ack_again_ns = mono_ns() + ack_again_ns;
     }

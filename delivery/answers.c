@@ -88,7 +88,8 @@ void answers_drop(struct answers *a, enum spool_drop why, int lane, uint64_t upt
 static void move_counts(struct answers *to, struct answers *from)
 {
     to->any |= from->any;
-    to->delivered += from->delivered;
+    for (int lane = 0; lane < LANES; lane++)
+        to->delivered[lane] += from->delivered[lane];
     store_drops_add(&to->drops, &from->drops);
     to->filtered += from->filtered;
     to->bytes += from->bytes;
@@ -142,7 +143,6 @@ void answers_ack(const struct answers *a, uint32_t sink_id, uint64_t generation,
     *ret = (struct store_ack){
         .sink_id = sink_id,
         .generation = generation,
-        .delivered = a->delivered,
         .drops = a->drops,
         .filtered = a->filtered,
         .checkpoint = a->checkpoint,
@@ -156,6 +156,7 @@ void answers_ack(const struct answers *a, uint32_t sink_id, uint64_t generation,
     };
     for (int lane = 0; lane < LANES; lane++) {
         ret->cursor[lane] = a->cursor[lane];
+        ret->delivered[lane] = a->delivered[lane];
         ret->range_count[lane] = a->range_count[lane];
         ret->ranges[lane] = a->range_count[lane] > 0 ? a->ranges[lane] : NULL;
     }
@@ -166,6 +167,13 @@ size_t answers_rows(const struct answers *a)
     return a->retry_count + a->done_count + a->dead_count;
 }
 
+void answers_clear_counts(struct answers *a)
+{
+    memset(a->delivered, 0, sizeof a->delivered);
+    a->filtered = 0;
+    a->drops = (struct store_drops){0};
+}
+
 void answers_clear(struct answers *a)
 {
     for (size_t i = 0; i < a->retry_count; i++)
@@ -173,8 +181,8 @@ void answers_clear(struct answers *a)
     for (size_t i = 0; i < a->dead_count; i++)
         free((void *)a->dead[i].packed);
     a->retry_count = a->done_count = a->dead_count = a->note_count = a->bytes = 0;
-    a->delivered = a->filtered = a->upto = 0;
-    a->drops = (struct store_drops){0};
+    a->upto = 0;
+    answers_clear_counts(a);
     a->checkpoint_size = 0;
     a->any = a->sealed = false;
 }

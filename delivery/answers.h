@@ -26,7 +26,7 @@ struct answers {
     bool any;      /* there is something to acknowledge */
     bool sealed;   /* cursors and ranges are filled in */
     uint64_t upto; /* the sink's count of answered batches that this covers */
-    uint64_t delivered, filtered;
+    uint64_t delivered[LANES], filtered;
     struct store_drops drops;
     uint64_t cursor[LANES];
     struct store_range ranges[LANES][STORE_RANGES_MAX];
@@ -62,6 +62,8 @@ void answers_seal(struct answers *a, const struct window windows[LANES]);
 void answers_ack(const struct answers *a, uint32_t sink_id, uint64_t generation, struct store_ack *ret);
 
 size_t answers_rows(const struct answers *a);
+/* What it adds to the sink's counters is stored already. */
+void answers_clear_counts(struct answers *a);
 /* Empties it but keeps its arrays for the next round. */
 void answers_clear(struct answers *a);
 void answers_free(struct answers *a);

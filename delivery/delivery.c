@@ -425,7 +425,8 @@ static void fill_status(const struct delivery *d, const struct sink *sink, struc
     ret->suspects = suspects_events(sink);
     for (int lane = 0; lane < LANES; lane++) {
         ret->cursor[lane] = sink->windows[lane].cursor;
-        ret->done_beyond += window_finished_events(&sink->windows[lane]);
+        ret->retrying_in[lane] = sink->retries.live_in[lane];
+        ret->done_beyond[lane] = window_finished_events(&sink->windows[lane]);
     }
 }
 

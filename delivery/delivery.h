@@ -58,9 +58,9 @@ int delivery_settle(struct delivery *delivery, uint64_t deadline_ns);
 struct delivery_sink_status {
     enum spool_sink_state state;
     uint64_t cursor[LANES]; /* in memory: ahead of what is stored */
-    uint64_t done_beyond;   /* events finished out of order beyond the cursors */
+    uint64_t done_beyond[LANES]; /* events finished out of order beyond the cursors */
     uint64_t delivered;     /* acknowledged by the sink since it was added here, whether stored yet or not */
-    uint64_t retrying;
+    uint64_t retrying, retrying_in[LANES]; /* all; by lane */
     uint32_t attempt;
     uint64_t next_try_ms;
     char last_error[REASON_MAX + 1];
@@ -116,7 +116,8 @@ struct delivery_metrics {
     uint64_t batches;                        /* calls of deliver, one a batch */
     uint64_t failures;                       /* of the sink as a whole */
     struct histogram latency_us[LANES];      /* of delivered events, since they were enqueued */
-    struct histogram deliver_us, batch_events;
+    /* By lane of the batch. The last ones are of no lane that is known, by what an older version published. */
+    struct histogram deliver_us[LANES + 1], batch_events[LANES + 1];
     struct type_counts types; /* the same as `events`, by type */
 };
 _Static_assert((int)METRIC_COUNTERS == (int)TYPE_COUNTERS, "a counter of types for each of events");

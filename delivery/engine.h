@@ -292,7 +292,7 @@ void receipt_tell(struct delivery *d, struct sink *sink, const struct answer_not
 /* metrics.c. With the lock held: counts a batch that was judged. */
 void metrics_count(struct sink *sink, const struct batch *batch, const struct bench *bench, uint64_t now_ns,
                    uint64_t took_ns);
-size_t metrics_pack(const struct delivery_sink_status *status, struct delivery_metrics *metrics, uint32_t sink_id,
+size_t metrics_pack(const struct delivery_sink_status *status, const struct delivery_metrics *metrics, uint32_t sink_id,
                     uint64_t wall_ns, uint8_t *to, size_t room);
 
 /* publish.c, for the dispatcher; with the lock held, which they leave while they are at the store. */

@@ -152,7 +152,7 @@ static int apply_item(struct delivery *d, struct sink *sink, struct bench *bench
     case VERDICT_REJECTED:
         return bury(sink, bench, item, lane, now_ns);
     case VERDICT_DELIVERED:
-        sink->open.delivered++;
+        sink->open.delivered[lane]++;
         sink->delivered++;
         return finish_row(sink, item, lane);
     case VERDICT_FILTERED:

@@ -9,9 +9,12 @@
  *   32  8  delivered, since it was added                   40  8  retrying  48  8  times that the breaker opened
  *   56  8  how long it is as it is, in ms                  64  2  size of the last error
  *   66     the last error, then u64 numbers: METRIC_COUNTERS of each lane, batches, failures; then histograms, packed:
- *          latency of each lane, duration of deliver, events in a batch; then types, packed (type_counts.h)
+ *          latency of each lane, duration of deliver, events in a batch; then types, packed (type_counts.h); then u64 since
+ *          when it waits (wall clock), u16 size and text of what for; then histograms again: duration of deliver of each
+ *          lane, events in a batch of each lane
  *
- * A reader refuses another version, and takes what is cut off for empty. */
+ * A reader refuses another version, takes what is cut off for empty, and leaves out what follows behind what it knows.
+ * Without the last histograms the lanes of those before are not known. When there is no room for a part, it ends there. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -111,8 +114,8 @@ void metrics_count(struct sink *sink, const struct batch *batch, const struct be
     if (bench->open == 0)
         return; /* the sink was not called */
     m->batches++;
-    histogram_add(&m->deliver_us, took_ns / 1000, 1);
-    histogram_add(&m->batch_events, bench->open, 1);
+    histogram_add(&m->deliver_us[batch->lane], took_ns / 1000, 1);
+    histogram_add(&m->batch_events[batch->lane], bench->open, 1);
 }
 
 /* ------------------------------------------------------------------------------------------------------ publishing */
@@ -138,13 +141,6 @@ static size_t put_head(const struct delivery_sink_status *status, uint32_t sink_
     return REPORT_HEADER + error;
 }
 
-/* The histograms in the order in which they are packed. */
-enum { PACKED_HISTOGRAMS = LANES + 2 };
-static struct histogram *histogram_at(struct delivery_metrics *m, int i)
-{
-    return i < LANES ? &m->latency_us[i] : i == LANES ? &m->deliver_us : &m->batch_events;
-}
-
 static size_t put_numbers(const struct delivery_metrics *m, uint8_t *to)
 {
     size_t at = 0;
@@ -156,7 +152,6 @@ static size_t put_numbers(const struct delivery_metrics *m, uint8_t *to)
     return at + 16;
 }
 
-/* u64 since when (wall clock), u16 size, what it waits for. An older reader stops before. */
 enum { WAIT_HEADER = 10 };
 static size_t put_wait(const struct delivery_sink_status *status, uint64_t wall_ns, uint8_t *to, size_t room)
 {
@@ -169,15 +164,47 @@ static size_t put_wait(const struct delivery_sink_status *status, uint64_t wall_
     return WAIT_HEADER + size;
 }
 
-size_t metrics_pack(const struct delivery_sink_status *status, struct delivery_metrics *m, uint32_t sink_id,
+/* What is behind the numbers. A part that has no room is the end: another one would be read in its place. */
+struct parts {
+    uint8_t *to;
+    size_t at, room;
+};
+
+static void add_part(struct parts *parts, size_t size)
+{
+    parts->at += size;
+    if (!size)
+        parts->room = parts->at;
+}
+
+static void put_histograms(struct parts *parts, const struct histogram *h, int count)
+{
+    for (int i = 0; i < count; i++)
+        add_part(parts, histogram_pack(&h[i], parts->to + parts->at, parts->room - parts->at));
+}
+
+static void put_merged(struct parts *parts, const struct histogram lanes[LANES])
+{
+    struct histogram all = {0};
+    for (int lane = 0; lane < LANES; lane++)
+        histogram_merge(&all, &lanes[lane]);
+    put_histograms(parts, &all, 1);
+}
+
+size_t metrics_pack(const struct delivery_sink_status *status, const struct delivery_metrics *m, uint32_t sink_id,
                     uint64_t wall_ns, uint8_t *to, size_t room)
 {
-    size_t at = put_head(status, sink_id, wall_ns, to);
-    at += put_numbers(m, to + at);
-    for (int i = 0; i < PACKED_HISTOGRAMS; i++)
-        at += histogram_pack(histogram_at(m, i), to + at, room - at);
-    at += type_counts_pack(&m->types, to + at, room - at);
-    return at + put_wait(status, wall_ns, to + at, room - at);
+    struct parts parts = {.to = to, .room = room};
+    parts.at = put_head(status, sink_id, wall_ns, to);
+    parts.at += put_numbers(m, to + parts.at);
+    put_histograms(&parts, m->latency_us, LANES);
+    put_merged(&parts, m->deliver_us);
+    put_merged(&parts, m->batch_events);
+    add_part(&parts, type_counts_pack(&m->types, to + parts.at, parts.room - parts.at));
+    add_part(&parts, put_wait(status, wall_ns, to + parts.at, parts.room - parts.at));
+    put_histograms(&parts, m->deliver_us, LANES);
+    put_histograms(&parts, m->batch_events, LANES);
+    return parts.at;
 }
 
 /* --------------------------------------------------------------------------------------------------------- reading */
@@ -213,13 +240,61 @@ static void read_numbers(const uint8_t *bytes, struct delivery_metrics *m)
     m->failures = get_u64(bytes + 8);
 }
 
-static void read_wait(const uint8_t *bytes, size_t size, struct delivery_report *ret)
+/* The bytes taken; 0 if not all of them are there. */
+static size_t read_histograms(const uint8_t *bytes, size_t size, struct histogram *ret, int count)
+{
+    size_t at = 0;
+    for (int i = 0; i < count; i++) {
+        size_t taken = histogram_unpack(bytes + at, size - at, &ret[i]);
+        if (!taken)
+            return 0;
+        at += taken;
+    }
+    return at;
+}
+
+static size_t read_wait(const uint8_t *bytes, size_t size, struct delivery_report *ret)
 {
     size_t text = size >= WAIT_HEADER ? get_u16(bytes + 8) : 0;
-    if (text == 0 || text > REASON_MAX || size - WAIT_HEADER < text)
-        return;
-    ret->waits_since_ns = get_u64(bytes);
+    if (size < WAIT_HEADER || text > REASON_MAX || size - WAIT_HEADER < text)
+        return 0;
+    if (text > 0)
+        ret->waits_since_ns = get_u64(bytes);
     memcpy(ret->status.waits_for, bytes + WAIT_HEADER, text);
+    return WAIT_HEADER + text;
+}
+
+/* Either every lane is known, or only all of them together. */
+static void settle_lanes(struct histogram h[LANES + 1], bool known)
+{
+    if (known)
+        memset(&h[LANES], 0, sizeof *h);
+    else
+        memset(h, 0, LANES * sizeof *h);
+}
+
+static void read_lanes(const uint8_t *bytes, size_t size, struct delivery_metrics *m)
+{
+    size_t at = read_histograms(bytes, size, m->deliver_us, LANES);
+    bool known = at && read_histograms(bytes + at, size - at, m->batch_events, LANES);
+    settle_lanes(m->deliver_us, known);
+    settle_lanes(m->batch_events, known);
+}
+
+static void read_parts(const uint8_t *bytes, size_t size, struct delivery_report *ret)
+{
+    struct delivery_metrics *m = &ret->metrics;
+    size_t at = read_histograms(bytes, size, m->latency_us, LANES), taken = at;
+    if (taken)
+        at += taken = read_histograms(bytes + at, size - at, &m->deliver_us[LANES], 1);
+    if (taken)
+        at += taken = read_histograms(bytes + at, size - at, &m->batch_events[LANES], 1);
+    if (taken)
+        at += taken = type_counts_unpack(bytes + at, size - at, &m->types);
+    if (taken)
+        at += taken = read_wait(bytes + at, size - at, ret);
+    if (taken)
+        read_lanes(bytes + at, size - at, m);
 }
 
 int delivery_report_read(const uint8_t *bytes, size_t size, struct delivery_report *ret)
@@ -231,15 +306,6 @@ int delivery_report_read(const uint8_t *bytes, size_t size, struct delivery_repo
     if (code || size - at < NUMBERS)
         return code;
     read_numbers(bytes + at, &ret->metrics);
-    at += NUMBERS;
-    for (int i = 0; i < PACKED_HISTOGRAMS; i++) {
-        size_t taken = histogram_unpack(bytes + at, size - at, histogram_at(&ret->metrics, i));
-        if (!taken)
-            return SPOOL_OK;
-        at += taken;
-    }
-    size_t types = type_counts_unpack(bytes + at, size - at, &ret->metrics.types);
-    if (types > 0)
-        read_wait(bytes + at + types, size - at - types, ret);
+    read_parts(bytes + at + NUMBERS, size - at - NUMBERS, ret);
     return SPOOL_OK;
 }

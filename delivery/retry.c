@@ -199,6 +199,7 @@ int retry_add(struct retry_index *index, const struct retry_row *row, struct ret
     key_link(index, copy);
     index->rows++;
     index->live++;
+    index->live_in[copy->lane]++;
     index->live_bytes += copy->size;
     update(index, copy);
     if (copy->key != 0 && copy->key_next) /* it came before others: a dead letter that was put back */
@@ -269,6 +270,7 @@ void retry_over(struct retry_index *index, struct retry_row *row)
     row->taken = row->stored = false;
     row->over = true;
     index->live--;
+    index->live_in[row->lane]--;
     index->live_bytes -= row->size;
     update(index, row);
     struct retry_row *heir = key_first(index, row->lane, row->key);

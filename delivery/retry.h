@@ -44,6 +44,7 @@ struct retry_index {
     struct retry_chain *keys; /* by lane and key; `buckets` of them */
     size_t buckets;
     size_t rows, live;            /* all; those not over */
+    size_t live_in[LANES];        /* of these by lane */
     uint64_t live_bytes;          /* packed bytes of the live ones */
     struct retry_heap due[LANES]; /* due-able rows, the earliest first */
 };

@@ -1,51 +1,5 @@
-/* drain.c - what a sink still holds, and waiting until it holds nothing of what was there. */
+/* drain.c - waiting until no sink holds anything of what was there. */
 #include "handle.h"
-
-/* ------------------------------------------------------------------------------------------------ what is pending */
-
-static uint64_t in_ranges(const struct store_sink *sink, int lane)
-{
-    uint64_t events = 0;
-    for (uint32_t i = 0; i < sink->range_count[lane]; i++)
-        events += sink->ranges[lane][i].count;
-    return events;
-}
-
-/* The deliverer's memory is ahead of what is stored. */
-static uint64_t apply_status(struct spool *spool, const struct store_sink *sink, struct pending *pending)
-{
-    struct delivery_sink_status status;
-    if (delivery_sink_status(spool->delivery, sink->name, &status) != SPOOL_OK)
-        return UINT64_MAX;
-    for (int lane = 0; lane < LANES; lane++) {
-        if (status.cursor[lane] > pending->cursor[lane])
-            pending->cursor[lane] = status.cursor[lane];
-    }
-    pending->retrying = status.retrying > pending->retrying ? status.retrying : pending->retrying;
-    return status.done_beyond;
-}
-
-void pending_of(struct spool *spool, const struct store_sink *sink, uint64_t deadline_ns, struct pending *ret)
-{
-    struct pending pending = {.retrying = sink->retry_rows};
-    uint64_t first[LANES], next[LANES], stored_beyond = 0;
-    store_bounds_known(spool->store, deadline_ns, first, next);
-    memcpy(pending.cursor, sink->cursor, sizeof pending.cursor);
-    uint64_t beyond = apply_status(spool, sink, &pending);
-    for (int lane = 0; lane < LANES; lane++) {
-        uint64_t from = pending.cursor[lane] > first[lane] ? pending.cursor[lane] : first[lane];
-        pending.events += next[lane] > from ? next[lane] - from : 0;
-        stored_beyond += in_ranges(sink, lane);
-    }
-    if (pending.events >> STORE_HOLE_SHIFT)
-        pending.events = store_events_from(spool->store, pending.cursor);
-    beyond = beyond == UINT64_MAX ? stored_beyond : beyond;
-    pending.events -= beyond < pending.events ? beyond : pending.events;
-    pending.events += pending.retrying;
-    *ret = pending;
-}
-
-/* ---------------------------------------------------------------------------------------------------------- drain */
 
 struct draining {
     struct spool *spool;

@@ -70,10 +70,6 @@ struct observed {
 };
 int observe_sink(struct spool *spool, const struct store_sink *sink, struct observed **ret);
 
-/* stats.c: the time of its oldest pending event; 0: none. */
-struct pending;
-uint64_t oldest_of(struct spool *spool, const struct store_sink *sink, const struct pending *pending);
-
 /* find.c: where an event stands in the log, with a copy of it: spool_event_free(). SPOOL_ENOTFOUND without a message. */
 struct event_place {
     int lane;
@@ -82,11 +78,17 @@ struct event_place {
 };
 int find_in_log(struct spool *spool, const struct spool_id *id, struct event_place *ret);
 
-/* drain.c: adds up what a sink still holds. Beside a stopped peer, by what is known at the deadline. */
+/* pending.c: what a sink still holds. The last ones of arrays by lane: it is not known of which. */
 struct pending {
-    uint64_t events, retrying;
+    uint64_t events, retrying; /* the former with the latter */
     uint64_t cursor[LANES];
+    uint64_t in_log[LANES + 1]; /* none in the last */
+    uint64_t retrying_in[LANES + 1], events_in[LANES + 1];
+    uint64_t oldest_ns, oldest_in_ns[LANES]; /* time of the oldest event; 0: none, or not asked for */
 };
+/* Beside a stopped peer, by what is known at the deadline. */
 void pending_of(struct spool *spool, const struct store_sink *sink, uint64_t deadline_ns, struct pending *ret);
+/* With the ages, which reads the retry table and a block of each lane. */
+void pending_with_ages(struct spool *spool, const struct store_sink *sink, struct pending *ret);
 
 #endif

@@ -10,7 +10,6 @@ struct sink_figures {
     struct store_sink sink;
     struct observed *observed;
     struct pending pending;
-    uint64_t oldest_ns;
 };
 
 struct figures {
@@ -36,8 +35,7 @@ static int gather_sink(void *user, const struct store_sink *sink)
     }
     *s = (struct sink_figures){.sink = *sink};
     f->sinks[f->count++] = s;
-    pending_of(f->spool, sink, DEADLINE_NEVER, &s->pending);
-    s->oldest_ns = oldest_of(f->spool, sink, &s->pending);
+    pending_with_ages(f->spool, sink, &s->pending);
     return f->code = observe_sink(f->spool, sink, &s->observed);
 }
 
@@ -171,27 +169,6 @@ static int put_spool(struct buffer *out, const struct figures *f)
 /* ------------------------------------------------------------------------------------------------------ of each sink
  */
 
-static double value_pending(const struct sink_figures *s)
-{
-    return (double)s->pending.events;
-}
-
-static double value_retrying(const struct sink_figures *s)
-{
-    return (double)s->pending.retrying;
-}
-
-static double value_oldest(const struct sink_figures *s)
-{
-    uint64_t now_ns = real_ns();
-    return s->oldest_ns && now_ns > s->oldest_ns ? (double)(now_ns - s->oldest_ns) / 1e9 : 0;
-}
-
-static double value_delivered(const struct sink_figures *s)
-{
-    return (double)s->sink.delivered;
-}
-
 static double value_dead(const struct sink_figures *s)
 {
     return (double)s->sink.dead_rows;
@@ -239,11 +216,6 @@ static const struct sink_family {
     const char *name, *type, *help;
     double (*value)(const struct sink_figures *s);
 } sink_families[] = {
-    {"spool_queue_depth", "gauge", "Events that wait for the sink, retries included.", value_pending},
-    {"spool_retrying", "gauge", "Events that failed and are tried again, or wait behind one.", value_retrying},
-    {"spool_oldest_unacked_seconds", "gauge", "Age of the oldest event that waits for the sink; 0: none.",
-     value_oldest},
-    {"spool_delivered_total", "counter", "Events that the sink acknowledged, durably noted.", value_delivered},
     {"spool_dlq_depth", "gauge", "Dead letters of the sink.", value_dead},
     {"spool_dlq_dropped_total", "counter", "Dead letters of the sink that went by a limit.", value_dead_dropped},
     {"spool_sink_up", "gauge", "1 if the sink is served and works.", value_up},
@@ -265,6 +237,67 @@ static int put_sink_family(struct buffer *out, const struct figures *f, const st
         if (!code)
             code = buffer_printf(out, "} %.15g\n", family->value(f->sinks[i]));
     }
+    return code;
+}
+
+/* By lane: behind the last one, what is of none that is known. */
+static const char *lane_label(int lane)
+{
+    return lane < LANES ? lane_name(lane) : "unknown";
+}
+
+static double value_pending(const struct sink_figures *s, int lane)
+{
+    return (double)s->pending.events_in[lane];
+}
+
+static double value_retrying(const struct sink_figures *s, int lane)
+{
+    return (double)s->pending.retrying_in[lane];
+}
+
+static double value_oldest(const struct sink_figures *s, int lane)
+{
+    uint64_t now_ns = real_ns(), oldest_ns = lane < LANES ? s->pending.oldest_in_ns[lane] : 0;
+    return oldest_ns && now_ns > oldest_ns ? (double)(now_ns - oldest_ns) / 1e9 : 0;
+}
+
+static double value_delivered(const struct sink_figures *s, int lane)
+{
+    uint64_t rest = s->sink.delivered;
+    if (lane < LANES)
+        return (double)s->sink.delivered_in[lane];
+    for (lane = 0; lane < LANES; lane++)
+        rest -= s->sink.delivered_in[lane] < rest ? s->sink.delivered_in[lane] : rest;
+    return (double)rest;
+}
+
+static const struct lane_family {
+    const char *name, *type, *help;
+    double (*value)(const struct sink_figures *s, int lane);
+} lane_families[] = {
+    {"spool_queue_depth", "gauge", "Events that wait for the sink, retries included.", value_pending},
+    {"spool_retrying", "gauge", "Events that failed and are tried again, or wait behind one.", value_retrying},
+    {"spool_oldest_unacked_seconds", "gauge", "Age of the oldest event that waits for the sink; 0: none.",
+     value_oldest},
+    {"spool_delivered_total", "counter", "Events that the sink acknowledged, durably noted.", value_delivered},
+};
+
+static int put_lane(struct buffer *out, const struct sink_figures *s, const struct lane_family *family, int lane)
+{
+    double value = family->value(s, lane);
+    if (lane == LANES && value == 0)
+        return SPOOL_OK; /* as it nearly always is */
+    int code = put_sink(out, family->name, s);
+    return code ? code : buffer_printf(out, ",lane=\"%s\"} %.15g\n", lane_label(lane), value);
+}
+
+static int put_lane_family(struct buffer *out, const struct figures *f, const struct lane_family *family)
+{
+    int code = put_head(out, family->name, family->type, family->help);
+    for (size_t i = 0; i < f->count; i++)
+        for (int lane = 0; lane <= LANES && !code; lane++)
+            code = put_lane(out, f->sinks[i], family, lane);
     return code;
 }
 
@@ -389,41 +422,48 @@ static int put_histogram(struct buffer *out, const char *name, const char *label
                 : buffer_printf(out, "%s_count%s%s%s %llu\n", name, open, labels, close, (unsigned long long)h->count);
 }
 
+/* Of each sink and lane: an array in its metrics. */
+static const struct histogram_family {
+    const char *name, *help;
+    size_t offset;
+    int count; /* LANES; with one more for those of no lane that is known */
+    const struct bounds *bounds;
+} histogram_families[] = {
+    {"spool_delivery_latency_seconds", "From enqueueing an event to the sink's acceptance.",
+     offsetof(struct delivery_metrics, latency_us), LANES, &seconds},
+    {"spool_deliver_seconds", "How long the sink took for a batch.", offsetof(struct delivery_metrics, deliver_us),
+     LANES + 1, &seconds},
+    {"spool_batch_events", "Events in a batch.", offsetof(struct delivery_metrics, batch_events), LANES + 1, &events},
+};
+
 /* Names of sinks need no escaping: delivery_check_name(). */
-static int put_latencies(struct buffer *out, const struct figures *f)
+static int put_histograms_of(struct buffer *out, const struct sink_figures *s, const struct histogram_family *family)
 {
+    const char *metrics = (const char *)&s->observed->report.metrics;
+    const struct histogram *h = (const struct histogram *)(const void *)(metrics + family->offset);
     char labels[SINK_NAME_MAX + 40];
-    int code = put_head(out, "spool_delivery_latency_seconds", "histogram",
-                        "From enqueueing an event to the sink's acceptance.");
-    for (size_t i = 0; i < f->count; i++) {
-        for (int lane = 0; lane < LANES && !code; lane++) {
-            snprintf(labels, sizeof labels, "sink=\"%s\",lane=\"%s\"", f->sinks[i]->sink.name, lane_name(lane));
-            code = put_histogram(out, "spool_delivery_latency_seconds", labels,
-                                 &f->sinks[i]->observed->report.metrics.latency_us[lane], &seconds);
-        }
+    int code = SPOOL_OK;
+    for (int lane = 0; lane < family->count && !code; lane++) {
+        snprintf(labels, sizeof labels, "sink=\"%s\",lane=\"%s\"", s->sink.name, lane_label(lane));
+        if (lane < LANES || h[lane].count)
+            code = put_histogram(out, family->name, labels, &h[lane], family->bounds);
     }
     return code;
 }
 
-static int put_of_sinks(struct buffer *out, const struct figures *f, const char *name, const char *help, bool sizes)
+static int put_histogram_family(struct buffer *out, const struct figures *f, const struct histogram_family *family)
 {
-    char labels[SINK_NAME_MAX + 16];
-    int code = put_head(out, name, "histogram", help);
-    for (size_t i = 0; i < f->count && !code; i++) {
-        const struct delivery_metrics *m = &f->sinks[i]->observed->report.metrics;
-        snprintf(labels, sizeof labels, "sink=\"%s\"", f->sinks[i]->sink.name);
-        code = put_histogram(out, name, labels, sizes ? &m->batch_events : &m->deliver_us, sizes ? &events : &seconds);
-    }
+    int code = put_head(out, family->name, "histogram", family->help);
+    for (size_t i = 0; i < f->count && !code; i++)
+        code = put_histograms_of(out, f->sinks[i], family);
     return code;
 }
 
 static int put_histograms(struct buffer *out, const struct figures *f)
 {
-    int code = put_latencies(out, f);
-    if (!code)
-        code = put_of_sinks(out, f, "spool_deliver_seconds", "How long the sink took for a batch.", false);
-    if (!code)
-        code = put_of_sinks(out, f, "spool_batch_events", "Events in a batch.", true);
+    int code = SPOOL_OK;
+    for (size_t i = 0; i < sizeof histogram_families / sizeof *histogram_families && !code; i++)
+        code = put_histogram_family(out, f, &histogram_families[i]);
     if (!code)
         code = put_head(out, "spool_fsync_seconds", "histogram", "How long flushes of this process's journal took.");
     return code ? code : put_histogram(out, "spool_fsync_seconds", "", &f->flush_us, &seconds);
@@ -434,6 +474,8 @@ static int put_histograms(struct buffer *out, const struct figures *f)
 static int put_all(struct buffer *out, const struct figures *f)
 {
     int code = put_spool(out, f);
+    for (size_t i = 0; i < sizeof lane_families / sizeof *lane_families && !code; i++)
+        code = put_lane_family(out, f, &lane_families[i]);
     for (size_t i = 0; i < sizeof sink_families / sizeof *sink_families && !code; i++)
         code = put_sink_family(out, f, &sink_families[i]);
     if (!code)

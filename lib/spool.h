@@ -768,6 +768,9 @@ struct spool_sink_info {
     const char *resources;         /* that each of its batches needs besides a worker; "" if none */
     const char *waits_for;         /* what its next batch lacks: "gpu, held by operation 3 "train""; "" if nothing */
     uint64_t waits_ms;             /* for how long */
+    /* By priority, indexed by enum spool_priority. What an older version delivered is in none. */
+    uint64_t lane_pending[SPOOL_PRIORITIES], lane_retrying[SPOOL_PRIORITIES], lane_delivered[SPOOL_PRIORITIES];
+    uint64_t lane_oldest_ns[SPOOL_PRIORITIES]; /* time of the oldest pending one; 0: none */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */

@@ -3,47 +3,6 @@
 
 #include "handle.h"
 
-/* The time of the event at the cursor of the lane where it is oldest; 0: none. */
-static uint64_t oldest_from(struct spool *spool, const uint64_t cursor[LANES])
-{
-    uint64_t oldest = 0;
-    for (int lane = 0; lane < LANES; lane++) {
-        struct store_block *block;
-        uint64_t skip_to;
-        if (store_read(spool->store, lane, cursor[lane], deadline_in_ms(500), &block, &skip_to))
-            continue;
-        uint64_t at = spool_id_time_ns(&block->min_id);
-        oldest = !oldest || at < oldest ? at : oldest;
-        store_block_unref(block);
-    }
-    return oldest;
-}
-
-struct retry_age {
-    uint64_t oldest_ns;
-};
-
-static int note_age(void *user, const struct store_retry *row)
-{
-    struct retry_age *age = user;
-    if (!age->oldest_ns || row->first_ns < age->oldest_ns)
-        age->oldest_ns = row->first_ns;
-    return 0;
-}
-
-uint64_t oldest_of(struct spool *spool, const struct store_sink *sink, const struct pending *pending)
-{
-    struct retry_age age = {0};
-    if (!pending->events)
-        return 0;
-    if (pending->retrying && store_retry_each(spool->store, sink->id, note_age, &age))
-        age.oldest_ns = 0;
-    uint64_t in_log = pending->events > pending->retrying ? oldest_from(spool, pending->cursor) : 0;
-    if (!in_log || !age.oldest_ns)
-        return in_log ? in_log : age.oldest_ns;
-    return in_log < age.oldest_ns ? in_log : age.oldest_ns;
-}
-
 /* ---------------------------------------------------------------------------------------------------------- sinks */
 
 struct listing {
@@ -65,11 +24,22 @@ static uint64_t latency_ns(const struct delivery_metrics *metrics, double q)
     return us * 1000;
 }
 
+static void tell_lanes(const struct store_sink *sink, const struct pending *pending, struct spool_sink_info *info)
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        enum spool_priority priority = lane_priority(lane);
+        info->lane_pending[priority] = pending->events_in[lane];
+        info->lane_retrying[priority] = pending->retrying_in[lane];
+        info->lane_delivered[priority] = sink->delivered_in[lane];
+        info->lane_oldest_ns[priority] = pending->oldest_in_ns[lane];
+    }
+}
+
 static int tell_sink(struct listing *listing, const struct store_sink *sink, const struct observed *o,
                      const struct delivery_registration *registration)
 {
     struct pending pending;
-    pending_of(listing->spool, sink, DEADLINE_NEVER, &pending);
+    pending_with_ages(listing->spool, sink, &pending);
     struct spool_sink_info info = {
         .size = sizeof info,
         .name = sink->name,
@@ -81,7 +51,7 @@ static int tell_sink(struct listing *listing, const struct store_sink *sink, con
         .dead_letters = sink->dead_rows,
         .delivered_events = sink->delivered,
         .dropped_events = sink->dropped,
-        .oldest_ns = oldest_of(listing->spool, sink, &pending),
+        .oldest_ns = pending.oldest_ns,
         .last_error = o->status.last_error,
         .attempt = o->status.attempt,
         .next_try_ms = o->status.next_try_ms,
@@ -106,6 +76,7 @@ static int tell_sink(struct listing *listing, const struct store_sink *sink, con
         .removing = sink->removing,
     };
     memcpy(info.dropped_for, sink->drops.events, sizeof sink->drops.events);
+    tell_lanes(sink, &pending, &info);
     return listing->each(listing->user, &info);
 }
 
@@ -175,10 +146,9 @@ static int add_sink(void *user, const struct store_sink *sink)
     struct totals *totals = user;
     struct pending pending;
     totals->sinks++;
-    pending_of(totals->spool, sink, DEADLINE_NEVER, &pending);
-    uint64_t oldest = oldest_of(totals->spool, sink, &pending);
-    if (oldest && (!totals->oldest_ns || oldest < totals->oldest_ns))
-        totals->oldest_ns = oldest;
+    pending_with_ages(totals->spool, sink, &pending);
+    if (pending.oldest_ns && (!totals->oldest_ns || pending.oldest_ns < totals->oldest_ns))
+        totals->oldest_ns = pending.oldest_ns;
     return 0;
 }
 

@@ -198,7 +198,9 @@ static int move_cursor(struct ack_part *part, const struct store_ack *ack)
     }
     if (!code)
         code = state_filtered_add(&part->txn, part->sink.id, ack->filtered);
-    part->sink.delivered += ack->delivered;
+    part->sink.delivered += store_ack_delivered(ack);
+    for (int lane = 0; lane < LANES; lane++)
+        part->sink.delivered_in[lane] += ack->delivered[lane];
     part->sink.dropped += store_drops_total(&ack->drops);
     store_drops_add(&part->sink.drops, &ack->drops);
     return code;

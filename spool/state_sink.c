@@ -25,6 +25,7 @@ static int describe(struct state_txn *txn, const struct sink_row *sink, struct s
     ret->removing = sink->removing;
     ret->best_effort = sink->best_effort;
     ret->delivered = sink->delivered;
+    memcpy(ret->delivered_in, sink->delivered_in, sizeof ret->delivered_in);
     ret->dropped = sink->dropped;
     ret->retry_rows = sink->retry_rows;
     ret->dead_rows = sink->dead_rows;

@@ -180,6 +180,7 @@ struct store_sink {
     struct store_range ranges[LANES][STORE_RANGES_MAX]; /* ascending, disjoint, beyond the cursor */
     uint32_t range_count[LANES];
     uint64_t delivered, dropped, filtered; /* events, since registered */
+    uint64_t delivered_in[LANES]; /* `delivered` by lane, as far as they were counted so */
     struct store_drops drops;    /* `dropped` by reason, as far as they were counted so */
     uint64_t dead_dropped;       /* dead letters, by a limit */
     uint64_t start[LANES];       /* what it began with: nothing before was ever meant for it */
@@ -314,7 +315,7 @@ struct store_ack {
     uint64_t cursor[LANES];      /* merged by maximum */
     const struct store_range *ranges[LANES]; /* replaces what is stored; NULL when range_count is 0 */
     uint32_t range_count[LANES];
-    uint64_t delivered, filtered; /* added, as are the next */
+    uint64_t delivered[LANES], filtered; /* added, as are the next */
     struct store_drops drops;
     const void *checkpoint;      /* stored when checkpoint_size > 0 */
     size_t checkpoint_size;
@@ -328,6 +329,14 @@ struct store_ack {
                       they must be 0 when the rest is sent again */
 };
 int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadline_ns);
+
+static inline uint64_t store_ack_delivered(const struct store_ack *ack)
+{
+    uint64_t n = 0;
+    for (int lane = 0; lane < LANES; lane++)
+        n += ack->delivered[lane];
+    return n;
+}
 
 /* The checkpoint stored last. *ret_size is 0 if none. SPOOL_ETOOBIG if it does not fit. */
 int store_checkpoint(struct store *store, uint32_t sink_id, void *buf, size_t cap, size_t *ret_size);

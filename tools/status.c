@@ -353,6 +353,21 @@ static json_t *drops_json(const struct spool_sink_info *sink)
     return object;
 }
 
+static json_t *lanes_json(const struct spool_sink_info *sink)
+{
+    static const enum spool_priority lanes[] = {SPOOL_CRITICAL, SPOOL_HIGH, SPOOL_MEDIUM, SPOOL_LOW};
+    json_t *object = json_object();
+    for (size_t i = 0; i < sizeof lanes / sizeof *lanes; i++) {
+        json_t *lane = json_object();
+        json_set(lane, "pending_events", json_number(sink->lane_pending[lanes[i]]));
+        json_set(lane, "retrying_events", json_number(sink->lane_retrying[lanes[i]]));
+        json_set(lane, "delivered_events", json_number(sink->lane_delivered[lanes[i]]));
+        json_set(lane, "oldest", json_time(sink->lane_oldest_ns[lanes[i]]));
+        json_set(object, spool_priority_name(lanes[i]), lane);
+    }
+    return object;
+}
+
 static json_t *sink_json(const struct spool_sink_info *sink)
 {
     json_t *config = json_loads(sink->json_config, 0, NULL), *object = json_object();
@@ -372,6 +387,7 @@ static json_t *sink_json(const struct spool_sink_info *sink)
     json_set(object, "waits_for", json_text(sink->waits_for));
     json_set(object, "waits_ms", json_number(sink->waits_ms));
     json_set(object, "oldest", json_time(sink->oldest_ns));
+    json_set(object, "lanes", lanes_json(sink));
     json_set(object, "last_error", json_text(sink->last_error));
     json_set(object, "attempt", json_number(sink->attempt));
     json_set(object, "next_try_ms", json_number(sink->next_try_ms));

@@ -115,6 +115,14 @@ def value(families, name, **wanted):
     return found[0]
 
 
+def by_lane(families, name, sink):
+    """{lane: value} of one that is told by lane, and by no other label."""
+    base = re.sub("_(sum|count)$", "", name) if name not in families else name
+    rows = [labels | {"value": v} for n, labels, v in families[base]["samples"] if n == name and labels["sink"] == sink]
+    assert all(row.keys() == {"sink", "lane", "value"} for row in rows), rows
+    return {row["lane"]: row["value"] for row in rows}
+
+
 def run(spool, *words, **keywords):
     return subprocess.run([harness.SPOOL, "-C", spool, *[str(word) for word in words]], capture_output=True, text=True, **keywords)
 
@@ -141,8 +149,10 @@ def test_format(checks):
     families = metrics(spool)
     checks.check(value(families, "spool_info", dir=str(spool)) == 1, "label values are escaped")
     checks.check(value(families, "spool_events_total", lane="high") == 1, "events by lane")
-    checks.check(value(families, "spool_queue_depth", sink="log") == 2, "depth")
-    checks.check(0 < value(families, "spool_oldest_unacked_seconds", sink="log") < 600, "age of the oldest")
+    checks.check(by_lane(families, "spool_queue_depth", "log") == {"critical": 0, "high": 1, "medium": 1, "low": 0}, "depth")
+    oldest = by_lane(families, "spool_oldest_unacked_seconds", "log")
+    checks.check(all((0 < age < 600) == (lane in ("high", "medium")) for lane, age in oldest.items()) and len(oldest) == 4,
+                 "age of the oldest", oldest)
     checks.check(value(families, "spool_sink_state", sink="log", state="absent") == 1, "state")
     wanted = {"spool_events_total", "spool_queue_depth", "spool_oldest_unacked_seconds", "spool_delivered_total",
               "spool_dlq_depth", "spool_dropped_total", "spool_fsync_seconds", "spool_delivery_latency_seconds",
@@ -242,6 +252,39 @@ def test_types_and_drops(checks):
     checks.check(value(metrics(strange), "spool_type_attempts_total", type='a "strange" \\ one') == 1, "types are escaped")
 
 
+def test_lanes(checks):
+    """What is told by lane adds up to what is told of the sink, also beside the process that delivers, and when it is gone."""
+    spool, wanted = checks.dir("lanes"), {"critical": 3, "high": 0, "medium": 5, "low": 1}
+    run(spool, "sink", "add", "hole", "null")
+    run(spool, "sink", "add", "lazy", "null")
+    run(spool, "sink", "pause", "lazy")
+    for lane, count in wanted.items():
+        for _ in range(count):
+            run(spool, "put", "-q", "--priority", lane, "x")
+    deliverer = checks.start(harness.SPOOL, "-C", spool, "run", stderr=subprocess.DEVNULL)
+    count = "spool_batch_events_sum"
+    checks.check(until(lambda: by_lane(metrics(spool), count, "hole") == wanted), "events in batches, of who delivers",
+                 by_lane(metrics(spool), count, "hole"))
+    until(lambda: by_lane(metrics(spool), "spool_delivered_total", "hole") == wanted)
+    for who in ("beside the deliverer", "without it"):
+        families = metrics(spool)
+        checks.check(by_lane(families, "spool_delivered_total", "hole") == wanted, f"delivered, {who}",
+                     by_lane(families, "spool_delivered_total", "hole"))
+        checks.check(by_lane(families, "spool_queue_depth", "lazy") == wanted
+                     and not any(by_lane(families, "spool_queue_depth", "hole").values()), f"what waits, {who}")
+        checks.check(by_lane(families, count, "hole") == wanted, f"events in batches, {who}")
+        batches, times = (by_lane(families, f"{name}_count", "hole") for name in ("spool_batch_events", "spool_deliver_seconds"))
+        checks.check(batches == times and sum(batches.values()) == value(families, "spool_batches_total", sink="hole")
+                     and not batches["high"] and batches["low"] == 1, f"a batch is of one lane, {who}", batches)
+        lanes = sink_of(spool, "lazy")["lanes"]
+        checks.check({lane: row["pending_events"] for lane, row in lanes.items()} == wanted
+                     and all((row["oldest"] is None) == (not wanted[lane]) for lane, row in lanes.items()),
+                     f"likewise in `spool sinks`, {who}", lanes)
+        if deliverer.poll() is None:
+            deliverer.send_signal(signal.SIGTERM)
+            deliverer.wait(PATIENCE)
+
+
 def test_watch(checks):
     spool = checks.dir("watch")
     run(spool, "put", "-q", "one")
@@ -265,4 +308,4 @@ def test_watch(checks):
 
 if __name__ == "__main__":
     harness.main("observe", [test_format, test_textfile, test_beside_the_deliverer, test_types_and_drops,
-                              test_watch])
+                              test_lanes, test_watch])

@@ -401,10 +401,11 @@ static inline void fake_apply(struct fake_sink *f, const struct store_ack *ack)
         if (ack->cursor[lane] > f->sink.cursor[lane])
             f->sink.cursor[lane] = ack->cursor[lane];
         f->sink.range_count[lane] = ack->range_count[lane];
+        f->sink.delivered_in[lane] += ack->delivered[lane];
         if (ack->range_count[lane] > 0)
             memcpy(f->sink.ranges[lane], ack->ranges[lane], ack->range_count[lane] * sizeof *ack->ranges[lane]);
     }
-    f->sink.delivered += ack->delivered;
+    f->sink.delivered += store_ack_delivered(ack);
     f->sink.filtered += ack->filtered;
     f->sink.dropped += store_drops_total(&ack->drops);
     store_drops_add(&f->sink.drops, &ack->drops);

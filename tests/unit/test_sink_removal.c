@@ -83,7 +83,7 @@ START_TEST(one_registered_in_its_place_is_a_new_one)
     store_begin();
     struct store *store = open_store();
     struct store_sink old = add_sink(store);
-    const struct store_ack ack = {.sink_id = old.id, .generation = old.generation, .delivered = 7};
+    const struct store_ack ack = {.sink_id = old.id, .generation = old.generation, .delivered = {7}};
     ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
     ck_ok(store_sink_elect(store, "s"));
     ck_ok(store_sink_ask_removal(store, "s", deadline_in_ms(5000)));

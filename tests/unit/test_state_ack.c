@@ -28,7 +28,8 @@ START_TEST(cursor_and_ranges)
     ack.cursor[0] = 10; /* 3..6 is below, 10..12 begins here */
     ack.ranges[0] = ranges;
     ack.range_count[0] = 5;
-    ack.delivered = 7;
+    ack.delivered[LANE_CRITICAL] = 4;
+    ack.delivered[LANE_LOW] = 3;
     ack.drops.events[SPOOL_DROP_PENDING] = 2;
     ack.drops.upto[LANE_MEDIUM] = 7;
     ck_ok(state_ack(f.state, &ack, soon()));
@@ -40,6 +41,8 @@ START_TEST(cursor_and_ranges)
     ck_assert_uint_eq(sink.ranges[0][0].first, 20);
     ck_assert_uint_eq(sink.ranges[0][1].first, 30);
     ck_assert_uint_eq(sink.delivered, 7);
+    ck_assert_uint_eq(sink.delivered_in[LANE_CRITICAL], 4);
+    ck_assert_uint_eq(sink.delivered_in[LANE_LOW], 3);
     ck_assert_uint_eq(sink.dropped, 2);
     ck_assert_uint_eq(sink.drops.events[SPOOL_DROP_PENDING], 2);
     ck_assert_uint_eq(sink.drops.upto[LANE_MEDIUM], 7);
@@ -315,7 +318,7 @@ START_TEST(large_acks)
     struct store_sink sink = add_sink(&f, "a");
     struct store_ack ack = ack_of(&sink);
     ack.cursor[0] = 9;
-    ack.delivered = 1;
+    ack.delivered[LANE_MEDIUM] = 1;
     ack.retries = m.puts;
     ack.retry_count = MANY;
     ck_ok(state_ack(f.state, &ack, soon()));
@@ -327,7 +330,7 @@ START_TEST(large_acks)
     ack.dead_count = MANY - MANY / 2;
     ack.done = m.done;
     ack.done_count = MANY / 2;
-    ack.delivered = 1;
+    ack.delivered[LANE_MEDIUM] = 1;
     ck_ok(state_ack(f.state, &ack, soon()));
     sink = get_sink(&f, "a");
     ck_assert_uint_eq(sink.retry_rows, 0);
@@ -365,7 +368,7 @@ START_TEST(a_large_ack_that_fails_in_part_is_counted_once)
     ack = ack_of(&sink);
     ack.done = m.done; /* more than one transaction */
     ack.done_count = MANY;
-    ack.delivered = MANY;
+    ack.delivered[LANE_MEDIUM] = MANY;
     ack.drops.events[SPOOL_DROP_EXPIRED] = 3;
     ack.counted = &counted;
     commits_before_failure = 1;
@@ -374,7 +377,7 @@ START_TEST(a_large_ack_that_fails_in_part_is_counted_once)
     ck_assert(counted);
     ck_assert_uint_eq(get_sink(&f, "a").delivered, MANY);
     ck_assert_uint_gt(get_sink(&f, "a").retry_rows, 0);
-    ack.delivered = 0; /* as who was told does */
+    ack.delivered[LANE_MEDIUM] = 0; /* as who was told does */
     ack.drops = (struct store_drops){0};
     ck_ok(state_ack(f.state, &ack, soon()));
     ck_assert_uint_eq(get_sink(&f, "a").delivered, MANY);

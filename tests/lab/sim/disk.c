@@ -275,7 +275,7 @@ static void move_cursor(struct sink_world *sink, const struct store_ack *ack)
         sink->checkpoint_size = ack->checkpoint_size;
         memcpy(sink->checkpoint, ack->checkpoint, ack->checkpoint_size);
     }
-    sink->disk.delivered += ack->delivered;
+    sink->disk.delivered += store_ack_delivered(ack);
     sink->disk.dropped += store_drops_total(&ack->drops);
     store_drops_add(&sink->disk.drops, &ack->drops);
     if (ack->counted)

@@ -425,7 +425,7 @@ void oracle_ack_before(struct sink_world *sink, int proc, const struct store_ack
 /* Delivered, filtered and dropped events are those that became finished or whose row went, less those that got a row. */
 void oracle_ack_after(struct sink_world *sink, const struct store_ack *ack, bool whole)
 {
-    uint64_t over = ack->delivered + ack->filtered + store_drops_total(&ack->drops);
+    uint64_t over = store_ack_delivered(ack) + ack->filtered + store_drops_total(&ack->drops);
     uint64_t told = over + rows_from_log(ack) + sink->known_rows;
     uint64_t found = sink->finished - sink->finished_before + ack->done_count;
     bool cut = false;
@@ -438,7 +438,7 @@ void oracle_ack_after(struct sink_world *sink, const struct store_ack *ack, bool
             "counters",
             "%s: %llu delivered or filtered, %llu dropped and %llu new rows, but %llu events are newly finished or "
             "out of their row (up to %llu are holes)",
-            sink->name, show(ack->delivered + ack->filtered), show(store_drops_total(&ack->drops)),
+            sink->name, show(store_ack_delivered(ack) + ack->filtered), show(store_drops_total(&ack->drops)),
             show(rows_from_log(ack)), show(found), show(sink->holes));
 }
 

@@ -488,6 +488,16 @@ static int between_parts(void *user)
     return err_set(EIO, "ack is told to fail after a part");
 }
 
+static void count_one_less(uint64_t delivered[LANES])
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        if (delivered[lane]) {
+            delivered[lane]--;
+            return;
+        }
+    }
+}
+
 static struct store_ack spoil(const struct sink_world *sink, const struct store_ack *ack)
 {
     static struct store_row_key done[64];
@@ -498,8 +508,8 @@ static struct store_ack spoil(const struct sink_world *sink, const struct store_
     if (world.control == CONTROL_PASS_PARKED)
         while (changed.retry_count > 0 && changed.retries[changed.retry_count - 1].row.attempts == 0)
             changed.retry_count--;
-    if (world.control == CONTROL_MISCOUNT && changed.delivered > 0)
-        changed.delivered--;
+    if (world.control == CONTROL_MISCOUNT)
+        count_one_less(changed.delivered);
     for (uint32_t i = 0; world.control == CONTROL_ROW_EARLY && ack->done_count < 60 && i < world.event_count; i++) {
         if (!sink->tallies[i].row)
             continue;
@@ -526,7 +536,7 @@ int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadlin
     world.acks++;
     sched_progress();
     trace("ack %s: delivered %llu dropped %llu, %zu retries, %zu done, %zu dead, cursors %llu %llu %llu %llu",
-          sink->name, (unsigned long long)ack->delivered, (unsigned long long)store_drops_total(&ack->drops), ack->retry_count,
+          sink->name, (unsigned long long)store_ack_delivered(ack), (unsigned long long)store_drops_total(&ack->drops), ack->retry_count,
           ack->done_count, ack->dead_count, (unsigned long long)ack->cursor[0], (unsigned long long)ack->cursor[1],
           (unsigned long long)ack->cursor[2], (unsigned long long)ack->cursor[3]);
     oracle_ack_before(sink, store->proc, &spoilt);
