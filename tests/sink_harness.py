@@ -17,6 +17,8 @@ import time
 import harness
 
 os.environ["SPOOL_SINK_PATH"] = str(harness.BUILD / "sinks")
+CANCEL_MS_MAX = 200  # a sink's deliver returns within that of being cancelled
+UNAVAILABLE = -23    # SPOOL_EUNAVAILABLE, which it then says
 
 
 def main(kind, tests):
@@ -213,6 +215,29 @@ def cancelled_in_look_up(checks, kind, config, **more):
     cancelled_soon(checks, "while the name is looked up", kind, config, env=slow_names(checks), **more)
     cancelled_soon(checks, "while no name server answers", kind, config, **more,
                    prefix=(harness.ROOT / "tests" / "silent_resolver.py",))
+
+
+def cancelled_alone(checks, name, kind, config, after_ms=300, tries=5):
+    """The hooks alone, without the engine: what deliver and close take from the cancel on. The best of some tries."""
+    best, plugin = {}, harness.BUILD / "sinks" / f"libspool-sink-{kind}.so"
+    for _ in range(tries):
+        done = harness.run(harness.program("hooks"), plugin, json.dumps(config), after_ms,
+                           env={**os.environ, "ASAN_OPTIONS": "verify_asan_link_order=0"})
+        got = harness.last_json(done.stdout)
+        if not checks.check(got.get("code") == UNAVAILABLE and "interrupted" in got["message"], f"{name}: deliver is interrupted",
+                            done.stdout + done.stderr):
+            return
+        best = min(best or got, got, key=lambda one: max(one["cancel_ms"], one["close_ms"]))
+        if max(best["cancel_ms"], best["close_ms"]) < CANCEL_MS_MAX:
+            break
+    for what in ("cancel_ms", "close_ms"):
+        checks.check(best[what] < CANCEL_MS_MAX, f"{name}: {what} is below {CANCEL_MS_MAX}", f"{best[what]}")
+
+
+def cancelled_in_handshake(checks, kind, config_of):
+    """While the other side of TLS says nothing; `config_of(port)`."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        cancelled_alone(checks, "in the TLS handshake", kind, config_of(mute.getsockname()[1]))
 
 
 class FullListener:
