@@ -145,6 +145,14 @@ static int let_go(struct reloading *r, const char *name)
     return delivery_sink_drop(r->spool->delivery, name, deadline_in_ms(r->spool->options.stop_timeout_ms));
 }
 
+/* What may wait is also kept where whoever does not serve the sink finds it. */
+static int change_options(struct store *store, const struct sink_config *sink, const char *text)
+{
+    const struct spool_sink_options *options = &sink->options;
+    int code = store_sink_set_config(store, sink->name, text);
+    return code ? code : store_sink_limit(store, sink->name, options->max_pending_bytes, options->max_pending_age_ms);
+}
+
 static void apply(struct reloading *r, const struct sink_config *sink)
 {
     struct delivery_sink_status status;
@@ -155,7 +163,7 @@ static void apply(struct reloading *r, const struct sink_config *sink)
     if (here)
         code = compare(r, sink, &change, &text);
     if (!code && change == SPOOL_RELOAD_CHANGED)
-        code = store_sink_set_config(r->spool->store, sink->name, text);
+        code = change_options(r->spool->store, sink, text);
     if (!code && change == SPOOL_RELOAD_REPLACED)
         code = let_go(r, sink->name);
     if (!code && (change == SPOOL_RELOAD_ADDED || change == SPOOL_RELOAD_REPLACED))

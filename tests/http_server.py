@@ -186,6 +186,11 @@ def send(*pieces, pause=0.0, then=None):
     return act
 
 
+def slowly(request):
+    """A handler whose answers take half a minute."""
+    return send(OK + b"Content-Length: 100000\r\n\r\n", *[b"x"] * 3000, pause=0.01)
+
+
 class Unsteady:
     """Keeps what it took by id, as a far side that can tell events apart; dies and breaks off at random."""
 

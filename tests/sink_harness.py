@@ -17,6 +17,8 @@ import time
 import harness
 
 os.environ["SPOOL_SINK_PATH"] = str(harness.BUILD / "sinks")
+CANCEL_MS_MAX = 200  # a sink's deliver returns within that of being cancelled
+UNAVAILABLE = -23    # SPOOL_EUNAVAILABLE, which it then says
 
 
 def main(kind, tests):
@@ -62,8 +64,10 @@ class Site:
             self.drain(10)
 
     def configure(self, config, options=None):
-        """The sink's own keys, and those of every sink. Retries come fast, so that tests do not wait for them."""
-        sink = {"name": "sink", "kind": self.kind, "retry": {"base": "5ms", "cap": "100ms"}, **(options or {}), **config}
+        """The sink's own keys, and those of every sink. Retries come fast, so that tests do not wait for them; and whoever
+        kills the deliverer means no event by it."""
+        sink = {"name": "sink", "kind": self.kind, "retry": {"base": "5ms", "cap": "100ms"}, "max_crashes": 1000000,
+                **(options or {}), **config}
         self.file.write_text(json.dumps({"spool": {"dir": str(self.spool)}, "sinks": [sink]}))
 
     # ---------------------------------------------------------------------------------------------------- events
@@ -128,13 +132,37 @@ class Site:
         """A sink that waits for its configuration to be mended is paused."""
         harness.run(harness.SPOOL, "-C", self.spool, "sink", "resume", "sink")
 
-    def killed_while_delivering(self, rounds, longest=0.5):
-        """Runs the deliverer and kills it at a random moment, again and again."""
-        for _ in range(rounds):
+    def delivered(self):
+        """How many events were acknowledged, as the spool has it."""
+        sinks = harness.status(self.spool).get("sinks", [])
+        return sinks[0]["delivered_events"] if sinks else 0
+
+    def killed_while_delivering(self, what, rounds, events, longest=0.4):
+        """Runs the deliverer and kills it, again and again: every third time at any moment, else a moment after it has delivered
+        a random share of what is left of `events`. Some of the kills must have hit the middle of it."""
+        counts = [self.delivered()]
+        for left in range(rounds, 0, -1):
+            goal = counts[-1] + self.checks.random.randrange(2 * max(0, events - counts[-1]) // left + 1)
             child = self.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(longest * self.checks.random.random())
+            if left % 3 > 0:
+                harness.wait_until(lambda: self.delivered() >= goal, 10)
+            time.sleep((longest if left % 3 == 0 else 0.02) * self.checks.random.random())
             child.send_signal(signal.SIGKILL)
             child.wait()
+            counts.append(self.delivered())
+        flowed(self.checks, what, counts, events)
+
+
+def rate(events, seconds=5, most=20000):
+    """Of a producer (--rate): events flow for so many seconds at least, however few there are."""
+    return max(1, min(most, events // seconds))
+
+
+def flowed(checks, what, counts, events, least=2):
+    """`counts` are the events over there at the beginning, and at each kill. Some kills must have fallen while events flowed:
+    more had come since the kill before, and not all had."""
+    hit = sum(a < b < events for a, b in zip(counts, counts[1:]))
+    checks.check(hit >= least, f"{what}: {hit} of {len(counts) - 1} kills fell while events flowed", str(counts))
 
 
 def account(checks, what, wanted, found, once=True):
@@ -213,6 +241,29 @@ def cancelled_in_look_up(checks, kind, config, **more):
     cancelled_soon(checks, "while the name is looked up", kind, config, env=slow_names(checks), **more)
     cancelled_soon(checks, "while no name server answers", kind, config, **more,
                    prefix=(harness.ROOT / "tests" / "silent_resolver.py",))
+
+
+def cancelled_alone(checks, name, kind, config, after_ms=300, tries=5):
+    """The hooks alone, without the engine: what deliver and close take from the cancel on. The best of some tries."""
+    best, plugin = {}, harness.BUILD / "sinks" / f"libspool-sink-{kind}.so"
+    for _ in range(tries):
+        done = harness.run(harness.program("hooks"), plugin, json.dumps(config), after_ms,
+                           env={**os.environ, "ASAN_OPTIONS": "verify_asan_link_order=0"})
+        got = harness.last_json(done.stdout)
+        if not checks.check(got.get("code") == UNAVAILABLE and "interrupted" in got["message"], f"{name}: deliver is interrupted",
+                            done.stdout + done.stderr):
+            return
+        best = min(best or got, got, key=lambda one: max(one["cancel_ms"], one["close_ms"]))
+        if max(best["cancel_ms"], best["close_ms"]) < CANCEL_MS_MAX:
+            break
+    for what in ("cancel_ms", "close_ms"):
+        checks.check(best[what] < CANCEL_MS_MAX, f"{name}: {what} is below {CANCEL_MS_MAX}", f"{best[what]}")
+
+
+def cancelled_in_handshake(checks, kind, config_of):
+    """While the other side of TLS says nothing; `config_of(port)`."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        cancelled_alone(checks, "in the TLS handshake", kind, config_of(mute.getsockname()[1]))
 
 
 class FullListener:

@@ -147,7 +147,7 @@ def is_cancelled_soon(checks):
 def loses_nothing_whatever_the_child_does(checks):
     """The child is mad, is killed from outside, and the deliverer too."""
     site = Site(checks, "mad", "mad", answer_timeout="1s")
-    producer = site.producer(EVENTS)
+    producer = site.producer(EVENTS, "--rate", sink_harness.rate(EVENTS))
 
     def kill_children(runner):
         for child in children_of(runner.pid):
@@ -156,6 +156,7 @@ def loses_nothing_whatever_the_child_does(checks):
             except OSError:
                 pass
 
+    counts = [0]
     for _ in range(12):
         runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(3):
@@ -167,8 +168,10 @@ def loses_nothing_whatever_the_child_does(checks):
         for child in last:  # one that was stopped cannot see that its input has ended
             if "exec_child" in command_of(child):
                 os.kill(child, signal.SIGKILL)
+        counts.append(len(set(site.ids())))
     status, _, errors = harness.wait(producer)
     checks.check(status == 0, f"{EVENTS} events are enqueued", errors)
+    sink_harness.flowed(checks, "mad", counts, EVENTS)
     site.drains("mad", 240)
     sink_harness.account(checks, "mad", site.acknowledged(), site.ids(), once=False)
 

@@ -75,7 +75,7 @@ def keeps_everything(checks):
 def none_lost_when_brokers_go(checks):
     mock = Mock(checks, "kills")
     one = site(checks, mock, "kills", {"batch_events": 512}, ack_timeout="2s")
-    producer = one.producer(EVENTS, "--rate", 20000)
+    producer = one.producer(EVENTS, "--rate", sink_harness.rate(EVENTS))
     runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     counts, rounds = [0], 0
     while (producer.poll() is None or rounds < 8) and rounds < 20:

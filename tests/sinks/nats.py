@@ -97,7 +97,7 @@ def keeps_everything(checks):
 
 def each_once_after_kills(checks):
     one = site(checks, "kills", {"batch_events": 512}, ack_timeout="1s")
-    producer = one.producer(EVENTS, "--rate", 20000)
+    producer = one.producer(EVENTS, "--rate", sink_harness.rate(EVENTS))
     runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     kills, counts = 0, []
     while (producer.poll() is None or kills < 5) and kills < 12:
@@ -176,7 +176,7 @@ def leader_of_a_cluster_dies(checks):
                ack_timeout="1s")
     first = one.put("{}")
     one.drains("the first event", 60)
-    producer = one.producer(CLUSTER_EVENTS, "--rate", 20000)
+    producer = one.producer(CLUSTER_EVENTS, "--rate", sink_harness.rate(CLUSTER_EVENTS))
     runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     kills, counts, start = 0, [], time.monotonic()
     while (producer.poll() is None or kills < 3 or counts[-1] < 0.9 * CLUSTER_EVENTS) and kills < 40:

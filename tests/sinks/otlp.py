@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import harness
 import otlp_bodies
 import sink_harness
-from http_server import OK, Server, Unsteady, send
+from http_server import OK, Server, Unsteady, send, slowly
 from sink_site import QUICK, SinkSite
 
 EVENTS = int(os.environ.get("EVENTS", 100000))
@@ -528,6 +528,9 @@ def cancel(checks):
         sink_harness.cancelled_soon(checks, f"waiting for an answer, {signals}", "otlp", settings(silent, signals=signals))
     sink_harness.cancelled_in_connect(checks, "otlp", lambda port: {"endpoint": f"http://127.0.0.1:{port}"})
     sink_harness.cancelled_in_look_up(checks, "otlp", {"endpoint": "http://far.example"})
+    sink_harness.cancelled_in_handshake(checks, "otlp", lambda port: {"endpoint": f"https://127.0.0.1:{port}"})
+    sink_harness.cancelled_alone(checks, "reading an answer", "otlp", settings(Server(slowly)))
+    sink_harness.cancelled_alone(checks, "before deliver", "otlp", settings(silent), after_ms=0)
 
 
 def memory(checks):

@@ -143,7 +143,7 @@ def bodies_that_jsonb_cannot_hold(checks):
 def each_once_after_kills(checks):
     """The server is killed and stopped in every way, and the deliverer too, while events flow."""
     one = site(checks, "kills", {"batch_events": 512})
-    producer = one.producer(EVENTS, "--rate", 20000)
+    producer = one.producer(EVENTS, "--rate", sink_harness.rate(EVENTS))
     runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     ways = [signal.SIGKILL, signal.SIGQUIT, signal.SIGINT]
     kills, counts, deadline = 0, [], time.monotonic() + 25

@@ -79,7 +79,7 @@ def keeps_everything(checks):
 def each_once_after_kills(checks):
     """The server and the deliverer are killed and stopped, while events of all priorities flow and a consumer deletes."""
     one = site(checks, "kills", {"batch_events": 512})
-    producer = one.producer(EVENTS, "--rate", 20000)
+    producer = one.producer(EVENTS, "--rate", sink_harness.rate(EVENTS))
     runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     kills, counts, taken = 0, [], []
     while (producer.poll() is None or kills < 5) and kills < 12:

@@ -285,17 +285,21 @@ def loses_nothing_when_the_server_comes_and_goes(checks):
     share = EVENTS // 3
     for way, config in server.ways().items():
         site = sink_harness.Site(checks, f"random-{way}", "syslog", config)
-        producer = site.producer(share)
+        producer = site.producer(share, "--rate", sink_harness.rate(share))
         before = len(server.ids())
+        counts = [0]
         for _ in range(4):
             runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(0.5 * checks.random.random())
             server.stop(signal.SIGTERM)
+            counts.append(len(set(server.ids()[before:])))
             time.sleep(0.2 * checks.random.random())
             server.start()
             time.sleep(0.5 * checks.random.random())
             runner.send_signal(signal.SIGKILL)
             runner.wait()
+            counts.append(len(set(server.ids()[before:])))
+        sink_harness.flowed(checks, way, counts, share)
         status, _, errors = harness.wait(producer)
         checks.check(status == 0, f"{way}: {share} events are enqueued", errors)
         site.drains(way, 120)
@@ -310,7 +314,7 @@ def a_killed_server_loses_only_what_it_had_read(checks):
     server = Rsyslog(checks, "killed").start()
     for way, config in server.ways().items():
         site = sink_harness.Site(checks, f"killed-{way}", "syslog", config, {"batch_events": batch})
-        producer = site.producer(EVENTS // 3, "--rate", EVENTS // 18)  # six seconds
+        producer = site.producer(EVENTS // 3, "--rate", sink_harness.rate(EVENTS // 3, 6))
         before = len(server.ids())
         runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         counts = [before]

@@ -2,6 +2,7 @@
  * the public interface, with a sink of the test's. */
 #include <sys/wait.h>
 
+#include "../../lib/handle.h"
 #include "obedient_fixture.h"
 
 /* ----------------------------------------------------------------------------------------------- rewind and options */
@@ -199,6 +200,16 @@ static void note_change(void *user, const char *sink, enum spool_reload_change c
     sprintf(text + strlen(text), "%s=%d ", sink, (int)change);
 }
 
+/* Where a process that does not serve the sink finds it. */
+static uint64_t stored_limit(struct spool *spool, const char *name)
+{
+    struct store_sink *sink = malloc(sizeof *sink);
+    ck_ok(store_sink_get(spool->store, name, sink));
+    uint64_t bytes = sink->max_pending_bytes;
+    free(sink);
+    return bytes;
+}
+
 START_TEST(a_configuration_is_read_again)
 {
     char file[600], told[400] = "";
@@ -214,6 +225,13 @@ START_TEST(a_configuration_is_read_again)
         file, "{\"name\":\"a\",\"kind\":\"null\",\"retry\":{\"max_attempts\":3}},{\"name\":\"c\",\"kind\":\"null\"}");
     ck_ok(spool_reload_config(spool, file, note_change, told));
     ck_assert_str_eq(told, "a=2 c=1 b=4 ");
+    ck_assert_uint_eq(stored_limit(spool, "a"), 0);
+    told[0] = 0;
+    write_config(
+        file, "{\"name\":\"a\",\"kind\":\"null\",\"max_pending_bytes\":\"1MiB\"},{\"name\":\"c\",\"kind\":\"null\"}");
+    ck_ok(spool_reload_config(spool, file, note_change, told));
+    ck_assert_str_eq(told, "a=2 ");
+    ck_assert_uint_eq(stored_limit(spool, "a"), 1 << 20);
     told[0] = 0;
     write_config(file, "{\"name\":\"a\",\"kind\":\"null\",\"order\":\"agent\"},{\"name\":\"c\",\"kind\":\"null\"}");
     ck_ok(spool_reload_config(spool, file, note_change, told));

@@ -36,7 +36,7 @@ static int gated_deliver(void *state, struct spool_delivery *batch, size_t n)
 {
     struct gated *gated = state;
     if (gated->wait_for) {
-        int code = spool_op_wait(gated->wait_for, 60000, NULL);
+        int code = spool_op_wait(gated->wait_for, 1000, NULL); /* a deadlock is told at once */
         snprintf(gated->message, sizeof gated->message, "%s", spool_last_error());
         atomic_store(&gated->code, code);
     }
@@ -122,6 +122,13 @@ static struct seen look_at_sink(struct spool *spool, const char *sink)
     return seen;
 }
 
+/* Fails as soon as a batch does not. */
+static void until_it_waits(struct spool *spool, const char *sink, struct gated *gated)
+{
+    ck_until(gated->begun > 0 || look(spool, sink, NULL).state == SPOOL_OP_WAITING);
+    ck_assert_msg(gated->begun == 0, "a batch of sink %s began without waiting for what it needs", sink);
+}
+
 /* ------------------------------------------------------------------------------------------------------------- tests */
 
 START_TEST(a_batch_waits_for_what_an_operation_holds)
@@ -134,7 +141,7 @@ START_TEST(a_batch_waits_for_what_an_operation_holds)
     add_gated(spool, "s", &gated, " gpu , api:x*2 ");
     put_events(spool, 3);
     ck_ok(spool_start(spool));
-    ck_until(look(spool, "s", NULL).found);
+    until_it_waits(spool, "s", &gated);
     struct seen batch = look(spool, "s", NULL), sink = look_at_sink(spool, "s");
     ck_assert_int_eq(batch.state, SPOOL_OP_WAITING);
     ck_assert_str_eq(batch.resources, "gpu, api:x (2 shared)");
@@ -201,9 +208,8 @@ START_TEST(capacities_hold_for_sinks)
     ck_code(spool_op_set_capacity(spool, "api", 1), SPOOL_EBUSY);
     put_events(spool, 1);
     ck_ok(spool_start(spool));
-    ck_until(a.begun + b.begun == 1);
-    const char *waits = a.begun ? "b" : "a";
-    ck_until(look(spool, waits, NULL).state == SPOOL_OP_WAITING);
+    ck_until(a.begun + b.begun > 0);
+    until_it_waits(spool, a.begun ? "b" : "a", a.begun ? &b : &a);
     ck_assert_uint_eq(a.begun + b.begun, 1);
     ck_ok(spool_op_set_capacity(spool, "api", 4)); /* that wakes it */
     ck_until(a.begun + b.begun == 2);
@@ -265,7 +271,7 @@ START_TEST(stops_while_a_batch_waits)
     add_gated(spool, "s", &gated, "gpu");
     put_events(spool, 5);
     ck_ok(spool_start(spool));
-    ck_until(look(spool, "s", NULL).found);
+    until_it_waits(spool, "s", &gated);
     ck_ok(spool_stop(spool, 20000));
     ck_assert_uint_eq(gated.begun, 0);
     ck_ok(spool_start(spool)); /* the operation was cancelled by the stop */

@@ -47,6 +47,7 @@ const struct lab_control lab_controls[] = {
     {"rewind-forgotten", "a rewound sink stays where it was", "rewind"},
     {"move-in-two", "a dead letter is deleted here before it waits for the other sink", "requeue-to"},
     {"reason-forgotten", "a sink that pauses itself is paused without its reason", "forbidden"},
+    {"limit-forgotten", "whoever serves a sink alone hears of a new limit of what may wait", "reload"},
     {"no-clock-lease", "the clock's promise is not written", "clock"},
     {"drops-uncounted", "a segment is dropped, but counted only with the next one", "drop-oldest"},
     {NULL, NULL, NULL},

@@ -349,6 +349,14 @@ int __wrap_store_sink_rewind(struct store *store, const char *name, const uint64
     return control_is("rewind-forgotten") ? SPOOL_OK : __real_store_sink_rewind(store, name, cursor, ret_again);
 }
 
+int __real_store_sink_limit(struct store *store, const char *name, uint64_t bytes, uint64_t age_ms);
+int __wrap_store_sink_limit(struct store *store, const char *name, uint64_t bytes, uint64_t age_ms);
+
+int __wrap_store_sink_limit(struct store *store, const char *name, uint64_t bytes, uint64_t age_ms)
+{
+    return control_is("limit-forgotten") ? SPOOL_OK : __real_store_sink_limit(store, name, bytes, age_ms);
+}
+
 int __real_state_clock_raise(struct state *state, const struct spool_id *id, uint64_t deadline_ns);
 int __wrap_state_clock_raise(struct state *state, const struct spool_id *id, uint64_t deadline_ns);
 

@@ -132,3 +132,34 @@ static int run_removal(const char *dir, uint64_t seed)
 
 const struct lab_scenario scenario_removal = {"removal", "a sink is removed by somebody else while it delivers", NULL,
                                               run_removal, NULL};
+
+/* ---------------------------------------------------------------------------------------------------------- reloading */
+
+/* While it is served, a sink gets other options, another order, for which it is let go of and added anew, is left out, and is
+ * named again. Events come all the time. */
+static int run_reload(const char *dir, uint64_t seed)
+{
+    static const struct scene_configured steps[] = {
+        {true, 48u << 20, "none", SPOOL_RELOAD_CHANGED},
+        {true, 56u << 20, "lane", SPOOL_RELOAD_REPLACED},
+        {false, 0, "", SPOOL_RELOAD_RELEASED},
+        {true, 40u << 20, "lane", SPOOL_RELOAD_ADDED},
+    };
+    uint64_t random = seed;
+    struct spool *spool = scene_open(dir, NULL);
+    struct scene_producer producer = {.spool = spool, .number = 1};
+    struct scene_sink sink = {
+        .number = 0, .name = "lines", .config = "{\"path\":\"out/x.jsonl\"}", .dir = dir, .batch_events_max = 3};
+    if (!spool || scene_sink_add(spool, &sink) || spool_start(spool))
+        return -1;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        if (scene_enqueue_some(&producer, 6, 300, SPOOL_DURABLE_PROCESS, &random) ||
+            scene_reload(spool, &sink, &steps[i]))
+            return -1;
+    }
+    return scene_drain(spool) ? -1 : scene_close(spool);
+}
+
+const struct lab_scenario scenario_reload = {
+    "reload", "a sink gets other options and another order, is left out and named again by its configuration", NULL,
+    run_reload, NULL};

@@ -45,6 +45,7 @@ const struct lab_scenario *const lab_scenarios[] = {
     &scenario_requeue_to,
     &scenario_forbidden,
     &scenario_removal,
+    &scenario_reload,
     &scenario_file_compressed,
     &scenario_file_partition,
     &scenario_agents,

@@ -12,7 +12,7 @@ extern const struct lab_scenario scenario_acknowledge, scenario_sinks, scenario_
     scenario_file_compressed, scenario_file_partition,
     scenario_retry, scenario_retry_rotation, scenario_dead_letters, scenario_many_rows; /* scenario_sinks.c */
 extern const struct lab_scenario scenario_rewind, scenario_edit, scenario_requeue_to,
-    scenario_forbidden, scenario_removal; /* scenario_control.c */
+    scenario_forbidden, scenario_removal, scenario_reload; /* scenario_control.c */
 extern const struct lab_scenario scenario_recovery, scenario_adopt_open, scenario_adopt_alive, scenario_two_writers,
     scenario_surplus, scenario_killed_delivery; /* scenario_processes.c */
 extern const struct lab_scenario scenario_journal_damage, scenario_block_damage,

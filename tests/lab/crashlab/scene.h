@@ -110,6 +110,15 @@ int scene_rewind(struct spool *spool, const struct scene_sink *sink);
 int scene_move(struct spool *spool, const struct scene_sink *from, const struct scene_sink *to);
 /* Sets max_pending_bytes: larger than what a scenario keeps, so that nothing is dropped. */
 int scene_limit(struct spool *spool, const struct scene_sink *sink, uint32_t bytes);
+/* What a configuration that is read again says of the sink, and what is to become of it. */
+struct scene_configured {
+    bool named;
+    uint32_t limit; /* max_pending_bytes, as in scene_limit() */
+    const char *order;
+    enum spool_reload_change expected;
+};
+/* For a sink of kind "file" that was added. */
+int scene_reload(struct spool *spool, const struct scene_sink *sink, const struct scene_configured *configured);
 /* Until a sink that forbids deliveries is paused, with its reason. */
 int scene_wait_paused(struct spool *spool, const struct scene_sink *sink);
 /* Puts each dead letter's event in its own place: nothing but its rows change. */
