@@ -29,4 +29,4 @@ sleep 0.05
 kill -9 $!
 wait $! || true
 spool drain -c spool.json
-echo "delivered $(spool -C spool -o json sinks | sed 's/.*"delivered_events": *\([0-9]*\).*/\1/')"
+echo "delivered $(spool -C spool -o json sinks | grep -o '"delivered_events": *[0-9]*' | head -n 1 | grep -o '[0-9]*$')"
