@@ -14,8 +14,8 @@ struct job {
     struct slot *slot;
     struct batch *batch;
     struct bench *bench;
-    bool was_overdue; /* the hook that ended last */
-    uint64_t took_ns; /* the sink, over the batch */
+    bool was_overdue;                 /* the hook that ended last */
+    uint64_t took_ns;                 /* the sink, over the batch */
     struct spool_sink_options limits; /* as they were when the batch was given: they may change meanwhile */
 };
 
@@ -67,7 +67,7 @@ static void hook_begins(struct job *job)
         job->sink->cancel_at_ns > 0)
         pthread_cond_signal(&d->cancel);
     pthread_mutex_unlock(d->lock);
-    scheduler_set_current(&job->batch->task);
+    scheduler_set_current(job->batch ? &job->batch->task : NULL);
 }
 
 /* What a sink that was given up has to say is not heard: nobody may be there any more. */
@@ -412,13 +412,14 @@ static void run(struct job *job)
     else
         put_down(job);
     batch_put(job->d, job->batch);
+    job->batch = NULL;
     job->self->at = NULL;
     struct sink *sink = job->sink;
     dispatcher_wake(job->d);
     sink_unref(sink);
 }
 
-/* A stop had no time for the states of some sinks (left_open.c). */
+/* A stop had no time for the states of some sinks (left_open.c). No batch is at work then, and no task. */
 static void close_left_open(struct job *job)
 {
     while (job->self->abandoned && (job->sink = sinks_take_left_open(job->d)) != NULL) {

@@ -320,6 +320,7 @@ START_TEST(a_stop_without_time_closes_later)
     fake_hold_close(rig->fake, false);
     rig_until(!delivery_has_hung(rig->delivery));
     ck_assert_uint_eq(rig->fake->closes, rig->fake->opens);
+    ck_assert_uint_lt(rig->fake->close_rank, OP_RANKS); /* of a task that was there */
     ck_assert(!rig->store->sinks[0].elected);
     rig_free(rig);
 }
