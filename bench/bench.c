@@ -14,9 +14,9 @@
 #include "../lib/spool.h"
 #include "case.h"
 
-static const struct bench_case *const tables[] = {raw_cases,  spool_cases,    delivery_cases,   backlog_cases,
-                                                  host_cases, lmdb_cases,     sqlite_cases,     redis_cases,
-                                                  nats_cases, postgres_cases, beanstalkd_cases, syslog_cases};
+static const struct bench_case *const tables[] = {
+    raw_cases,    spool_cases, delivery_cases, archive_cases,  backlog_cases,    host_cases,  lmdb_cases,
+    sqlite_cases, redis_cases, nats_cases,     postgres_cases, beanstalkd_cases, syslog_cases};
 enum { TABLES = sizeof tables / sizeof *tables };
 
 /* ------------------------------------------------------------------------------------------------------- figures */

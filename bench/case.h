@@ -84,7 +84,8 @@ struct driver {
 void drive(const struct driver *driver, const struct context *context, struct outcome *outcome);
 
 /* ---- the cases, a table each, ended by a NULL name ---- */
-extern const struct bench_case raw_cases[], spool_cases[], delivery_cases[], backlog_cases[], host_cases[],
-    lmdb_cases[], sqlite_cases[], redis_cases[], beanstalkd_cases[], nats_cases[], postgres_cases[], syslog_cases[];
+extern const struct bench_case raw_cases[], spool_cases[], delivery_cases[], archive_cases[], backlog_cases[],
+    host_cases[], lmdb_cases[], sqlite_cases[], redis_cases[], beanstalkd_cases[], nats_cases[], postgres_cases[],
+    syslog_cases[];
 
 #endif

@@ -56,34 +56,6 @@ static void *begin_file_unflushed(const struct context *context)
     return open_file(context, "none");
 }
 
-/* The plugin of this build: beside the program's folder. */
-static void find_plugin(const char *kind, char ret[PATH_SIZE + 64])
-{
-    char program[PATH_SIZE] = "";
-    if (readlink("/proc/self/exe", program, sizeof program - 1) < 0)
-        err(1, "/proc/self/exe");
-    for (int i = 0; i < 2 && strrchr(program, '/'); i++)
-        *strrchr(program, '/') = '\0';
-    snprintf(ret, PATH_SIZE + 64, "%s/sinks/libspool-sink-%s.so", program, kind);
-    if (access(ret, R_OK) != 0)
-        errx(1, "%s is not built", ret);
-}
-
-/* With its four indexes, and COMMIT flushing the log. */
-static void *begin_sqlite(const struct context *context)
-{
-    struct end_to_end *e = open_end_to_end(context);
-    char path[PATH_SIZE], config[PATH_SIZE + 64], plugin[PATH_SIZE + 64];
-    path_in(context, "events.db", path);
-    find_plugin("sqlite", plugin);
-    snprintf(config, sizeof config, "{\"path\":\"%s\"}", path);
-    ok(spool_sink_load(e->spool, "archive", "sqlite", config,
-                       &SPOOL_SINK_OPTIONS(.plugin = plugin, .batch_events_max = 8192, .batch_bytes_max = 8 << 20)),
-       "spool_sink_load");
-    ok(spool_start(e->spool), "spool_start");
-    return e;
-}
-
 /* A far side that needs a millisecond for each batch. */
 static int wait_1_ms(void *state, struct spool_delivery *batch, size_t n)
 {
@@ -178,11 +150,6 @@ static void spool_file(const struct context *context, struct outcome *outcome)
 static void spool_file_unflushed(const struct context *context, struct outcome *outcome)
 {
     drive(&(struct driver){.begin = begin_file_unflushed, .step = step, .finish = drain, .end = end}, context, outcome);
-}
-
-static void spool_sqlite(const struct context *context, struct outcome *outcome)
-{
-    drive(&(struct driver){.begin = begin_sqlite, .step = step, .finish = drain, .end = end}, context, outcome);
 }
 
 static void spool_agents(const struct context *context, struct outcome *outcome)
@@ -286,8 +253,6 @@ const struct bench_case delivery_cases[] = {
     {"spool_file", "libspool, to an acknowledged file sink", SPOOL_SETTINGS, spool_file},
     {"spool_file_unflushed", "libspool, to an acknowledged file sink that does not flush",
      SPOOL_SETTINGS ", flush none", spool_file_unflushed},
-    {"spool_sqlite", "libspool, to an acknowledged sqlite sink",
-     SPOOL_SETTINGS "; 8,192 events a batch, all indexes, synchronous=FULL", spool_sqlite},
     {"spool_ages", "libspool, age of an event at its sink", SPOOL_SETTINGS, spool_ages},
     {"spool_overtake", "libspool, age of a critical event at a sink with a backlog of low ones",
      SPOOL_SETTINGS "; the sink takes 2 ms a batch", spool_overtake},

@@ -6,32 +6,45 @@ import os
 
 
 class Mismatch(Exception):
-    """What is there was measured in another way."""
+    """What is there cannot be gone on with."""
 
 
 class Parts:
     """runs[key][figure] is a list, a value a round; took[key] the seconds of the last run."""
 
-    def __init__(self, path, how, resume):
+    def __init__(self, path, how, resume, retry=False):
         self.path, self.runs, self.rounds, self.took = path, {}, {}, {}
         self.skipped, self.servers, self.put, self.seconds = {}, {}, {}, 0
-        if resume and os.path.exists(path):
-            self.read(how)
+        lines = self.read() if resume and os.path.exists(path) else []
+        if lines:
+            self.check(lines[0], how)
         else:
             with open(path, "w", encoding="utf-8") as file:
                 print(json.dumps({"how": how}), file=file)
+        for line in lines[1:]:
+            self.take(line)
+        if retry:
+            self.skipped.clear()
 
-    def read(self, how):
+    def read(self):
+        """All lines but a last one that was cut off when the run was stopped, from which on the file is written anew."""
         with open(self.path, "r+b") as file:
-            whole = file.read().rpartition(b"\n")[0] + b"\n"
-            file.truncate(len(whole))  # a last line that was cut off when the run was stopped
-        lines = [json.loads(line) for line in whole.splitlines()]
-        for name, value in lines[0]["how"].items():
+            text = file.read()
+            whole = text[:text.rfind(b"\n") + 1]
+            file.truncate(len(whole))
+        lines = []
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                lines.append(json.loads(line))
+            except ValueError as reason:
+                raise Mismatch(f"{self.path}: line {number} is damaged: remove it, or begin anew without RESUME") from reason
+        return lines
+
+    def check(self, first, how):
+        for name, value in first["how"].items():
             if how[name] != value:
                 raise Mismatch(f"{self.path} was measured with {name}={value}, this is {name}={how[name]}: "
                                "go on in the same way, or begin anew without RESUME")
-        for line in lines[1:]:
-            self.take(line)
 
     def take(self, line):
         if "server" in line:
@@ -47,6 +60,7 @@ class Parts:
         self.rounds[key] = self.rounds.get(key, 0) + 1
         self.took[key] = took
         self.seconds += took
+        self.skipped.pop(key, None)  # was tried again
         for name, value in figures.items():
             self.runs.setdefault(key, {}).setdefault(name, []).append(value)
 
@@ -71,4 +85,4 @@ class Parts:
 
     def expected(self, item, seconds):
         """How long a run will take: as long as the last one, or a guess."""
-        return self.took.get(item.key, (item.seconds or seconds) + item.overhead)
+        return self.took.get(item.key, item.expected(seconds))

@@ -2,8 +2,9 @@
 
 A peer that is not installed is fetched with `apt-get download` and unpacked below build/bench/peers, so that nothing
 of the machine changes (rsyslog and syslog-ng could not both be installed); FLUENT_BIT and NATS_SERVER name what Debian
-does not have (sources.py). One that cannot be had is skipped with its reason. Every server listens on 127.0.0.1 only, on a port that was free, in a directory of its own. The configuration
-that is used is what `settings` says, and is shown beside the figures."""
+does not have (sources.py). One that cannot be had is skipped with its reason. Every server listens on 127.0.0.1 only, on
+a port that was free, in a directory of its own. The configuration that is used is what `settings` says, and is shown
+beside the figures."""
 import glob
 import os
 import pwd
@@ -14,8 +15,10 @@ import subprocess
 import time
 
 import sources
+from place import ENDS_WITH_US
 
 LIBRARIES = "lib/x86_64-linux-gnu"
+START_SECONDS = 30
 
 
 class Unavailable(Exception):
@@ -36,12 +39,18 @@ def free_ports():
     raise Unavailable("no free ports")
 
 
+def last_line(text, otherwise):
+    """What a program said at last; or what else there is to say."""
+    return (text.strip().splitlines() or [otherwise])[-1]
+
+
 class Room:
     """Where unpacked packages lie, and what the programs in them need to run."""
 
     def __init__(self, build, download):
         self.out, self.download = os.path.abspath(os.path.join(build, "bench")), download
         self.root = os.path.join(self.out, "peers")
+        self.missing = {}  # packages that could not be had, and why: asked for once, not for every run
         found = [os.path.join(self.root, "usr", LIBRARIES), os.path.join(self.root, LIBRARIES)]
         found += [os.path.join(self.root, "usr", LIBRARIES, "syslog-ng"), os.path.join(self.root, "usr/lib/syslog-ng")]
         self.env = dict(os.environ, LD_LIBRARY_PATH=":".join(found), LC_ALL="C")
@@ -70,15 +79,24 @@ class Room:
     def unpack(self, packages):
         if not self.download:
             raise Unavailable("not installed, and BENCH_DOWNLOAD=0")
-        if not shutil.which("apt-get"):
-            raise Unavailable("not installed, and there is no apt-get")
+        if packages not in self.missing:
+            self.missing[packages] = self.trouble_unpacking(packages)
+        if self.missing[packages]:
+            raise Unavailable(self.missing[packages])
+
+    def trouble_unpacking(self, packages):
         os.makedirs(self.root, exist_ok=True)
+        if not shutil.which("apt-get") or not shutil.which("dpkg"):
+            return "not installed, and there is no apt-get"
         done = subprocess.run(["apt-get", "-q", "download", *packages], cwd=self.root, capture_output=True, text=True)
         if done.returncode:
-            raise Unavailable("cannot be downloaded: " + done.stderr.strip().splitlines()[-1])
+            return "cannot be downloaded: " + last_line(done.stderr, f"apt-get ended with {done.returncode}")
         for deb in glob.glob(os.path.join(self.root, "*.deb")):
-            subprocess.run(["dpkg", "-x", deb, self.root], check=True)
+            done = subprocess.run(["dpkg", "-x", deb, self.root], capture_output=True, text=True)
+            if done.returncode:
+                return "cannot be unpacked: " + last_line(done.stderr, f"dpkg ended with {done.returncode}")
             os.remove(deb)
+        return ""
 
     def version(self, command):
         done = subprocess.run(command, env=self.env, capture_output=True, text=True)
@@ -104,24 +122,22 @@ class Server:
         os.makedirs(directory, exist_ok=True)
         port = free_ports()
         with open(os.path.join(directory, "log"), "wb") as log:
-            self.process = subprocess.Popen(self.command(directory, port), cwd=directory, env=self.room.env, stdout=log,
-                                            stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+            self.process = subprocess.Popen([*ENDS_WITH_US, *self.command(directory, port)], cwd=directory, env=self.room.env,
+                                            stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
         self.await_port(port, os.path.join(directory, "log"))
         return f"127.0.0.1:{port}"
 
     def await_port(self, port, log):
-        for _ in range(300):
-            if self.process.poll() is not None:
-                break
+        deadline = time.monotonic() + START_SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
             try:
                 socket.create_connection(("127.0.0.1", port), 0.2).close()
                 return
             except OSError:
-                time.sleep(0.1)
+                time.sleep(0.02)
         self.stop()
         with open(log, encoding="utf-8", errors="replace") as text:
-            tail = text.read().strip().splitlines()[-1:] or ["nothing in its log"]
-        raise Unavailable(f"{self.program} did not start: {tail[0]}")
+            raise Unavailable(f"{self.program} did not start: {last_line(text.read(), 'nothing in its log')}")
 
     def cpu_seconds(self):
         """Of the server and its children, which a case's own figure does not see."""
@@ -197,16 +213,20 @@ class Postgres(Server):
         """PostgreSQL refuses to run as root."""
         if os.getuid():
             return command
-        nobody = pwd.getpwnam("nobody")
+        try:
+            nobody = pwd.getpwnam("nobody")
+        except KeyError as reason:
+            raise Unavailable("postgres does not run as root, and there is no user nobody") from reason
         shutil.chown(directory, nobody.pw_uid, nobody.pw_gid)
-        return ["setpriv", "--reuid", str(nobody.pw_uid), "--regid", str(nobody.pw_gid), "--clear-groups", *command]
+        # Another user, and the kernel forgets what was asked for before.
+        return [*ENDS_WITH_US, "--reuid", str(nobody.pw_uid), "--regid", str(nobody.pw_gid), "--clear-groups", *command]
 
     def command(self, directory, port):
         data = os.path.join(directory, "data")
         initdb = [os.path.join(os.path.dirname(self.path), "initdb"), "-D", data, "-U", "bench", "-A", "trust", "-N"]
         done = subprocess.run(self.as_user(initdb, directory), cwd="/", env=self.room.env, capture_output=True, text=True)
         if done.returncode:
-            raise Unavailable("initdb: " + (done.stderr.strip().splitlines() or ["failed"])[-1])
+            raise Unavailable("initdb: " + last_line(done.stderr, "failed"))
         return self.as_user([self.path, "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", directory, "-c", "fsync=on",
                              "-c", "synchronous_commit=on", "-c", "wal_sync_method=fdatasync"], directory)
 
@@ -257,7 +277,7 @@ class FluentBit(Server):
         config = os.path.join(directory, "fluent-bit.conf")
         with open(config, "w", encoding="utf-8") as file:
             file.write(f"[SERVICE]\n  flush 0.1\n  storage.path {directory}/chunks\n  storage.sync full\n"
-                       f"[INPUT]\n  name tcp\n  listen 127.0.0.1\n  port {port}\n  format json\n"
+                       f"[INPUT]\n  name tcp\n  listen 127.0.0.1\n  port {port}\n  format json\n  buffer_size 256\n"
                        f"  storage.type filesystem\n[OUTPUT]\n  name tcp\n  match *\n  host 127.0.0.1\n"
                        f"  port {port + 1}\n  format json_lines\n  retry_limit no_limits\n")
         return [self.path, "-c", config]

@@ -45,9 +45,9 @@ def median(results, key, figure):
 def rate_rows(results):
     for what, ours, theirs in ROWS:
         mine, other = median(results, ours, "per_second"), median(results, theirs, "per_second")
-        if mine and other:
-            yield (f"| {what} | {rounded(mine)} | {rounded(other)} {title_of(results, theirs)} | "
-                   f"{ratio(ours, 'per_second', theirs)(results['runs']):.2f} |")
+        share = ratio(ours, "per_second", theirs)(results["runs"])
+        if mine and other and share:
+            yield f"| {what} | {rounded(mine)} | {rounded(other)} {title_of(results, theirs)} | {share:.2f} |"
 
 
 def other_rows(results):

@@ -1,27 +1,70 @@
 /* sqlite.c - SQLite as a queue: one table, WAL, synchronous=FULL, singly and 1,000 a transaction; a connection a
- * producer. The library is loaded when it is asked for, so that the benchmark is built without it. */
+ * producer. */
 #include <dlfcn.h>
 
 #include "case.h"
+#include "sqlite.h"
 
 #define SETTINGS "journal_mode=WAL, synchronous=FULL, prepared INSERT, a connection a producer"
-enum { SQLITE_DONE = 101 };
 
-typedef struct sqlite3 sqlite3;
-typedef struct sqlite3_stmt sqlite3_stmt;
+/* ------------------------------------------------------------------------------------------------------ the library */
 
-static struct {
-    int (*open)(const char *, sqlite3 **);
-    int (*close)(sqlite3 *);
-    int (*exec)(sqlite3 *, const char *, int (*)(void *, int, char **, char **), void *, char **);
-    int (*prepare)(sqlite3 *, const char *, int, sqlite3_stmt **, const char **);
-    int (*bind)(sqlite3_stmt *, int, const void *, int, void (*)(void *));
-    int (*step)(sqlite3_stmt *);
-    int (*reset)(sqlite3_stmt *);
-    int (*finalize)(sqlite3_stmt *);
-    int (*busy_timeout)(sqlite3 *, int);
-    const char *(*errmsg)(sqlite3 *);
-} lib;
+static void load_one(void *handle, const char *name, void *ret)
+{
+    void *found = dlsym(handle, name);
+    if (!found)
+        errx(1, "%s: %s", name, dlerror());
+    memcpy(ret, &found, sizeof found);
+}
+
+struct sqlite_library sqlite;
+
+void sqlite_load(void)
+{
+    void *handle = dlopen("libsqlite3.so.0", RTLD_NOW);
+    if (!handle)
+        errx(1, "%s", dlerror());
+    load_one(handle, "sqlite3_open", &sqlite.open);
+    load_one(handle, "sqlite3_close", &sqlite.close);
+    load_one(handle, "sqlite3_exec", &sqlite.exec);
+    load_one(handle, "sqlite3_prepare_v2", &sqlite.prepare);
+    load_one(handle, "sqlite3_bind_blob", &sqlite.bind_blob);
+    load_one(handle, "sqlite3_bind_text", &sqlite.bind_text);
+    load_one(handle, "sqlite3_bind_int64", &sqlite.bind_int64);
+    load_one(handle, "sqlite3_step", &sqlite.step);
+    load_one(handle, "sqlite3_reset", &sqlite.reset);
+    load_one(handle, "sqlite3_finalize", &sqlite.finalize);
+    load_one(handle, "sqlite3_busy_timeout", &sqlite.busy_timeout);
+    load_one(handle, "sqlite3_errmsg", &sqlite.errmsg);
+}
+
+void sqlite_must(int code, sqlite3 *db, const char *what)
+{
+    if (code != 0 && code != SQLITE_DONE)
+        errx(1, "%s: %s", what, sqlite.errmsg(db));
+}
+
+sqlite3 *sqlite_open(const char *path)
+{
+    sqlite3 *db;
+    if (sqlite.open(path, &db) != 0)
+        errx(1, "sqlite3_open %s", path);
+    return db;
+}
+
+void sqlite_execute(sqlite3 *db, const char *sql)
+{
+    sqlite_must(sqlite.exec(db, sql, NULL, NULL, NULL), db, sql);
+}
+
+sqlite3_stmt *sqlite_prepare(sqlite3 *db, const char *sql)
+{
+    sqlite3_stmt *statement;
+    sqlite_must(sqlite.prepare(db, sql, -1, &statement, NULL), db, sql);
+    return statement;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- a queue */
 
 struct connection {
     sqlite3 *db;
@@ -32,55 +75,24 @@ struct base {
     char path[PATH_SIZE], dir[PATH_SIZE];
 };
 
-static void load_one(void *handle, const char *name, void *ret)
-{
-    void *found = dlsym(handle, name);
-    if (!found)
-        errx(1, "%s: %s", name, dlerror());
-    memcpy(ret, &found, sizeof found);
-}
-
-static void load(void)
-{
-    void *handle = dlopen("libsqlite3.so.0", RTLD_NOW);
-    if (!handle)
-        errx(1, "%s", dlerror());
-    load_one(handle, "sqlite3_open", &lib.open);
-    load_one(handle, "sqlite3_close", &lib.close);
-    load_one(handle, "sqlite3_exec", &lib.exec);
-    load_one(handle, "sqlite3_prepare_v2", &lib.prepare);
-    load_one(handle, "sqlite3_bind_blob", &lib.bind);
-    load_one(handle, "sqlite3_step", &lib.step);
-    load_one(handle, "sqlite3_reset", &lib.reset);
-    load_one(handle, "sqlite3_finalize", &lib.finalize);
-    load_one(handle, "sqlite3_busy_timeout", &lib.busy_timeout);
-    load_one(handle, "sqlite3_errmsg", &lib.errmsg);
-}
-
-static void execute(sqlite3 *db, const char *sql)
-{
-    if (lib.exec(db, sql, NULL, NULL, NULL) != 0)
-        errx(1, "%s: %s", sql, lib.errmsg(db));
-}
-
 static struct connection *connect_to(const char *path)
 {
     struct connection *c = calloc(1, sizeof *c);
-    if (!c || lib.open(path, &c->db) != 0)
-        errx(1, "sqlite3_open %s", path);
-    lib.busy_timeout(c->db, 60000);
-    execute(c->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                   "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, body BLOB NOT NULL)");
-    if (lib.prepare(c->db, "INSERT INTO events (body) VALUES (?)", -1, &c->insert, NULL) != 0)
-        errx(1, "sqlite3_prepare: %s", lib.errmsg(c->db));
+    if (!c)
+        err(1, "SQLite");
+    c->db = sqlite_open(path);
+    sqlite.busy_timeout(c->db, 60000);
+    sqlite_execute(c->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                          "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, body BLOB NOT NULL)");
+    c->insert = sqlite_prepare(c->db, "INSERT INTO events (body) VALUES (?)");
     return c;
 }
 
 static void leave(void *producer)
 {
     struct connection *c = producer;
-    lib.finalize(c->insert);
-    lib.close(c->db);
+    sqlite.finalize(c->insert);
+    sqlite.close(c->db);
     free(c);
 }
 
@@ -89,7 +101,7 @@ static void *begin(const struct context *context)
     struct base *base = calloc(1, sizeof *base);
     if (!base)
         err(1, "SQLite");
-    load();
+    sqlite_load();
     path_in(context, "sqlite.db", base->path);
     path_in(context, "", base->dir);
     leave(connect_to(base->path));
@@ -104,9 +116,9 @@ static void *join(void *shared, unsigned index)
 
 static void insert(struct connection *c, struct body body)
 {
-    if (lib.bind(c->insert, 1, body.text, (int)body.size, NULL) != 0 || lib.step(c->insert) != SQLITE_DONE ||
-        lib.reset(c->insert) != 0)
-        errx(1, "INSERT: %s", lib.errmsg(c->db));
+    sqlite_must(sqlite.bind_blob(c->insert, 1, body.text, (int)body.size, NULL), c->db, "bind");
+    sqlite_must(sqlite.step(c->insert), c->db, "INSERT");
+    sqlite_must(sqlite.reset(c->insert), c->db, "INSERT");
 }
 
 static size_t step_single(void *producer, uint64_t number)
@@ -119,10 +131,10 @@ static size_t step_batch(void *producer, uint64_t number)
 {
     struct connection *c = producer;
     size_t n = payload_batch();
-    execute(c->db, "BEGIN IMMEDIATE");
+    sqlite_execute(c->db, "BEGIN IMMEDIATE");
     for (size_t i = 0; i < n; i++)
         insert(c, payload(number * n + i));
-    execute(c->db, "COMMIT");
+    sqlite_execute(c->db, "COMMIT");
     return n;
 }
 

@@ -4,11 +4,12 @@
  * listens; it sends to the port one above. */
 #include "socket.h"
 
-enum { LINES = 100, PATIENCE_S = 60 };
+enum { LINES = 100, STEP_BYTES = 256 << 10, WAITING_BYTES = 1 << 20, PATIENCE_S = 60 };
 
 struct relay {
     const struct context *context;
     const char *head; /* of a line */
+    size_t lines;     /* of a step: LINES, or fewer large ones */
     int listener;
     pthread_t receiver;
     _Atomic uint64_t sent, received;
@@ -64,6 +65,8 @@ static struct relay *open_relay(const struct context *context, const char *head)
         err(1, "socket");
     relay->context = context;
     relay->head = head;
+    relay->lines = 1 + (size_t)(STEP_BYTES / (payload_mean() + 1));
+    relay->lines = relay->lines < LINES ? relay->lines : LINES;
     setsockopt(relay->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(relay->listener, (struct sockaddr *)&sin, sizeof sin) != 0 || listen(relay->listener, 4) != 0 ||
         pthread_create(&relay->receiver, NULL, receive, relay) != 0)
@@ -86,6 +89,15 @@ struct sender {
     struct connection *connection;
 };
 
+/* What waits in sockets is not in the queue on disk, and a slow daemon would be at it long after the time is over: 64
+ * connections hold no more of it than one. */
+static void set_buffer(int fd, unsigned producers)
+{
+    int bytes = WAITING_BYTES / (int)producers;
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) != 0)
+        err(1, "SO_SNDBUF");
+}
+
 static void *join(void *shared, unsigned index)
 {
     (void)index;
@@ -94,6 +106,7 @@ static void *join(void *shared, unsigned index)
         err(1, "a sender");
     sender->relay = shared;
     sender->connection = connection_open(sender->relay->context->address);
+    set_buffer(sender->connection->fd, sender->relay->context->producers);
     return sender;
 }
 
@@ -101,15 +114,16 @@ static size_t step(void *producer, uint64_t number)
 {
     struct sender *sender = producer;
     const char *head = sender->relay->head;
-    for (size_t i = 0; i < LINES; i++) {
-        struct body body = payload(number * LINES + i);
+    size_t lines = sender->relay->lines;
+    for (size_t i = 0; i < lines; i++) {
+        struct body body = payload(number * lines + i);
         connection_put(sender->connection, head, strlen(head));
         connection_put(sender->connection, body.text, body.size);
         connection_put(sender->connection, "\n", 1);
     }
     connection_send(sender->connection);
-    atomic_fetch_add(&sender->relay->sent, LINES);
-    return LINES;
+    atomic_fetch_add(&sender->relay->sent, lines);
+    return lines;
 }
 
 static void leave(void *producer)

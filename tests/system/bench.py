@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""The benchmark's harness, not its figures: a run that was stopped goes on, peers that cannot be had are skipped with a
-plain reason, and the plan fits the time that is promised for it."""
+"""The benchmark's harness, not its figures: a run that was stopped or killed goes on, peers and runs that fail are skipped
+with a plain reason, the plan fits the time that is promised for it, and nothing of it is left behind.
+tests/system/bench_whole.py has the whole plan, and the guard."""
 import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
@@ -66,15 +68,32 @@ def test_refuses(t):
             "no table is made of half a run", done.stderr)
 
 
+def test_damaged(t):
+    """However far a run came with what it keeps."""
+    build = place(t, "damaged")
+    kept = build / "bench" / "full.jsonl"
+    for name, text in (("empty", b""), ("cut in its first line", b'{"how": {"qui')):
+        kept.write_bytes(text)
+        done = run(build, *SHORT, "--resume")
+        t.check(done.returncode == 0 and len(results(build)["runs"][KEY]["per_second"]) == 2, f"{name}: begins anew", done.stderr)
+    lines = kept.read_bytes().splitlines(keepends=True)
+    kept.write_bytes(b"".join([lines[0], b"\0" * 40 + b"\n", *lines[1:]]))
+    done = run(build, *SHORT, "--resume")
+    t.check(done.returncode != 0 and "line 2 is damaged" in done.stderr, "a line that is no JSON is named", done.stderr)
+
+
+QUICK_MOST_S, FULL_MOST_S = 115, 25 * 60
+
+
 def test_time(t):
     build = place(t, "time")
     done = run(build, *SHORT, "--minutes", "0.0001")
-    t.check(done.returncode == 0 and KEY not in results(build)["runs"] and "are left" in done.stdout,
-            "nothing is begun that would end too late", done.stdout + done.stderr)
-    for flags, most in (([], 25), (["--quick"], 2)):
-        listed = run(build, "--list", *flags).stdout
-        minutes = re.search(r"items, about (\d+) minutes", listed)
-        t.check(minutes and int(minutes.group(1)) <= most, f"the plan {flags} takes at most {most} minutes", listed[-80:])
+    t.check(done.returncode == 0 and KEY not in results(build)["runs"] and "are left" in done.stdout
+            and "more than MINUTES allows" in done.stdout, "nothing is begun that would end too late", done.stdout + done.stderr)
+    for flags, most in (([], FULL_MOST_S), (["--quick"], QUICK_MOST_S)):
+        listed = run(build, "--list", *flags, BENCH_INPUT=str(README)).stdout
+        seconds = re.search(r"items, about (\d+) s", listed)
+        t.check(seconds and int(seconds.group(1)) <= most, f"the plan {flags} takes at most {most} s", listed[-80:])
 
 
 def script(t, name, text):
@@ -105,5 +124,60 @@ def test_peers(t):
     t.check("2.10 has" in text, "a nats-server without sync_interval is not measured as if it had it", text)
 
 
+def test_failing_runs(t):
+    """In place of the program, one that does all that can go wrong."""
+    build = place(t, "failing")
+    program = build / "bench" / "bench"
+    cases = program.resolve()
+    for name, text, reason in (("dies", "kill -SEGV $$", "ended with -11"),
+                               ("complains", "echo the disk is broken >&2; exit 1", "the disk is broken"),
+                               ("talks", "echo nan", "no figures but 'nan"),
+                               ("is silent", "exit 0", "no figures but ''")):
+        program.unlink()
+        program.write_text(f"#!/bin/sh\n[ $1 = --list ] && exec {cases} --list\n{text}\n")
+        program.chmod(0o755)
+        done = run(build, *SHORT)
+        skipped_for = results(build)["skipped"].get(KEY, "") if done.returncode == 0 else done.stderr
+        t.check(reason in skipped_for, f"a run that {name} is skipped", skipped_for)
+    t.check("RETRY=1" in done.stdout, "what was skipped can be tried again", done.stdout[-200:])
+    program.unlink()
+    program.symlink_to(cases)
+    run(build, *SHORT, "--resume")
+    t.check(KEY not in results(build)["runs"], "is not tried again by itself")
+    run(build, *SHORT, "--resume", "--retry")
+    done = run(build, *SHORT, "--resume")
+    t.check(KEY not in results(build)["skipped"] and len(results(build)["runs"][KEY]["per_second"]) == 2,
+            "and then counts as any other", done.stderr)
+
+
+def gone(pid):
+    """Also when nobody has waited for it."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_killed(t):
+    """In the middle of a run, with a server beside it."""
+    build = place(t, "killed")
+    noted = t.dir("pid")
+    server = script(t, "server", f"[ $1 = --version ] && exit 0\necho $$ > {noted}.new; mv {noted}.new {noted}; exec sleep 600\n")
+    environment = dict(os.environ, BUILD=str(build), FLUENT_BIT=server)
+    child = t.start(sys.executable, "-B", RUN, "--only", "fluent_bit/64B", cwd=harness.ROOT, env=environment)
+    if not t.check(harness.wait_until(noted.exists), "a server is started"):
+        return
+    pid, work = int(noted.read_text()), build / "bench" / "spool-bench"
+    done = run(build, *SHORT)
+    t.check(done.returncode != 0 and "another benchmark works in" in done.stderr, "two do not measure each other", done.stderr)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    t.check(harness.wait_until(lambda: gone(pid)), "the server does not outlive it")
+    t.check(len(list(work.iterdir())) > 1, "control: something was left")
+    done = run(build, *SHORT)
+    t.check(done.returncode == 0 and [path.name for path in work.iterdir()] == ["lock"], "the next run clears it away",
+            done.stderr)
+
+
 if __name__ == "__main__":
-    harness.main("bench", [test_goes_on, test_refuses, test_time, test_peers])
+    harness.main("bench", [test_goes_on, test_refuses, test_damaged, test_time, test_peers, test_failing_runs, test_killed])
