@@ -12,7 +12,7 @@ struct job {
     struct delivery *d;
     struct sink *sink;
     struct slot *slot;
-    struct batch *batch;
+    struct batch *batch; /* NULL: none, what was left open is closed */
     struct bench *bench;
     bool was_overdue; /* the hook that ended last */
     uint64_t took_ns; /* the sink, over the batch */
@@ -67,7 +67,7 @@ static void hook_begins(struct job *job)
         job->sink->cancel_at_ns > 0)
         pthread_cond_signal(&d->cancel);
     pthread_mutex_unlock(d->lock);
-    scheduler_set_current(&job->batch->task);
+    scheduler_set_current(job->batch ? &job->batch->task : NULL);
 }
 
 /* What a sink that was given up has to say is not heard: nobody may be there any more. */
@@ -421,6 +421,7 @@ static void run(struct job *job)
 /* A stop had no time for the states of some sinks (left_open.c). */
 static void close_left_open(struct job *job)
 {
+    job->batch = NULL; /* the last one is somebody else's by now; there may have been none at all */
     while (job->self->abandoned && (job->sink = sinks_take_left_open(job->d)) != NULL) {
         job->self->at = job->sink;
         leave_hung(job);
