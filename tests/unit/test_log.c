@@ -201,7 +201,9 @@ START_TEST(rotation_leaves_what_is_too_little)
 }
 END_TEST
 
-/* Bytes on the disk that a segment's file owns and does not use. */
+/* Bytes on the disk that a segment's file owns and does not use. Of a file in many pieces the index counts too: on ext4
+ * one block for more than four of them. */
+enum { INDEX_BYTES_MAX = 16 << 10 };
 static off_t spare_bytes(uint64_t number)
 {
     struct stat st;
@@ -227,20 +229,20 @@ START_TEST(disk_blocks_taken_ahead_are_given_back)
     if (!disk_allocates_ahead())
         return;
     test_commit(&f, LANE_LOW, 1, 10, 1);
-    ck_assert_int_eq(spare_bytes(1), 0);
+    ck_assert_int_le(spare_bytes(1), INDEX_BYTES_MAX);
     test_commit(&f, LANE_LOW, 200, 1000, 2);
-    ck_assert_int_gt(spare_bytes(1), 0);
+    ck_assert_int_gt(spare_bytes(1), INDEX_BYTES_MAX);
     ck_assert_int_le(spare_bytes(1), TEST_SEGMENT_BYTES / 2);
     ck_ok(log_rotate(f.log, 1, soon()));
-    ck_assert_int_eq(spare_bytes(1), 0);
+    ck_assert_int_le(spare_bytes(1), INDEX_BYTES_MAX);
     test_commit(&f, LANE_LOW, 200, 1000, 300);
-    ck_assert_int_gt(spare_bytes(2), 0);
+    ck_assert_int_gt(spare_bytes(2), INDEX_BYTES_MAX);
     ck_ok(lock_take(f.lock, LOCK_SHARED, soon()));
     log_trim(f.log);
-    ck_assert_int_gt(spare_bytes(2), 0); /* somebody may be about to write */
+    ck_assert_int_gt(spare_bytes(2), INDEX_BYTES_MAX); /* somebody may be about to write */
     lock_drop(f.lock, LOCK_SHARED);
     log_trim(f.log);
-    ck_assert_int_eq(spare_bytes(2), 0);
+    ck_assert_int_le(spare_bytes(2), INDEX_BYTES_MAX);
     test_commit(&f, LANE_LOW, 200, 1000, 600); /* and it goes on */
 }
 END_TEST
