@@ -122,14 +122,18 @@ static void checkpoint_when_idle(struct delivery *d, struct sink *sink)
     }
 }
 
+/* At most as many batches as can be under way: the lock is left while blocks are read, and a fast sink would take what is
+ * cut as it is cut. Then what this look knows of the lanes would be the truth for as long as there is a backlog: a critical
+ * event that came meanwhile would wait for all of it, and so would the other sinks. */
 static void feed(struct delivery *d, struct sink *sink, struct pass *pass)
 {
+    uint32_t left = sink->options.workers + READY_MAX;
     suspects_purge(sink);
     suspects_keep(d, sink);
     bool backing_off = !breaker_allows(&sink->breaker, mono_ns());
     if (backing_off)
         wait_at(pass, sink->breaker.until_ns);
-    while (!backing_off && !sink->paused && !sink->reload && !sink->states_stale && sink_is_wanted(d, sink) &&
+    while (left-- > 0 && !backing_off && !sink->paused && !sink->reload && !sink->states_stale && sink_is_wanted(d, sink) &&
            may_dispatch(d, sink) && reader_cut(d, sink, pass->next_seq, &pass->wait_until_ns)) {
         pass->progress = true;
         outage_tried(d, sink);

@@ -12,7 +12,7 @@ struct job {
     struct delivery *d;
     struct sink *sink;
     struct slot *slot;
-    struct batch *batch;
+    struct batch *batch; /* NULL: none, what was left open is closed */
     struct bench *bench;
     bool was_overdue;                 /* the hook that ended last */
     uint64_t took_ns;                 /* the sink, over the batch */
@@ -422,6 +422,7 @@ static void run(struct job *job)
 /* A stop had no time for the states of some sinks (left_open.c). No batch is at work then, and no task. */
 static void close_left_open(struct job *job)
 {
+    job->batch = NULL; /* the last one is somebody else's by now; there may have been none at all */
     while (job->self->abandoned && (job->sink = sinks_take_left_open(job->d)) != NULL) {
         job->self->at = job->sink;
         leave_hung(job);

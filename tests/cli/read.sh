@@ -45,9 +45,8 @@ is "escapes" 0 "$(grep -c $'\033' "$work/out")"
 # Following.
 "$spool" tail -f -n 0 -o json >"$work/followed" &
 children="$children $!"
-sleep 0.3
-"$spool" put -q --type followed 1
-eventually grep -q followed "$work/followed" && pass || fail "tail -f does not show what comes"
+comes() { "$spool" put -q --type followed 1 && grep -q followed "$work/followed"; } # what came before it began is not shown
+eventually comes && pass || fail "tail -f does not show what comes"
 is "what was there before" 0 "$(grep -vc followed "$work/followed")"
 kill "${children##* }"
 

@@ -46,6 +46,7 @@ struct store {
     _Atomic int read_error, bounds_error, get_error, register_error, elect_error, row_error;
     bool read_only;
     void (*at_look)(struct store *s); /* the dispatcher calls it first of all when it looks */
+    void (*at_read)(struct store *s); /* … and before it reads a block */
     unsigned acks, reads;
     unsigned trims, trim_drops; /* calls; what the next one answers */
     uint8_t published[STORE_PUBLISHED_MAX];
@@ -144,6 +145,8 @@ static inline int fake_store_read(struct store *s, int lane, uint64_t seq, uint6
 {
     (void)deadline_ns;
     int code = SPOOL_ENOTFOUND;
+    if (s->at_read)
+        s->at_read(s);
     if (s->read_error)
         return err_set(s->read_error, "read refused");
     pthread_mutex_lock(&s->lock);

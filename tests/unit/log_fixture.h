@@ -144,7 +144,7 @@ static inline uint64_t test_commit(struct fixture *fixture, int lane, uint32_t c
 {
     struct log_run run = test_run(lane, count, body_size, ticks);
     struct log_position position = test_position(1, ticks + count);
-    ck_ok(log_commit(fixture->log, &run, 1, &position, 1, deadline_in_ms(10000)));
+    ck_ok(log_commit(fixture->log, &run, 1, &position, 1, deadline_in_ms(60000)));
     free((void *)run.events);
     return run.first_seq;
 }
@@ -187,7 +187,7 @@ static inline uint64_t test_read_all(struct fixture *fixture, int lane, uint64_t
 static inline uint64_t test_next(struct fixture *fixture, int lane)
 {
     uint64_t first[LANES], next[LANES];
-    ck_ok(log_bounds(fixture->log, deadline_in_ms(10000), first, next));
+    ck_ok(log_bounds(fixture->log, deadline_in_ms(60000), first, next));
     return next[lane];
 }
 

@@ -71,7 +71,7 @@ static inline unsigned count_of(const unsigned *counter)
 
 #define until(condition)                                                                                               \
     do {                                                                                                               \
-        uint64_t end_ = deadline_in_ms(20000);                                                                         \
+        uint64_t end_ = deadline_in_ms(60000);                                                                         \
         while (!(condition) && mono_ns() < end_)                                                                       \
             usleep(2000);                                                                                              \
         ck_assert_msg(condition, "%s did not come true", #condition);                                                  \

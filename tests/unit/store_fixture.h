@@ -27,7 +27,7 @@ static inline struct store_options small_options(void)
         .segment_bytes = 1 << 20,
         .journal_bytes = 256 << 10,
         .flush_interval_ms = 20,
-        .full_timeout_ms = 2000,
+        .full_timeout_ms = 60000,
         .file_mode = 0600,
     };
 }

@@ -68,7 +68,7 @@ START_TEST(a_whole_configuration)
     struct spool_event event = SPOOL_EVENT(.type = "t", .body = "{}", .body_size = 2);
     ck_ok(spool_enqueue(spool, &event, NULL));
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_ok(spool_close(spool));
     char *out;
     struct stat st;

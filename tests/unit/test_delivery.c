@@ -18,9 +18,9 @@ START_TEST(all_arrive_once_and_are_acknowledged)
     fake_commit(rig->store, SPOOL_HIGH, NULL, 1500, 10, 0, real_ns());
     delivery_wake(rig->delivery);
     rig_until(rig_seen(rig) == 1510);
-    ck_ok(delivery_settle(rig->delivery, deadline_in_ms(5000)));
+    ck_ok(delivery_settle(rig->delivery, deadline_in_ms(60000)));
     ck_assert_uint_eq(rig_stored(rig).delivered, 1510);
-    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(5000)));
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(60000)));
     ck_assert_uint_eq(rig->fake->opens, 1);
     ck_assert_uint_eq(rig->fake->closes, 1);
     ck_assert_uint_eq(rig->fake->count, 1510);
@@ -175,7 +175,7 @@ START_TEST(refused_acknowledgements_are_kept)
     pthread_mutex_lock(&rig->store->lock);
     rig->store->ack_error = 0;
     pthread_mutex_unlock(&rig->store->lock);
-    ck_ok(delivery_settle(rig->delivery, deadline_in_ms(5000)));
+    ck_ok(delivery_settle(rig->delivery, deadline_in_ms(60000)));
     ck_assert_uint_eq(rig_stored(rig).delivered, 10);
     ck_assert_uint_eq(rig_seen(rig), 10);
     rig_free(rig);
@@ -195,7 +195,7 @@ START_TEST(an_acknowledgement_that_failed_in_part_counts_once)
     pthread_mutex_lock(&rig->store->lock);
     rig->store->late_ack_error = 0;
     pthread_mutex_unlock(&rig->store->lock);
-    ck_ok(delivery_settle(rig->delivery, deadline_in_ms(5000)));
+    ck_ok(delivery_settle(rig->delivery, deadline_in_ms(60000)));
     ck_assert_uint_eq(rig_stored(rig).delivered, 10);
     rig_free(rig);
 }

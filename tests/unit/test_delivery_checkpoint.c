@@ -68,7 +68,7 @@ START_TEST(a_failed_checkpoint_delivers_again_and_loses_nothing)
     struct rig *rig = start_keeper((unsigned)_i, (unsigned)_i + 3);
     rig_until(rig_stored(rig).delivered == 30);
     ck_assert_uint_eq(rig_stored(rig).cursor[LANE_MEDIUM], 30);
-    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(5000)));
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(60000)));
     ck_assert_uint_gt(keeper.asked, (unsigned)_i + 3);
     ck_assert_uint_eq(rig_seen(rig), 30); /* each once, as far as the sink kept it */
     for (unsigned i = 0; i < 30; i++)
@@ -119,7 +119,7 @@ START_TEST(events_that_grow_too_old_end_as_dead_letters)
     ck_assert_uint_eq(row->attempts, 1); /* it was tried */
     ck_assert_ptr_nonnull(strstr(row->reason, "max_age"));
     ck_assert_ptr_nonnull(strstr(row->reason, "not today"));
-    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(5000)));
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(60000)));
     ck_assert_uint_eq(rig_stored(rig).dead_rows, 5); /* the young ones are tried on */
     rig_free(rig);
 }

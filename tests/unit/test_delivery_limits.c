@@ -34,7 +34,7 @@ START_TEST(a_sink_says_when_it_wants_an_event_again)
     uint64_t begun_ns = real_ns();
     ck_ok(delivery_start(rig->delivery));
     rig_until(rig_counter(rig, &rig->fake->batches) >= TRIES);
-    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(10000)));
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(60000)));
     struct fake_sink *stored = &rig->store->sinks[0];
     ck_assert_uint_eq(rig_stored(rig).retry_rows, EVENTS);
     for (size_t i = 0; i < EVENTS; i++) {
@@ -92,7 +92,7 @@ START_TEST(what_waits_for_a_retry_is_bounded_in_bytes)
                                     .retry_bytes_max = 1500));
     ck_ok(delivery_start(rig->delivery));
     rig_until(strstr(rig_status(rig).last_error, "retry_bytes_max") != NULL);
-    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(10000)));
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(60000)));
     uint64_t rows = rig_stored(rig).retry_rows, bytes = 0;
     for (size_t i = 0; i < rows; i++)
         bytes += rig->store->sinks[0].retries[i].row.size;

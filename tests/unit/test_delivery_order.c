@@ -209,24 +209,67 @@ static void count_by_lane(const struct rig *rig, size_t from, size_t to, unsigne
         lanes[rig->fake->seen[i] < BACKLOG ? 0 : 1]++;
 }
 
-/* What is on its way already is delivered first: the batches that run and the READY_MAX cut ahead. Not the backlog. */
+static atomic_uint looks;
+
+static void count_look(struct store *store)
+{
+    (void)store;
+    atomic_fetch_add(&looks, 1);
+}
+
+static size_t place_seen(const struct rig *rig, unsigned number)
+{
+    size_t at = 0;
+    while (at < rig->fake->count && rig->fake->seen[at] != number)
+        at++;
+    return at;
+}
+
+/* What is on its way already is delivered first: the batches that run and the READY_MAX cut ahead. Not the backlog. The
+ * sink waits until the dispatcher looks anew: nothing is cut any more of what it saw before the event was there. */
 START_TEST(a_critical_event_overtakes_a_backlog)
 {
     struct rig *rig = rig_new();
     rig->fake->block = true;
+    rig->store->at_look = count_look;
     for (unsigned i = 0; i < BACKLOG; i += 1000)
         fake_commit(rig->store, SPOOL_LOW, NULL, i, 1000, 0, real_ns());
     rig_add(rig, SPOOL_SINK_OPTIONS(.batch_events_max = 10));
     ck_ok(delivery_start(rig->delivery));
     rig_until(rig_counter(rig, &rig->fake->batches) == 1);
     fake_commit(rig->store, SPOOL_CRITICAL, NULL, BACKLOG, 10, 0, real_ns());
+    unsigned before = looks;
     delivery_wake(rig->delivery);
+    rig_until(looks > before);
     fake_set_block(rig->fake, false);
     rig_until(rig_seen(rig) == BACKLOG + 10);
-    size_t at = 0;
-    while (rig->fake->seen[at] != BACKLOG)
-        at++;
-    ck_assert_uint_le(at, (1 + READY_MAX) * 10);
+    ck_assert_uint_le(place_seen(rig, BACKLOG), (1 + READY_MAX) * 10);
+    rig_free(rig);
+}
+END_TEST
+
+static struct rig *swift;
+
+/* Whenever a block is read, the sink has taken all that was cut before; a critical event comes during the first. */
+static void when_all_is_taken(struct store *store)
+{
+    static unsigned reads;
+    rig_until(rig_seen(swift) >= 10 * reads);
+    if (reads++ == 0)
+        fake_commit(store, SPOOL_CRITICAL, NULL, BACKLOG, 10, 0, real_ns());
+}
+
+/* A sink that takes batches as fast as they are cut, so that there is always room for another one. */
+START_TEST(a_critical_event_overtakes_a_backlog_however_fast_the_sink)
+{
+    struct rig *rig = swift = rig_new();
+    rig->store->at_read = when_all_is_taken;
+    for (unsigned i = 0; i < 1000; i += 10)
+        fake_commit(rig->store, SPOOL_LOW, NULL, i, 10, 0, real_ns());
+    rig_add(rig, SPOOL_SINK_OPTIONS(.batch_events_max = 10));
+    ck_ok(delivery_start(rig->delivery));
+    rig_until(rig_seen(rig) == 1000 + 10);
+    ck_assert_uint_le(place_seen(rig, BACKLOG), (1 + READY_MAX) * 10);
     rig_free(rig);
 }
 END_TEST
@@ -361,6 +404,7 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, events_of_a_key_come_in_order_whatever_fails, 0, 6);
     tcase_add_test(tc, what_waited_behind_one_goes_in_batches);
     tcase_add_test(tc, a_critical_event_overtakes_a_backlog);
+    tcase_add_test(tc, a_critical_event_overtakes_a_backlog_however_fast_the_sink);
     tcase_add_test(tc, low_ones_progress_under_an_endless_critical_stream);
     tcase_add_test(tc, a_free_worker_takes_the_most_important_batch_of_all_sinks);
     suite_add_tcase(s, tc);

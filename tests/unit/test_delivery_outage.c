@@ -260,7 +260,7 @@ START_TEST(the_pause_survives_a_restart)
 {
     struct rig *rig = start_forbidden();
     rig_until(rig_stored(rig).paused);
-    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(5000)));
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(60000)));
     delivery_free(rig->delivery);
     rig_delivery(rig);
     rig_add(rig, SPOOL_SINK_OPTIONS(FAST));
@@ -292,6 +292,14 @@ START_TEST(a_pause_that_cannot_be_stored_yet_holds)
 }
 END_TEST
 
+static bool knows_of_its_pause(struct rig *rig)
+{
+    pthread_mutex_lock(rig->delivery->lock);
+    bool paused = sink_find(rig->delivery, "s")->paused;
+    pthread_mutex_unlock(rig->delivery->lock);
+    return paused;
+}
+
 /* One that was down when it was paused waits no longer once it is resumed. */
 START_TEST(resuming_tries_at_once)
 {
@@ -303,7 +311,7 @@ START_TEST(resuming_tries_at_once)
     rig->store->control++;
     pthread_mutex_unlock(&rig->store->lock);
     delivery_wake(rig->delivery);
-    usleep(20000);
+    rig_until(knows_of_its_pause(rig));
     resume(rig);
     rig_until(rig_stored(rig).delivered == 10);
     rig_free(rig);
@@ -338,7 +346,7 @@ START_TEST(what_is_too_much_for_a_sink_is_dropped)
 {
     struct rig *rig = start_forbidden(); /* two of ten are delivered, then it is paused */
     rig_until(rig_status(rig).state == SPOOL_SINK_PAUSED && rig_stored(rig).delivered == 2);
-    ck_ok(delivery_sink_drop(rig->delivery, "s", deadline_in_ms(5000)));
+    ck_ok(delivery_sink_drop(rig->delivery, "s", deadline_in_ms(60000)));
     rig_add(rig, SPOOL_SINK_OPTIONS(FAST, .max_pending_bytes = 1 << 20));
     ck_assert_uint_eq(rig_stored(rig).max_pending_bytes, 1 << 20);
     rig_until(rig_status(rig).state == SPOOL_SINK_PAUSED);

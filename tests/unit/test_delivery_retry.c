@@ -80,7 +80,7 @@ START_TEST(attempts_survive_a_restart)
     struct rig *rig =
         start(1, NULL, SPOOL_SINK_OPTIONS(.retry_base_ms = 3600000, .retry_cap_ms = 3600000), fail_always);
     rig_until(rig_stored(rig).retry_rows == 1);
-    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(5000)));
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(60000)));
     delivery_free(rig->delivery);
     rig->store->sinks[0].retries[0].row.due_ns = 0;
     rig->fake->answer = NULL;
@@ -113,7 +113,7 @@ static struct rig *start_beside_a_row(int64_t step_ns, bool knows)
     struct rig *rig =
         start(1, NULL, SPOOL_SINK_OPTIONS(.retry_base_ms = 3600000, .retry_cap_ms = 3600000), fail_always);
     rig_until(rig_stored(rig).retry_rows == 1);
-    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(5000)));
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(60000)));
     delivery_free(rig->delivery);
     struct store_retry *row = &rig->store->sinks[0].retries[0].row;
     row->due_ns = real_ns() + HOUR_NS;
@@ -158,7 +158,7 @@ START_TEST(a_row_stands_for_its_event)
         10, "a", SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_AGENT, .retry_base_ms = 3600000, .retry_cap_ms = 3600000),
         fail_always);
     rig_until(rig_stored(rig).retry_rows == 10);
-    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(5000)));
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(60000)));
     delivery_free(rig->delivery);
     struct store_sink *stored = &rig->store->sinks[0].sink;
     memset(stored->cursor, 0, sizeof stored->cursor);
@@ -171,7 +171,7 @@ START_TEST(a_row_stands_for_its_event)
     rig_add(rig, SPOOL_SINK_OPTIONS(.order = SPOOL_ORDER_AGENT));
     ck_ok(delivery_start(rig->delivery));
     rig_until(rig_stored(rig).retry_rows == 0 && rig_stored(rig).cursor[LANE_MEDIUM] == 10);
-    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(5000)));
+    ck_ok(delivery_stop(rig->delivery, deadline_in_ms(60000)));
     ck_assert_uint_eq(rig_seen(rig) - before, 10);
     ck_assert_uint_eq(rig_stored(rig).delivered, 10);
     for (unsigned i = 0; i < 10; i++)
@@ -314,7 +314,7 @@ START_TEST(wrong_configuration_stands)
     rig_add(rig, SPOOL_SINK_OPTIONS(FAST));
     ck_ok(delivery_start(rig->delivery));
     rig_until(rig_status(rig).state == SPOOL_SINK_FAILED);
-    ck_ok(delivery_sink_drop(rig->delivery, "s", deadline_in_ms(5000)));
+    ck_ok(delivery_sink_drop(rig->delivery, "s", deadline_in_ms(60000)));
     ck_assert_uint_eq(rig->fake->opens, 1);
     rig->fake->open_code = SPOOL_OK;
     rig_add(rig, SPOOL_SINK_OPTIONS(FAST));

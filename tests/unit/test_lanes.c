@@ -196,7 +196,7 @@ static void forget_lanes(struct spool *spool)
     struct state_row row;
     struct state_key at = state_key(TABLE_SINK);
     uint8_t body[ROW_MAX];
-    ck_ok(state_txn_write(spool->store->state, deadline_in_ms(20000), &txn));
+    ck_ok(state_txn_write(spool->store->state, deadline_in_ms(60000), &txn));
     ck_ok(state_table_next(&txn, &at, 1, &row));
     memcpy(body, row.body, row.body_size);
     size_t tail = 98 + (size_t)body[96] + body[97], numbers = get_u16(body + tail) - LANES;
@@ -213,10 +213,10 @@ START_TEST(what_an_older_version_delivered_is_in_no_lane)
     add(spool, "a", (struct spool_sink_options){0});
     put_one(spool, SPOOL_HIGH, "\"ok\"");
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     forget_lanes(spool);
     put_one(spool, SPOOL_LOW, "\"ok\"");
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     struct spool_sink_info info = look(spool);
     ck_assert_uint_eq(info.delivered_events, 2);
     ck_assert_uint_eq(info.lane_delivered[SPOOL_HIGH], 0);

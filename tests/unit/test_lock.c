@@ -226,7 +226,7 @@ START_TEST(interrupt)
     else
         lock_drop(lock, LOCK_SHARED);
     lock_interrupt(lock, false);
-    ck_ok(lock_take(lock, LOCK_EXCLUSIVE, deadline_in_ms(10000)));
+    ck_ok(lock_take(lock, LOCK_EXCLUSIVE, deadline_in_ms(60000)));
     lock_drop(lock, LOCK_EXCLUSIVE);
     lock_close(lock);
 }
@@ -245,7 +245,7 @@ START_TEST(read_only)
     ck_code(lock_take(lock, LOCK_SHARED, deadline_in_ms(20)), SPOOL_ETIMEOUT); /* the file came to be meanwhile */
     ck_assert(lock_is_held_elsewhere(lock, LOCK_SHARED));
     end_child(holder);
-    ck_ok(lock_take(lock, LOCK_SHARED, deadline_in_ms(10000)));
+    ck_ok(lock_take(lock, LOCK_SHARED, deadline_in_ms(60000)));
     lock_drop(lock, LOCK_SHARED);
     lock_close(lock);
 }
@@ -274,7 +274,7 @@ START_TEST(owner_is_seen_and_its_death)
     lock_drop(lock, LOCK_SHARED);
     ck_code(lock_take(lock, LOCK_EXCLUSIVE, 0), SPOOL_ETIMEOUT);
     end_child(holder);
-    ck_ok(lock_take(lock, LOCK_EXCLUSIVE, deadline_in_ms(10000)));
+    ck_ok(lock_take(lock, LOCK_EXCLUSIVE, deadline_in_ms(60000)));
     lock_drop(lock, LOCK_EXCLUSIVE);
     lock_close(lock);
 }
@@ -393,13 +393,13 @@ START_TEST(releaser_steps_back)
     struct lock *lock = open_lock(true);
     uint64_t longest = 0;
     for (int tries = 0; tries < 50 && longest < 900000; tries++) {
-        ck_ok(lock_take(lock, LOCK_EXCLUSIVE, deadline_in_ms(10000)));
+        ck_ok(lock_take(lock, LOCK_EXCLUSIVE, deadline_in_ms(60000)));
         pid_t peer = start_holder(LOCK_EXCLUSIVE);
         pause_ms(15);
         kill(peer, SIGSTOP);
         lock_drop(lock, LOCK_EXCLUSIVE);
         uint64_t begin = mono_ns();
-        ck_ok(lock_take(lock, LOCK_EXCLUSIVE, deadline_in_ms(10000)));
+        ck_ok(lock_take(lock, LOCK_EXCLUSIVE, deadline_in_ms(60000)));
         uint64_t took = mono_ns() - begin;
         longest = took > longest ? took : longest;
         end_child(peer);

@@ -201,8 +201,8 @@ START_TEST(rotation_leaves_what_is_too_little)
 }
 END_TEST
 
-/* Bytes on the disk that a segment's file owns and does not use. */
-/* Beyond its size. The blocks that map a file in many pieces count, too: a few are nothing that was taken ahead. */
+/* Bytes on the disk that a segment's file owns and does not use. Of a file in many pieces the index counts too, on ext4
+ * one block for more than four of them: a few are nothing that was taken ahead. */
 static off_t spare_bytes(uint64_t number)
 {
     enum { MAP_BYTES = 16 << 10 };

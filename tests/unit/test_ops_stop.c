@@ -40,7 +40,7 @@ START_TEST(those_that_wait_end_and_running_ones_are_cancelled)
     ck_ok(ops_submit(ops, &PROBE_OPTIONS(&runs, NEEDS(ALL("x"))), &runs.op));
     ck_ok(ops_submit(ops, &PROBE_OPTIONS(&waits, NEEDS(ALL("x"))), &waits.op));
     ck_until(runs.runs == 1);
-    ck_ok(ops_stop(ops, deadline_in_ms(2000))); /* after a second it is cancelled */
+    ck_ok(ops_stop(ops, deadline_in_ms(4000))); /* after two seconds it is cancelled */
     ck_assert_uint_eq(runs.dones + waits.dones, 2);
     ck_assert_int_eq(result_of(&runs), SPOOL_ESTOPPED);
     ck_assert_int_eq(result_of(&waits), SPOOL_ESTOPPED);
@@ -72,7 +72,7 @@ START_TEST(what_cannot_be_drained_by_half_time_ends_too)
     struct probe runs = {0}, drained = {.gate = true};
     ck_ok(ops_submit(ops, &PROBE_OPTIONS(&runs, NEEDS(ALL("x"))), &runs.op));
     ck_ok(ops_submit(ops, &PROBE_OPTIONS(&drained, .flags = SPOOL_OP_DRAIN, NEEDS(ALL("x"))), &drained.op));
-    ck_ok(ops_stop(ops, deadline_in_ms(2000)));
+    ck_ok(ops_stop(ops, deadline_in_ms(4000)));
     ck_assert_int_eq(result_of(&runs), 0); /* it was cancelled, and did return 0 */
     ck_assert_int_eq(result_of(&drained), SPOOL_ESTOPPED);
     ck_assert_uint_eq(drained.runs, 0);
@@ -124,7 +124,7 @@ START_TEST(one_that_hangs_is_named_and_left_alone)
     ck_assert(ops_have_hung(ops));
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
     ck_assert_int_eq(waiter.code, SPOOL_ESTOPPED); /* whoever waited for it is let go */
-    ck_ok(ops_stop(ops, deadline_in_ms(200)));     /* nothing else to end */
+    ck_ok(ops_stop(ops, deadline_in_ms(60000)));   /* nothing else to end */
     ck_ok(ops_start(ops));                         /* it holds x, but no worker's place */
     ck_ok(ops_submit(ops, &PROBE_OPTIONS(&blocked, NEEDS(ALL("x"))), &blocked.op));
     ck_ok(ops_submit(ops, &PROBE_OPTIONS(&later), &later.op));

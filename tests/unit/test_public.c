@@ -147,16 +147,16 @@ START_TEST(events_wait_for_the_first_sink_and_come_once)
     ck_code(spool_drain(spool, 1000), SPOOL_ENOTFOUND);
     add_sink(spool, "s", &seen);
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_assert_uint_eq(count_seen(&seen), 10);
     enqueue(spool, "t", "a", SPOOL_CRITICAL, "late", NULL);
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_assert_uint_eq(count_seen(&seen), 11);
     ck_ok(spool_close(spool));
     spool = open_spool();
     add_sink(spool, "s", &seen);
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_assert_uint_eq(seen.events, 11);
     ck_ok(spool_close(spool));
 }
@@ -172,7 +172,7 @@ START_TEST(a_sink_from_now_sees_only_what_comes)
     ck_ok(spool_sink_add(spool, "s", &seeing, NULL, &options));
     enqueue(spool, "t", "a", SPOOL_MEDIUM, "after", NULL);
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_assert_uint_eq(count_seen(&seen), 1);
     ck_assert_str_eq(seen.bodies[0], "after");
     ck_ok(spool_close(spool));
@@ -193,7 +193,7 @@ START_TEST(a_sink_that_is_down_holds_its_events)
     pthread_mutex_lock(&down.mutex);
     down.down = false;
     pthread_mutex_unlock(&down.mutex);
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_assert_uint_eq(count_seen(&down), 1);
     ck_assert_uint_eq(count_seen(&up), 1);
     ck_ok(spool_close(spool));
@@ -246,7 +246,7 @@ START_TEST(a_paused_sink_waits_for_resume)
     ck_code(spool_drain(spool, 300), SPOOL_ETIMEOUT);
     ck_assert_uint_eq(count_seen(&seen), 0);
     ck_ok(spool_sink_resume(spool, "s"));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_assert_uint_eq(count_seen(&seen), 1);
     ck_ok(spool_close(spool));
 }
@@ -326,7 +326,7 @@ START_TEST(many_are_stored_together)
     ck_assert_msg(strstr(spool_last_error(), "30") != NULL, "%s", spool_last_error());
     add_sink(spool, "s", &seen);
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_assert_uint_eq(count_seen(&seen), 50);
     ck_ok(spool_close(spool));
 }
@@ -376,7 +376,7 @@ START_TEST(a_forked_child_must_open_again)
     struct seen seen = {0};
     add_sink(spool, "s", &seen);
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_assert_uint_eq(count_seen(&seen), 3);
     ck_ok(spool_close(spool));
 }
@@ -447,7 +447,7 @@ START_TEST(delivered_segments_are_deleted)
         enqueue(spool, "t", "a", SPOOL_MEDIUM, body, NULL);
     add_sink(spool, "s", &seen);
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 30000));
+    ck_ok(spool_drain(spool, 60000));
     for (int i = 0; i < 100; i++) {
         ck_ok(spool_stats(spool, &stats));
         if (stats.segments <= 2)

@@ -84,7 +84,7 @@ static void expect_empty(struct spool *spool)
     const struct spool_event *event;
     ck_ok(spool_stats(spool, &stats));
     ck_assert_uint_eq(stats.enqueued_events, 0);
-    ck_ok(spool_flush(spool, 5000));
+    ck_ok(spool_flush(spool, 60000));
     ck_ok(spool_reader_open(spool, NULL, &reader));
     ck_code(spool_reader_next(reader, 100, &event), SPOOL_ENOTFOUND);
     spool_reader_close(reader);

@@ -151,7 +151,7 @@ START_TEST(calls_that_cannot_be)
     ck_ok(spool_sink_add(spool, "s", &within, NULL, &SPOOL_SINK_OPTIONS(.user = spool)));
     ck_ok(spool_start(spool));
     enqueue(spool, "a", SPOOL_MEDIUM, "x");
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_assert_int_eq(wrong_calls, 4);
     ck_ok(spool_close(spool));
     ck_ok(spool_open(path, &SPOOL_OPTIONS(.flags = SPOOL_READ_ONLY), &spool));

@@ -17,16 +17,16 @@ START_TEST(a_rewound_sink_gets_events_again)
     for (int i = 0; i < EVENTS; i++)
         ids[i] = put(spool, "\"ok\"", 0);
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_assert_uint_eq(count_of(&obedient.delivered), EVENTS);
     ck_ok(spool_sink_rewind(spool, "a", 0, &ids[7], &again));
     ck_assert_uint_eq(again, 3);
     until(count_of(&obedient.delivered) == EVENTS + 3);
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_ok(spool_sink_rewind(spool, "a", 1, NULL, &again)); /* 1970: all there is */
     ck_assert_uint_eq(again, EVENTS);
     until(count_of(&obedient.delivered) == 2 * EVENTS + 3);
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_ok(spool_sink_rewind(spool, "a", spool_id_time_ns(&ids[9]) + 1000000000, NULL, &again)); /* nothing is skipped */
     ck_assert_uint_eq(again, 0);
     ck_code(spool_sink_rewind(spool, "b", 1, NULL, &again), SPOOL_ENOTFOUND);
@@ -52,12 +52,12 @@ START_TEST(rewound_to_a_time)
         usleep(2000); /* so that each has a time of its own */
     }
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     for (unsigned i = 1, all = EVENTS; i < EVENTS; i++) {
         uint64_t at_ns = spool_id_time_ns(&ids[i]), before_ns = spool_id_time_ns(&ids[i - 1]);
         ck_ok(spool_sink_rewind(spool, "a", i % 2 ? at_ns : before_ns + (at_ns - before_ns) / 2, NULL, &again));
         ck_assert_uint_eq(again, EVENTS - i);
-        ck_ok(spool_drain(spool, 20000));
+        ck_ok(spool_drain(spool, 60000));
         all += EVENTS - i;
         ck_assert_uint_eq(count_of(&obedient.delivered), all);
     }
@@ -81,7 +81,7 @@ START_TEST(a_rewind_does_not_count_what_waits_for_a_retry)
     ck_ok(spool_start(spool));
     until(count_of(&obedient.delivered) == 2);
     until(count_of(&obedient.tried) >= 3);
-    ck_ok(spool_stop(spool, 20000)); /* now the row is stored */
+    ck_ok(spool_stop(spool, 60000)); /* now the row is stored */
     ck_ok(spool_sink_rewind(spool, "a", 1, NULL, &again));
     ck_assert_uint_eq(again, 2);
     ck_ok(spool_close(spool));
@@ -315,7 +315,7 @@ START_TEST(a_wrong_configuration_is_refused_as_a_whole)
     sinks = stats.sinks;
     ck_assert_uint_eq(sinks, 1);
     put(spool, "1", 0);
-    ck_ok(spool_drain(spool, 20000)); /* the old one is in force */
+    ck_ok(spool_drain(spool, 60000)); /* the old one is in force */
     snprintf(text, sizeof text, "{\"spool\": {\"dir\": \"%s\", \"max_bytes\": \"64MiB\"}, \"sinks\": []}", path);
     FILE *out = fopen(file, "w");
     fputs(text, out);

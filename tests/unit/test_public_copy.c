@@ -50,7 +50,7 @@ static void deliver(struct spool *spool, unsigned n)
     struct spool_event event = SPOOL_EVENT(.type = "t", .body = "1", .body_size = 1);
     for (unsigned i = 0; i < n; i++)
         ck_ok(spool_enqueue(spool, &event, NULL));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
 }
 
 static void run(const char *command, const char *from, const char *to)

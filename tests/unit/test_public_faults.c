@@ -86,7 +86,7 @@ static void refuse_all(struct spool *spool, bool forever, uint64_t n)
         usleep(5000);
         ck_ok(spool_sink_each(spool, get_info, &info));
     }
-    ck_ok(spool_stop(spool, 20000));
+    ck_ok(spool_stop(spool, 60000));
     ck_ok(spool_close(spool));
     ck_assert_uint_eq(forever ? info.dead_letters : info.retrying_events, n);
 }

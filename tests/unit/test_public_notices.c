@@ -46,7 +46,7 @@ static uint64_t told(const uint64_t *counter)
 
 #define until(condition)                                                                                               \
     do {                                                                                                               \
-        uint64_t end_ = deadline_in_ms(30000);                                                                         \
+        uint64_t end_ = deadline_in_ms(60000);                                                                         \
         while (!(condition) && mono_ns() < end_)                                                                       \
             usleep(2000);                                                                                              \
         ck_assert_msg(condition, "%s did not come true", #condition);                                                  \

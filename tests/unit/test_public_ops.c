@@ -104,7 +104,7 @@ START_TEST(stop_ends_them_and_start_takes_new_ones)
     ck_ok(spool_op_submit(spool, &PROBE_OPTIONS(&runs, NEEDS(ALL("x"))), &runs.op));
     ck_ok(spool_op_submit(spool, &PROBE_OPTIONS(&waits, NEEDS(ALL("x"))), &waits.op));
     ck_until(runs.runs == 1);
-    ck_ok(spool_stop(spool, 2000));
+    ck_ok(spool_stop(spool, 4000));
     ck_assert_int_eq(result_of(&runs), SPOOL_ESTOPPED);
     ck_assert_int_eq(result_of(&waits), SPOOL_ESTOPPED);
     ck_code(spool_op_submit(spool, &PROBE_OPTIONS(&after), &after.op), SPOOL_ESTOPPED);

@@ -159,7 +159,7 @@ START_TEST(timeouts_are_kept_beside_a_stopped_peer)
     struct spool_reader_options options = SPOOL_READER_OPTIONS(.flags = calls[which].follow);
     ck_ok(spool_reader_open(spool, &options, &reader));
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     pid_t peer = start_peer(lock);
     if (busy)
         enqueue(spool, 20);

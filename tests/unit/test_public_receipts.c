@@ -71,7 +71,7 @@ START_TEST(receipts_of_each_state)
     check_due(&retry, before_ns, real_ns());
     ck_assert_uint_eq(dead.due_ns, 0);
     /* a sink that began later, one with a filter, and one that began with the oldest */
-    ck_ok(spool_stop(spool, 5000));
+    ck_ok(spool_stop(spool, 60000));
     add(spool, "late", (struct spool_sink_options){.flags = SPOOL_SINK_FROM_NOW});
     add(spool, "picky", (struct spool_sink_options){.filter = "{\"include\":{\"type\":\"other\"}}"});
     add(spool, "old", (struct spool_sink_options){.retry_base_ms = 10});
@@ -210,7 +210,7 @@ START_TEST(what_waited_too_long_was_not_delivered)
         put(spool, "\"ok\"", 0);
     until(dropped(spool) == 5);
     if (_i)
-        ck_ok(spool_stop(spool, 20000));
+        ck_ok(spool_stop(spool, 60000));
     spool = check_not_delivered(spool, &id);
     ck_assert_uint_eq(count_of(&obedient.tried), 0);
     ck_ok(spool_close(spool));
@@ -236,13 +236,13 @@ START_TEST(what_was_too_much_was_not_delivered)
         ids[i] = put(spool, body, 0);
     until(dropped(spool) > 0);
     if (_i)
-        ck_ok(spool_stop(spool, 20000));
+        ck_ok(spool_stop(spool, 60000));
     spool = check_not_delivered(spool, &ids[0]);
     ck_assert_int_eq(state_of(spool, &ids[MANY - 1], "a"), SPOOL_RECEIPT_QUEUED);
     add(spool, "a", (struct spool_sink_options){.max_pending_bytes = 5 << 20});
     ck_ok(spool_sink_resume(spool, "a"));
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     until(state_of(spool, &ids[MANY - 1], "a") == SPOOL_RECEIPT_DELIVERED);
     ck_assert_int_eq(state_of(spool, &ids[0], "a"), SPOOL_RECEIPT_OVER);
     ck_assert_uint_eq(count_of(&obedient.delivered) + dropped(spool), MANY);
@@ -306,7 +306,7 @@ START_TEST(the_callback_hears_of_every_event_once)
     put(spool, "\"ok\"", 1);
     usleep(5000); /* older than its time to live */
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     until(told_of(&told, SPOOL_RECEIPT_DELIVERED) == EVENTS - 2);
     until(told_of(&told, SPOOL_RECEIPT_DEAD) == 2);
     until(told_of(&told, SPOOL_RECEIPT_EXPIRED) == 1);
@@ -342,7 +342,7 @@ START_TEST(what_a_best_effort_sink_took_was_sent)
     ck_ok(spool_sink_add(spool, "sure", &lossy, "{}", &sink_options));
     struct spool_id ok = put(spool, "\"ok\"", 0);
     ck_ok(spool_start(spool));
-    ck_ok(spool_drain(spool, 20000));
+    ck_ok(spool_drain(spool, 60000));
     ck_assert_int_eq(state_of(spool, &ok, "lossy"), SPOOL_RECEIPT_SENT);
     ck_assert_int_eq(state_of(spool, &ok, "sure"), SPOOL_RECEIPT_DELIVERED);
     ck_assert_str_eq(spool_receipt_state_name(SPOOL_RECEIPT_SENT), "sent (best effort)");

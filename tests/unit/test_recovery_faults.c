@@ -68,7 +68,7 @@ static struct store *open_store(void)
 
 static void close_store(struct store *store)
 {
-    ck_ok(store_close(store, deadline_in_ms(10000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 
 static int append(struct store *store)
@@ -158,7 +158,7 @@ START_TEST(taken_over_with_one_fault)
         all += EVENTS;
         fired = open_with(CLASSES[_i], n);
         struct store *store = open_store();
-        ck_ok(store_commit(store, deadline_in_ms(10000)));
+        ck_ok(store_commit(store, deadline_in_ms(60000)));
         ck_assert_msg(count(store) == all, "class %d, call %u: %u events instead of %u", CLASSES[_i], n, count(store),
                       all);
         close_store(store);

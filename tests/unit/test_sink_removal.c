@@ -7,7 +7,7 @@
 
 #define until(condition)                                                                                               \
     do {                                                                                                               \
-        uint64_t end_ = deadline_in_ms(30000);                                                                         \
+        uint64_t end_ = deadline_in_ms(60000);                                                                         \
         while (!(condition) && mono_ns() < end_)                                                                       \
             usleep(2000);                                                                                              \
         ck_assert_msg(condition, "%s did not come true", #condition);                                                  \
@@ -54,7 +54,7 @@ START_TEST(it_goes_when_its_deliverer_lets_go)
     store_sink_release(store, "s");
     until(find_sink(store, &sink) == SPOOL_ENOTFOUND); /* nobody asks again */
     ck_code(store_sink_remove(store, "s", deadline_in_ms(30)), SPOOL_ENOTFOUND);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
     store_end();
 }
 END_TEST
@@ -67,11 +67,11 @@ START_TEST(it_goes_at_the_next_open)
     struct store *store = open_store();
     add_sink(store);
     ck_ok(store_sink_elect(store, "s"));
-    ck_ok(store_sink_ask_removal(store, "s", deadline_in_ms(5000)));
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_sink_ask_removal(store, "s", deadline_in_ms(60000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
     store = open_store();
     ck_code(find_sink(store, &sink), SPOOL_ENOTFOUND);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
     store_end();
 }
 END_TEST
@@ -84,9 +84,9 @@ START_TEST(one_registered_in_its_place_is_a_new_one)
     struct store *store = open_store();
     struct store_sink old = add_sink(store);
     const struct store_ack ack = {.sink_id = old.id, .generation = old.generation, .delivered = {7}};
-    ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
+    ck_ok(store_ack(store, &ack, deadline_in_ms(60000)));
     ck_ok(store_sink_elect(store, "s"));
-    ck_ok(store_sink_ask_removal(store, "s", deadline_in_ms(5000)));
+    ck_ok(store_sink_ask_removal(store, "s", deadline_in_ms(60000)));
     struct store_sink new = add_sink(store);
     ck_assert_uint_gt(new.id, old.id);
     ck_assert_uint_eq(new.delivered, 0);
@@ -96,7 +96,7 @@ START_TEST(one_registered_in_its_place_is_a_new_one)
     store_sink_release(store, "s");
     removals_finish(store);
     ck_ok(find_sink(store, &sink));
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
     store_end();
 }
 END_TEST
@@ -179,7 +179,7 @@ static void serve(int to, int from)
         uint64_t delivered = look_at(spool).delivered;
         ck_assert_uint_eq(delivered, 0);
         ck_ok(spool_sink_add(spool, "s", &hooks, NULL, &options));
-        ck_ok(spool_drain(spool, 30000)); /* nobody holds anything for the one that went */
+        ck_ok(spool_drain(spool, 60000)); /* nobody holds anything for the one that went */
         ck_assert_uint_gt(look_at(spool).delivered, 0);
         ck_assert_int_eq(write(to, "d", 1), 1);
     }
@@ -248,7 +248,7 @@ START_TEST(removed_when_a_process_that_hangs_dies)
     int code = spool_sink_remove(spool, "s");
     ck_assert(code == SPOOL_ETIMEOUT || code == SPOOL_OK);
     ck_assert_uint_eq(look_at(spool).removing, code == SPOOL_ETIMEOUT);
-    ck_ok(spool_drain(spool, 30000)); /* "other" goes on over there, and nobody waits for this one */
+    ck_ok(spool_drain(spool, 60000)); /* "other" goes on over there, and nobody waits for this one */
     kill(peer.pid, SIGKILL);
     end_peer(&peer, SIGKILL);
     until(look_at(spool).sinks == 1);

@@ -415,10 +415,10 @@ static void count_up(const char *path, int times)
     struct fixture f = {.path = (char *)path};
     ck_ok(open_state(&f, 0));
     for (int i = 0; i < times; i++) {
-        ck_ok(state_count(f.state, STATE_DROPPED_EVENTS, 1, NULL, deadline_in_ms(20000)));
+        ck_ok(state_count(f.state, STATE_DROPPED_EVENTS, 1, NULL, deadline_in_ms(60000)));
         uint64_t low[LANES];
         uint32_t sinks;
-        ck_ok(state_low_cursor(f.state, deadline_in_ms(20000), low, &sinks));
+        ck_ok(state_low_cursor(f.state, deadline_in_ms(60000), low, &sinks));
     }
     close_state(&f);
 }

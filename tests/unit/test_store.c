@@ -75,15 +75,15 @@ START_TEST(what_is_appended_comes_out_in_its_lane)
     struct store *store = open_store(&options);
     for (int i = 0; i < 100; i++)
         ck_ok(append(store, (enum spool_priority)(i % 4), "body", 4, i % 10 == 0, NULL));
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     uint64_t first[LANES], next[LANES];
     ck_ok(store_bounds(store, first, next));
     for (int lane = 0; lane < LANES; lane++)
         ck_assert_uint_eq(next[lane] - first[lane], 25);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
     store = open_store(&options);
     ck_assert_uint_eq(count(store, NULL, NULL), 100);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -94,12 +94,12 @@ START_TEST(many_laps_round_a_small_ring)
     static char body[3000];
     for (int i = 0; i < 1000; i++)
         ck_ok(append(store, SPOOL_MEDIUM, body, sizeof body, false, NULL));
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     ck_assert_uint_eq(count(store, NULL, NULL), 1000);
     struct store_stats stats;
     ck_ok(store_stats(store, &stats));
     ck_assert_uint_ge(stats.segments, 3);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -129,16 +129,16 @@ START_TEST(a_failed_flush_is_answered_by_the_log)
     ck_ok(append(store, SPOOL_MEDIUM, "during", 6, true, &id));
     ck_ok(append(store, SPOOL_MEDIUM, "after", 5, true, NULL));
     unsigned same;
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     ck_assert_uint_eq(count(store, &id, &same), 3);
     ck_assert_uint_eq(same, 1);
     pthread_mutex_lock(&store->append_mutex);
     ck_assert_str_ne(journal_name(store->ring->journal), name); /* the failed one was retired */
     pthread_mutex_unlock(&store->append_mutex);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
     store = open_store(&options);
     ck_assert_uint_eq(count(store, &id, &same), 3);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
     free(name);
 }
 END_TEST
@@ -152,7 +152,7 @@ START_TEST(when_the_log_fails_too_the_answer_is_uncertain)
     struct spool_id id = {{0}};
     flush_failures = 1000;
     journal_fdatasync = fail_some;
-    ck_ok(lock_take(store->log_lock, LOCK_EXCLUSIVE, deadline_in_ms(5000))); /* nobody can commit */
+    ck_ok(lock_take(store->log_lock, LOCK_EXCLUSIVE, deadline_in_ms(60000))); /* nobody can commit */
     ck_code(append(store, SPOOL_MEDIUM, "x", 1, true, &id), SPOOL_EUNCERTAIN);
     ck_assert(id_is_valid(&id));
     lock_drop(store->log_lock, LOCK_EXCLUSIVE);
@@ -163,10 +163,10 @@ START_TEST(when_the_log_fails_too_the_answer_is_uncertain)
     ck_ok(event_measure(&event, 1000, &measure));
     ck_ok(store_append(store, &event, &measure, 1, true, NULL));
     unsigned same;
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     count(store, &id, &same);
     ck_assert_uint_ge(same, 1);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -217,7 +217,7 @@ START_TEST(only_a_full_disk_is_called_so)
         atomic_store(&notices[i], 0);
     struct store *store = open_store(&options);
     ck_ok(append(store, SPOOL_MEDIUM, "x", 1, false, NULL));
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     atomic_store(&write_errno, commit_failures[_i].err);
     ck_ok(append(store, SPOOL_MEDIUM, "y", 1, false, NULL));
     await_notice(commit_failures[_i].bad);
@@ -225,13 +225,13 @@ START_TEST(only_a_full_disk_is_called_so)
     ck_ok(store_stats(store, &stats));
     ck_assert_int_eq(stats.disk_full, commit_failures[_i].bad == SPOOL_NOTICE_DISK_FULL);
     atomic_store(&write_errno, 0);
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     await_notice(commit_failures[_i].good);
     ck_assert_uint_eq(atomic_load(&notices[commit_failures[_i].bad]), 1);
     ck_assert_uint_eq(atomic_load(&notices[commit_failures[_i].other]), 0);
     ck_assert_uint_eq(atomic_load(&unclear), 0);
     ck_assert_uint_eq(count(store, NULL, NULL), 2);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -243,8 +243,9 @@ START_TEST(a_full_ring_with_a_broken_record_is_emptied)
     struct store_options options = small_options();
     options.journal_bytes = 2 << 20;
     options.flush_interval_ms = 60000;
+    options.full_timeout_ms = 60000;
     struct store *store = open_store(&options);
-    ck_ok(lock_take(store->log_lock, LOCK_EXCLUSIVE, deadline_in_ms(5000))); /* nobody can commit while it fills */
+    ck_ok(lock_take(store->log_lock, LOCK_EXCLUSIVE, deadline_in_ms(60000))); /* nobody can commit while it fills */
     unsigned n = 0;
     for (; n < 500; n++) {
         ck_ok(append(store, SPOOL_MEDIUM, body, sizeof body, false, NULL));
@@ -257,11 +258,11 @@ START_TEST(a_full_ring_with_a_broken_record_is_emptied)
     journal_fdatasync = fail_some;
     uint64_t begin = mono_ns(); /* long enough for a commit that began before the failure to give up */
     ck_code(store_flush(store, deadline_in_ms(600)), SPOOL_ETIMEOUT);
-    ck_assert_uint_lt(mono_ns() - begin, 1800 * NS_PER_MS); /* and not after full_timeout_ms, which is 2,000 */
+    ck_assert_uint_lt(mono_ns() - begin, 30000 * NS_PER_MS); /* and not after full_timeout_ms */
     lock_drop(store->log_lock, LOCK_EXCLUSIVE);
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     ck_assert_uint_eq(count(store, NULL, NULL), n - 1);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -305,7 +306,7 @@ START_TEST(the_keeper_leaves_a_new_journal_of_ours_alone)
         pthread_mutex_unlock(&store->append_mutex);
         ck_assert_msg(!is_unlocked(name), "round %d: the journal in use is not locked", i);
     }
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -336,7 +337,7 @@ START_TEST(lower_priorities_meet_the_limit_first)
     ck_ok(store_stats(store, &stats));
     ck_assert_uint_le(stats.used_bytes, options.max_bytes + (2 << 20));
     ck_assert_uint_ge(stats.rejected_full, 4);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -370,21 +371,21 @@ START_TEST(the_limit_counts_what_the_disk_gives_not_what_events_have)
     static char body[4300];
     while (!atomic_load(&keeper_is_held)) {
         ck_ok(append(store, SPOOL_LOW, body, sizeof body, true, NULL));
-        ck_ok(store_commit(store, deadline_in_ms(10000)));
+        ck_ok(store_commit(store, deadline_in_ms(60000)));
     }
     unsigned n = 0;
     while (append(store, SPOOL_LOW, body, sizeof body, false, NULL) == SPOOL_OK && n < 10000) {
         if (++n % 3 == 0)
-            ck_ok(store_commit(store, deadline_in_ms(10000)));
+            ck_ok(store_commit(store, deadline_in_ms(60000)));
     }
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     uint64_t bytes, journals;
     ck_ok(dir_used_bytes(&store->dir, &bytes, &journals));
     ck_assert_uint_le(bytes, store->limit_bytes[LANE_LOW] + (128 << 10));
     ck_assert_uint_ge(bytes, store->limit_bytes[LANE_LOW] - (512 << 10));
     atomic_store(&held_store, NULL);
     atomic_store(&hold_keeper, false);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -397,7 +398,7 @@ START_TEST(blocking_ends_by_its_deadline)
         fill(store, SPOOL_LOW, SPOOL_EFULL);
     while (strstr(err_last(), "does not keep up")); /* a slow disk, not a full spool */
     ck_assert_msg(strstr(err_last(), "low") != NULL, "%s", err_last());
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -413,7 +414,7 @@ START_TEST(dropping_the_oldest_is_counted)
     ck_ok(store_sink_register(store, "s", "test", 0, "{}", false, &sink));
     for (int i = 0; i < 600; i++)
         ck_ok(append(store, SPOOL_LOW, body, sizeof body, false, NULL));
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     uint64_t dropped;
     unsigned left;
     do { /* the keeper may still be at the last wish */
@@ -427,7 +428,7 @@ START_TEST(dropping_the_oldest_is_counted)
     ck_ok(store_sink_get(store, "s", &sink));
     ck_assert_uint_eq(sink.dropped, stats.dropped_events);
     ck_assert_uint_eq(sink.drops.events[SPOOL_DROP_SIZE], sink.dropped);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -451,7 +452,7 @@ START_TEST(a_sink_that_is_away_does_not_fill_the_disk)
     ck_ok(store_sink_limit(store, "away", 3 << 20, 0));
     for (unsigned i = 0; i < 400; i++) /* 6.4 MiB in segments of 1 MiB */
         ck_ok(append(store, SPOOL_MEDIUM, body, sizeof body, false, NULL));
-    ck_ok(store_commit(store, deadline_in_ms(20000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     store_reclaim(store);
     struct store_sink away = stored_sink(store, "away");
     uint64_t left = 400 - away.cursor[LANE_MEDIUM];
@@ -465,7 +466,7 @@ START_TEST(a_sink_that_is_away_does_not_fill_the_disk)
     struct store_stats stats;
     ck_ok(store_stats(store, &stats));
     ck_assert_uint_eq(stats.stored_events, 400); /* the other one still needs them all */
-    ck_ok(store_sink_remove(store, "other", deadline_in_ms(5000)));
+    ck_ok(store_sink_remove(store, "other", deadline_in_ms(60000)));
     store_reclaim(store);
     ck_ok(store_stats(store, &stats));
     ck_assert_uint_lt(stats.stored_events, 400);
@@ -474,12 +475,12 @@ START_TEST(a_sink_that_is_away_does_not_fill_the_disk)
     ck_ok(store_sink_limit(store, "away", 0, 1)); /* and now by age */
     usleep(20000);
     ck_ok(append(store, SPOOL_MEDIUM, body, sizeof body, false, NULL));
-    ck_ok(store_commit(store, deadline_in_ms(20000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     usleep(20000);
     store_reclaim(store);
     ck_assert_uint_eq(stored_sink(store, "away").cursor[LANE_MEDIUM], 401);
     ck_assert_uint_eq(stored_sink(store, "away").dropped, 401);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -492,14 +493,14 @@ START_TEST(a_sink_that_is_served_is_left_to_its_server)
     ck_ok(store_sink_limit(store, "s", 0, 1));
     ck_ok(store_sink_elect(store, "s"));
     ck_ok(append(store, SPOOL_MEDIUM, "x", 1, false, NULL));
-    ck_ok(store_commit(store, deadline_in_ms(20000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     usleep(20000);
     store_reclaim(store);
     ck_assert_uint_eq(stored_sink(store, "s").dropped, 0);
     store_sink_release(store, "s");
     store_reclaim(store);
     ck_assert_uint_eq(stored_sink(store, "s").dropped, 1);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -513,11 +514,11 @@ START_TEST(other_lanes_are_not_dropped_with_it)
     struct store_stats stats;
     ck_ok(store_sink_register(store, "s", "test", 0, "{}", false, &sink));
     ck_ok(append(store, SPOOL_HIGH, "precious", 8, false, NULL));
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     fill(store, SPOOL_LOW, SPOOL_EFULL);
     ck_ok(store_stats(store, &stats));
     ck_assert_uint_eq(stats.dropped_events, 0);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -535,7 +536,7 @@ START_TEST(nothing_is_dropped_unless_it_is_full)
     ck_ok(store_sink_register(store, "s", "test", 0, "{}", false, &sink));
     for (int i = 0; i < 70; i++)
         ck_ok(append(store, SPOOL_MEDIUM, body, sizeof body, false, NULL));
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     struct rlimit as_it_was, none;
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &as_it_was), 0);
     none = (struct rlimit){3, as_it_was.rlim_max};
@@ -547,7 +548,7 @@ START_TEST(nothing_is_dropped_unless_it_is_full)
     ck_code(code, SPOOL_EFULL);
     ck_ok(store_stats(store, &stats));
     ck_assert_uint_eq(stats.dropped_events, 0);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -590,10 +591,10 @@ START_TEST(the_journal_of_a_dead_process_is_applied_at_open)
     ck_assert_uint_eq(count(store, NULL, NULL), 10);
     ck_ok(store_stats(store, &stats));
     ck_assert_uint_eq(stats.recovered_events, 10);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
     store = open_store(&options); /* and not once more */
     ck_assert_uint_eq(count(store, NULL, NULL), 10);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -622,9 +623,9 @@ START_TEST(a_dead_journal_that_cannot_be_read_now_is_not_forgotten)
     struct store *store = open_store(&options);
     ck_code(store_commit(store, deadline_in_ms(100)), SPOOL_ETIMEOUT); /* not all that was in the spool is in segments */
     header_reads = HEADER_WHOLE;
-    ck_ok(store_commit(store, deadline_in_ms(20000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     ck_assert_uint_eq(count(store, NULL, NULL), 10);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -639,7 +640,7 @@ START_TEST(a_short_read_of_a_journal_is_no_damage)
     ck_assert_uint_eq(count(store, NULL, NULL), 10);
     ck_ok(store_stats(store, &stats));
     ck_assert_uint_eq(stats.damaged_blocks, 0);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -656,7 +657,7 @@ START_TEST(a_living_peer_adopts_the_journal_of_a_dead_one)
         }
         ck_assert_uint_eq(count(store, NULL, NULL), 10u * round);
     }
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -671,7 +672,7 @@ START_TEST(spare_journals_are_capped)
     ck_ok(store_stats(store[0], &stats));
     ck_assert_uint_le(stats.journals, SPARE_JOURNALS_MAX + 1);
     ck_assert_uint_eq(count(store[0], NULL, NULL), 8);
-    ck_ok(store_close(store[0], deadline_in_ms(5000)));
+    ck_ok(store_close(store[0], deadline_in_ms(60000)));
 }
 END_TEST
 
@@ -702,7 +703,7 @@ START_TEST(closing_is_bounded_when_a_peer_holds_the_lock)
     waitpid(child, NULL, 0);
     store = open_store(&options);
     ck_assert_uint_eq(count(store, NULL, NULL), 1);
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 END_TEST
 

@@ -42,7 +42,7 @@ static int open_with(uint32_t flags)
 
 static void close_store(void)
 {
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
     store = NULL;
 }
 
@@ -206,7 +206,7 @@ START_TEST(one_process_is_elected_once)
     store_sink_release(store, "s");
     store_sink_release(store, "s"); /* as if nothing had been */
     ck_assert(!store_sink_is_served(store, "s"));
-    ck_ok(store_sink_remove(store, "s", deadline_in_ms(5000)));
+    ck_ok(store_sink_remove(store, "s", deadline_in_ms(60000)));
     ck_code(store_sink_remove(store, "s", deadline_in_ms(5000)), SPOOL_ENOTFOUND);
     store_sink_release(store, "t");
 }

@@ -48,7 +48,7 @@ static struct store *open_store(void)
 
 static void close_store(struct store *store)
 {
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 
 static void append_only(struct store *store, unsigned n, size_t size)
@@ -64,7 +64,7 @@ static void append_only(struct store *store, unsigned n, size_t size)
 static void append(struct store *store, unsigned n, size_t size)
 {
     append_only(store, n, size);
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
 }
 
 static uint64_t next_seq(struct store *store)
@@ -151,7 +151,7 @@ START_TEST(the_newest_segment_is_lost)
     ck_ok(log_stats(store->log, &stats));
     ck_assert_uint_ge(stats.segments, 2);
     struct store_ack ack = ack_upto(&sink, 150);
-    ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
+    ck_ok(store_ack(store, &ack, deadline_in_ms(60000)));
     close_store(store);
     remove_journals();
     remove_segment(stats.segments);
@@ -181,8 +181,8 @@ START_TEST(dead_letters_count_when_all_segments_are_lost)
                                         .packed = (const uint8_t *)"eightby"};
     ack.dead = &dead;
     ack.dead_count = 1;
-    ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
-    ck_ok(store_sink_remove(store, "sink", deadline_in_ms(5000)));
+    ck_ok(store_ack(store, &ack, deadline_in_ms(60000)));
+    ck_ok(store_sink_remove(store, "sink", deadline_in_ms(60000)));
     close_store(store);
     remove_journals();
     remove_segment(1);
@@ -245,7 +245,7 @@ START_TEST(a_damaged_segment_is_served_although_the_disk_is_full)
     ck_assert_uint_eq(events_from(store, 0), 100);
     ck_assert_uint_eq(atomic_load(&damages), 1);
     struct store_ack ack = ack_upto(&sink, 50);
-    ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
+    ck_ok(store_ack(store, &ack, deadline_in_ms(60000)));
     if (_i == 0) {
         append_only(store, 1, 10);
         ck_code(store_commit(store, deadline_in_ms(300)), SPOOL_ETIMEOUT);
@@ -273,7 +273,7 @@ START_TEST(a_damaged_segment_is_rebuilt_as_soon_as_there_is_room)
     ck_code(store_commit(store, deadline_in_ms(300)), SPOOL_ETIMEOUT);
     ck_assert_uint_eq(events_from(store, 0), 100);
     atomic_store(&disk_is_full, false);
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     ck_assert_uint_eq(events_from(store, 0), 103);
     close_store(store);
     store = open_store();
@@ -290,11 +290,11 @@ START_TEST(the_state_is_lost)
     struct store_sink sink = add_sink(store, "sink"), gone = add_sink(store, "gone");
     append(store, 20, 10);
     struct store_ack ack = ack_upto(&sink, 12);
-    ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
-    ck_ok(store_sink_remove(store, "gone", deadline_in_ms(5000)));
-    ck_ok(log_rotate(store->log, 1, deadline_in_ms(5000))); /* the next segment knows the sinks */
+    ck_ok(store_ack(store, &ack, deadline_in_ms(60000)));
+    ck_ok(store_sink_remove(store, "gone", deadline_in_ms(60000)));
+    ck_ok(log_rotate(store->log, 1, deadline_in_ms(60000))); /* the next segment knows the sinks */
     ack = ack_upto(&sink, 20);
-    ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
+    ck_ok(store_ack(store, &ack, deadline_in_ms(60000)));
     close_store(store);
     remove_file("state.mdb");
     store = open_store();
@@ -320,7 +320,7 @@ START_TEST(a_state_that_lacks_sinks_is_completed_later)
     struct store *store = open_store();
     add_sink(store, "sink");
     append(store, 5, 10);
-    ck_ok(log_rotate(store->log, 1, deadline_in_ms(5000)));
+    ck_ok(log_rotate(store->log, 1, deadline_in_ms(60000)));
     close_store(store);
     remove_file("state.mdb");
     struct dir opened;
@@ -330,7 +330,7 @@ START_TEST(a_state_that_lacks_sinks_is_completed_later)
     ck_ok(dir_open(path, 1 << 20, 0600, 0, &opened));
     ck_ok(lock_open(opened.fd, "state.lock", false, 0600, NULL, &lock));
     const struct state_options options = {.dir = &opened, .lock = lock, .map_bytes = 16 << 20};
-    ck_ok(state_open(&options, deadline_in_ms(5000), &state, &salvaged));
+    ck_ok(state_open(&options, deadline_in_ms(60000), &state, &salvaged));
     state_close(state);
     lock_close(lock);
     dir_close(&opened);

@@ -67,7 +67,7 @@ static void append_and_commit(struct store *store, unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
         ck_ok(append(store, false));
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
 }
 
 static uint64_t next_seq(struct store *store)
@@ -84,7 +84,7 @@ static int remove_one(void *user, const char *name)
 
 static void close_store(struct store *store)
 {
-    ck_ok(store_close(store, deadline_in_ms(5000)));
+    ck_ok(store_close(store, deadline_in_ms(60000)));
 }
 
 /* As in a copy whose segments were copied long before its state: here all of them are gone. */
@@ -108,7 +108,7 @@ START_TEST(events_are_numbered_behind_what_sinks_have_acknowledged)
     ck_ok(store_sink_register(store, "sink", "test", SPOOL_ORDER_NONE, NULL, false, &sink));
     append_and_commit(store, 10);
     struct store_ack ack = {.sink_id = sink.id, .generation = sink.generation, .cursor[LANE_MEDIUM] = 10};
-    ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
+    ck_ok(store_ack(store, &ack, deadline_in_ms(60000)));
     close_store(store);
     lose_log();
     store = open_store(hlc);
@@ -116,7 +116,7 @@ START_TEST(events_are_numbered_behind_what_sinks_have_acknowledged)
     ck_assert_uint_eq(next_seq(store), 15);
     struct store_block *block;
     uint64_t skip_to;
-    ck_ok(store_read(store, LANE_MEDIUM, 10, deadline_in_ms(5000), &block, &skip_to));
+    ck_ok(store_read(store, LANE_MEDIUM, 10, deadline_in_ms(60000), &block, &skip_to));
     ck_assert_uint_eq(block->first_seq, 10);
     ck_assert_uint_eq(block->count, 5);
     store_block_unref(block);
@@ -137,7 +137,7 @@ START_TEST(ranges_and_retries_count_too)
     struct store_ack ack = {.sink_id = sink.id, .generation = sink.generation, .cursor[LANE_MEDIUM] = 1};
     ack.ranges[LANE_MEDIUM] = &range;
     ack.range_count[LANE_MEDIUM] = 1;
-    ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
+    ck_ok(store_ack(store, &ack, deadline_in_ms(60000)));
     close_store(store);
     lose_log();
     store = open_store(hlc);
@@ -146,7 +146,7 @@ START_TEST(ranges_and_retries_count_too)
                                   .packed = (const uint8_t *)"eightby"};
     ack.retries = &put;
     ack.retry_count = 1;
-    ck_ok(store_ack(store, &ack, deadline_in_ms(5000)));
+    ck_ok(store_ack(store, &ack, deadline_in_ms(60000)));
     close_store(store);
     lose_log();
     store = open_store(hlc);
@@ -213,7 +213,7 @@ START_TEST(an_event_that_a_failed_flush_took_is_not_answered_with_ok)
     journal_fdatasync = fail_and_drop;
     ck_code(append(store, true), SPOOL_EUNCERTAIN);
     ck_ok(append(store, true)); /* in a new journal */
-    ck_ok(store_commit(store, deadline_in_ms(10000)));
+    ck_ok(store_commit(store, deadline_in_ms(60000)));
     ck_assert_uint_eq(next_seq(store), 1);
     close_store(store);
 }
