@@ -10,9 +10,7 @@
 #include "syslog_message.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "../../lib/base/json.h"
 
@@ -35,14 +33,13 @@ int message_severity(enum spool_priority priority)
     }
 }
 
-static void format_time(uint64_t unix_ns, char ret[64])
+/* In microseconds: RFC 5424 allows no more. */
+static void format_time(uint64_t unix_ns, char ret[JSON_TIME_SIZE])
 {
-    time_t seconds = (time_t)(unix_ns / 1000000000u);
-    struct tm tm;
-    char date[32];
-    gmtime_r(&seconds, &tm);
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(ret, 64, "%s.%06uZ", date, (unsigned)(unix_ns / 1000 % 1000000));
+    enum { MICROSECONDS_END = 26 };
+    json_format_time(unix_ns, ret);
+    ret[MICROSECONDS_END] = 'Z';
+    ret[MICROSECONDS_END + 1] = '\0';
 }
 
 /* A field of the header: 1 to `max` printable characters; "-" for nothing. */
@@ -56,25 +53,39 @@ static void header_field(const char *text, size_t max, char *ret)
     ret[i] = '\0';
 }
 
-/* name="value", with the three characters escaped that must be. */
+/* With a backslash before each of the three characters that must have one. */
+static int put_escaped(struct buffer *out, const char *value)
+{
+    for (;; value++) {
+        size_t plain = strcspn(value, "\"\\]");
+        int err = buffer_put(out, value, plain);
+        value += plain;
+        if (err == 0 && *value)
+            err = buffer_put(out, (const char[]){'\\', *value}, 2);
+        if (err || !*value)
+            return err;
+    }
+}
+
+/* name="value" */
 static int put_param(struct buffer *out, const char *name, const char *value)
 {
     if (!value || !*value)
         return 0;
-    int err = buffer_printf(out, " %s=\"", name);
-    for (const char *p = value; *p && err == 0; p++) {
-        if (*p == '"' || *p == '\\' || *p == ']')
-            err = buffer_put(out, "\\", 1);
-        if (err == 0)
-            err = buffer_put(out, p, 1);
-    }
+    int err = buffer_put(out, " ", 1);
+    if (err == 0)
+        err = buffer_put_text(out, name);
+    if (err == 0)
+        err = buffer_put(out, "=\"", 2);
+    if (err == 0)
+        err = put_escaped(out, value);
     return err ? err : buffer_put(out, "\"", 1);
 }
 
 static int put_header(struct buffer *out, const struct message_form *form, const struct spool_delivery *delivery)
 {
     const struct spool_event *event = delivery->event;
-    char time[64], app[49], type[33], id[SPOOL_ID_TEXT_SIZE];
+    char time[JSON_TIME_SIZE], app[49], type[33], id[SPOOL_ID_TEXT_SIZE];
     format_time(event->occurred_at_ns ? event->occurred_at_ns : spool_id_time_ns(&delivery->id), time);
     header_field(form->app_name ? form->app_name : event->agent && *event->agent ? event->agent : "spool", 48, app);
     header_field(event->type, 32, type);

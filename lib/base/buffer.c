@@ -41,20 +41,21 @@ int buffer_put_text(struct buffer *b, const char *text)
     return buffer_put(b, text, strlen(text));
 }
 
+/* Into the room there is, mostly enough; the NUL behind is not kept. */
 static int put_formatted(struct buffer *b, const char *format, va_list args)
 {
     va_list again;
     va_copy(again, args);
-    int size = vsnprintf(NULL, 0, format, again);
-    va_end(again);
+    size_t room = b->cap - b->size;
+    int size = vsnprintf(room > 0 ? (char *)b->data + b->size : NULL, room, format, args), rc = 0;
     if (size < 0)
-        return err_set(SPOOL_EINTERNAL, "buffer_printf: the format \"%s\" cannot be rendered", format);
-    int rc = buffer_reserve(b, (size_t)size + 1); /* vsnprintf writes a NUL behind, which is not kept */
-    if (rc)
-        return rc;
-    vsnprintf((char *)b->data + b->size, (size_t)size + 1, format, args);
-    b->size += (size_t)size;
-    return 0;
+        rc = err_set(SPOOL_EINTERNAL, "buffer_printf: the format \"%s\" cannot be rendered", format);
+    else if ((size_t)size >= room && (rc = buffer_reserve(b, (size_t)size + 1)) == 0)
+        vsnprintf((char *)b->data + b->size, (size_t)size + 1, format, again);
+    va_end(again);
+    if (rc == 0)
+        b->size += (size_t)size;
+    return rc;
 }
 
 int buffer_printf(struct buffer *b, const char *format, ...)

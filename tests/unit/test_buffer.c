@@ -52,6 +52,24 @@ START_TEST(test_text_and_printf)
 }
 END_TEST
 
+/* Whatever room is left: none, less than the text, the text without the NUL that vsnprintf() writes behind it, more. */
+START_TEST(test_printf_into_any_room)
+{
+    for (size_t before = 0; before <= 300; before++) {
+        struct buffer b = {0};
+        for (size_t i = 0; i < before; i++)
+            ck_ok(buffer_put(&b, "z", 1));
+        ck_ok(buffer_printf(&b, "%s-%d", "0123456789", 77));
+        ck_assert_uint_eq(b.size, before + 13);
+        ck_assert_mem_eq(b.data + before, "0123456789-77", 13);
+        ck_assert_uint_ge(b.cap, b.size);
+        for (size_t i = 0; i < before; i++)
+            ck_assert_uint_eq(b.data[i], 'z');
+        buffer_free(&b);
+    }
+}
+END_TEST
+
 START_TEST(test_reserve_keeps_the_room)
 {
     struct buffer b = {0};
@@ -119,6 +137,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_grows);
     tcase_add_test(t, test_nothing);
     tcase_add_test(t, test_text_and_printf);
+    tcase_add_test(t, test_printf_into_any_room);
     tcase_add_test(t, test_reserve_keeps_the_room);
     tcase_add_test(t, test_too_much);
     tcase_add_test(t, test_no_memory_keeps_what_there_is);
