@@ -412,7 +412,6 @@ static void run(struct job *job)
     else
         put_down(job);
     batch_put(job->d, job->batch);
-    job->batch = NULL;
     job->self->at = NULL;
     struct sink *sink = job->sink;
     dispatcher_wake(job->d);
