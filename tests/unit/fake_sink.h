@@ -17,10 +17,9 @@ struct fake {
     unsigned batches, opens, closes, cancels, largest;
     int (*answer)(struct fake *fake, struct spool_delivery *batch, size_t n); /* with the lock; NULL: all delivered */
     int open_code;
-    bool block;          /* deliver waits until this is cleared */
-    bool deaf;           /* … and is not moved by cancel */
-    bool hold_close;     /* close waits until this is cleared */
-    uint32_t close_rank; /* of the task that the last close belonged to, if any */
+    bool block;      /* deliver waits until this is cleared */
+    bool deaf;       /* … and is not moved by cancel */
+    bool hold_close; /* close waits until this is cleared */
     unsigned arg;
 };
 
@@ -92,8 +91,6 @@ static inline void fake_close(void *state)
     pthread_mutex_lock(&fake->lock);
     while (fake->hold_close)
         pthread_cond_wait(&fake->changed, &fake->lock);
-    if (scheduler_current())
-        fake->close_rank = scheduler_current()->rank;
     fake->closes++;
     pthread_cond_broadcast(&fake->changed);
     pthread_mutex_unlock(&fake->lock);
