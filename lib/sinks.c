@@ -135,7 +135,7 @@ int spool_sink_remove(struct spool *spool, const char *name)
     if (code)
         return code;
     at_least = deadline_in_ms(250); /* a sink may have taken all of it to end */
-    return store_sink_remove(spool->store, name, deadline > at_least ? deadline : at_least);
+    return store_sink_await_removal(spool->store, name, deadline > at_least ? deadline : at_least);
 }
 
 static int pause_sink(struct spool *spool, const char *name, bool paused)

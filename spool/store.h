@@ -202,8 +202,10 @@ int store_sink_set_config(struct store *store, const char *name, const char *con
  * many events that are done it gets again. */
 int store_sink_rewind(struct store *store, const char *name, const uint64_t cursor[LANES], uint64_t *ret_again);
 /* store_removal.c. Marks it, tells whoever delivers to it, and removes it when that one has let go. SPOOL_ETIMEOUT: it has not
- * by then; the sink goes when it does. asks: only marks it. */
+ * by then; the sink goes when it does. asks: only marks it. awaits: of one that was marked; also when somebody else, or a
+ * keeper, has removed it since, and another one has its name. */
 int store_sink_ask_removal(struct store *store, const char *name, uint64_t deadline_ns);
+int store_sink_await_removal(struct store *store, const char *name, uint64_t deadline_ns);
 int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns);
 int store_sink_pause(struct store *store, const char *name, bool paused);
 /* Pauses it, with a reason that is kept until it is resumed. */

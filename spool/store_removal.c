@@ -42,15 +42,25 @@ int store_sink_ask_removal(struct store *store, const char *name, uint64_t deadl
     return code;
 }
 
-int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns)
+/* Somebody else has removed it; one of its name may be served since. */
+static bool is_gone(struct store *store, const char *name, uint64_t deadline_ns)
 {
-    int code = store_sink_ask_removal(store, name, deadline_ns);
-    if (code)
-        return code;
+    struct store_sink *sink = malloc(sizeof *sink); /* 8 KiB of ranges: too much for some stacks */
+    int code = sink ? state_sink_get(store->state, name, deadline_ns, sink) : ENOMEM;
+    bool gone = code == SPOOL_ENOTFOUND || (!code && !sink->removing);
+    free(sink);
+    return gone;
+}
+
+int store_sink_await_removal(struct store *store, const char *name, uint64_t deadline_ns)
+{
+    int code;
     for (;;) {
         uint32_t seen = store_change(store);
         uint64_t again_ns = deadline_in_ms(LOOK_AGAIN_MS);
         code = remove_marked(store, name, deadline_ns);
+        if (code == SPOOL_EBUSY && is_gone(store, name, deadline_ns))
+            code = SPOOL_OK;
         if (code != SPOOL_EBUSY)
             break;
         if (mono_ns() >= deadline_ns)
@@ -62,6 +72,12 @@ int store_sink_remove(struct store *store, const char *name, uint64_t deadline_n
     if (!code)
         store_tell_change(store, true);
     return code;
+}
+
+int store_sink_remove(struct store *store, const char *name, uint64_t deadline_ns)
+{
+    int code = store_sink_ask_removal(store, name, deadline_ns);
+    return code ? code : store_sink_await_removal(store, name, deadline_ns);
 }
 
 /* ------------------------------------------------------------------------------------------- what nobody waits for */

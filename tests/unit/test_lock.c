@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "../../lib/base/sync.h"
+#include "../../spool/lock.c" /* its queue is looked at */
 #include "../../spool/wake.h"
 #include "../check_main.h"
 
@@ -160,6 +161,16 @@ static void *take_place(void *arg)
     return NULL;
 }
 
+static unsigned waiters(struct lock *lock)
+{
+    unsigned n = 0;
+    pthread_mutex_lock(&lock->mutex);
+    for (const struct waiter *waiter = lock->queue; waiter; waiter = waiter->next)
+        n++;
+    pthread_mutex_unlock(&lock->mutex);
+    return n;
+}
+
 /* A writer that waits is not overtaken by readers that come later, although they could join the one that holds it. */
 START_TEST(first_come_first_served)
 {
@@ -171,7 +182,8 @@ START_TEST(first_come_first_served)
     for (int i = 0; i < N; i++) {
         places[i] = (struct place){lock, i == 0 || i == 3 ? LOCK_EXCLUSIVE : LOCK_SHARED, -1, 0};
         ck_assert_int_eq(pthread_create(&places[i].thread, NULL, take_place, &places[i]), 0);
-        pause_ms(30); /* so that they queue in this order */
+        for (uint64_t end = deadline_in_ms(60000); waiters(lock) <= (unsigned)i && mono_ns() < end;)
+            pause_ms(1); /* so that they queue in this order */
     }
     ck_assert_int_eq(order, 0);
     lock_drop(lock, LOCK_SHARED);

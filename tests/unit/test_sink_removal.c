@@ -59,6 +59,28 @@ START_TEST(it_goes_when_its_deliverer_lets_go)
 }
 END_TEST
 
+/* Who waits for it is content whoever did it: nobody by that name is there any more, or another one is, and is even served. */
+START_TEST(it_is_gone_whoever_removed_it)
+{
+    static struct store_sink sink;
+    store_begin();
+    struct store *store = open_store();
+    add_sink(store);
+    ck_ok(store_sink_ask_removal(store, "s", deadline_in_ms(60000)));
+    removals_finish(store); /* a keeper comes first */
+    ck_ok(store_sink_await_removal(store, "s", deadline_in_ms(60000)));
+    add_sink(store);
+    ck_ok(store_sink_await_removal(store, "s", deadline_in_ms(60000)));
+    ck_ok(store_sink_elect(store, "s"));
+    ck_ok(store_sink_await_removal(store, "s", deadline_in_ms(60000)));
+    ck_ok(find_sink(store, &sink));
+    ck_assert(!sink.removing);
+    store_sink_release(store, "s");
+    ck_ok(store_close(store, deadline_in_ms(60000)));
+    store_end();
+}
+END_TEST
+
 /* Whoever asked and whoever delivered are gone: the next one that opens does it, before anything else. */
 START_TEST(it_goes_at_the_next_open)
 {
@@ -264,6 +286,7 @@ static Suite *suite(void)
     TCase *t = tcase_create("sink_removal");
     tcase_set_timeout(t, 120);
     tcase_add_test(t, it_goes_when_its_deliverer_lets_go);
+    tcase_add_test(t, it_is_gone_whoever_removed_it);
     tcase_add_test(t, it_goes_at_the_next_open);
     tcase_add_test(t, one_registered_in_its_place_is_a_new_one);
     if (test_can_fork())
