@@ -18,17 +18,25 @@ static bool is_passing(unsigned long error)
     return reason == ERR_R_MALLOC_FAILURE || reason == ERR_R_INIT_FAIL;
 }
 
+/* Something that somebody can mend. Where OpenSSL says only that one of its parts has failed ("PEM lib"), that part had no
+ * memory and told nobody. */
+static bool is_cause(unsigned long error)
+{
+    return ERR_SYSTEM_ERROR(error) || !ERR_COMMON_ERROR(error);
+}
+
 /* The first thing OpenSSL has to say, and no more. What passes is no matter of the configuration. */
 static int failed(int code, const char *where, const char *what)
 {
     char text[128] = "";
-    bool passing = false;
+    bool passing = false, has_cause = false;
     for (unsigned long error; (error = ERR_get_error()) != 0;) {
         if (!*text)
             ERR_error_string_n(error, text, sizeof text);
         passing |= is_passing(error);
+        has_cause |= is_cause(error);
     }
-    return spool_sink_error(passing ? SPOOL_EUNAVAILABLE : code, "%s: %s%s%s", where, what, *text ? ": " : "", text);
+    return spool_sink_error(passing || !has_cause ? SPOOL_EUNAVAILABLE : code, "%s: %s%s%s", where, what, *text ? ": " : "", text);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- context
