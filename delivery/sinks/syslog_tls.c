@@ -77,18 +77,17 @@ static int make_context(struct link *link)
 /* ------------------------------------------------------------------------------------------------------------- waits
  */
 
-/* A certificate that does not do stays so until somebody changes it. Where OpenSSL itself failed on the way, for want of
- * memory say, its verdict is worth nothing: then the queue has more than that verdict. */
-static int name_failure(const struct link *link, const char *what)
+/* A certificate that does not do stays so until somebody changes it. But OpenSSL takes some want of memory for such a verdict
+ * ("hostname mismatch"), and tells nobody: it is believed when the next connection comes to one as well. */
+static int name_failure(struct link *link, const char *what)
 {
-    bool is_verdict = true;
     long verdict = SSL_get_verify_result(link->ssl);
     if (link->verify != 0 || verdict == X509_V_OK)
         return failed(SPOOL_EUNAVAILABLE, link->host, what);
-    for (unsigned long error; (error = ERR_get_error()) != 0;)
-        is_verdict &= ERR_GET_LIB(error) == ERR_LIB_SSL || ERR_GET_LIB(error) == ERR_LIB_X509;
-    return spool_sink_error(is_verdict && verdict != X509_V_ERR_OUT_OF_MEM ? SPOOL_ECONFIG : SPOOL_EUNAVAILABLE,
-                            "%s: its certificate is not trusted: %s", link->host,
+    int code = link->is_untrusted ? SPOOL_ECONFIG : SPOOL_EUNAVAILABLE;
+    link->is_untrusted = true;
+    ERR_clear_error();
+    return spool_sink_error(code, "%s: its certificate is not trusted: %s", link->host,
                             X509_verify_cert_error_string(verdict));
 }
 
@@ -142,6 +141,7 @@ int tls_begin(struct link *link, uint64_t deadline_ns)
     while ((result = SSL_connect(link->ssl)) != 1)
         if (!go_on(link, result, "the TLS handshake", deadline_ns, &code))
             return code;
+    link->is_untrusted = false;
     return SPOOL_OK;
 }
 
