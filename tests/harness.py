@@ -13,6 +13,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -80,13 +81,19 @@ class Checks:
 def main(name, tests):
     """Runs the functions of `tests` one after the other, each with the Checks; one that raises is a failed check."""
     checks = Checks(name)
+    one_by_one(checks, tests)
+    checks.finish()
+
+
+def one_by_one(checks, tests):
     for test in tests:
         print(f"{test.__name__}:", flush=True)
+        start = time.monotonic()
         try:
             test(checks)
         except Exception as error:  # a broken test must not hide the others
             checks.check(False, test.__name__, f"{type(error).__name__}: {error}")
-    checks.finish()
+        print(f"  {test.__name__}: {time.monotonic() - start:.1f} s", flush=True)
 
 
 def program(name):
@@ -118,13 +125,37 @@ def last_json(output):
 
 
 def wait_until(condition, timeout=60):
-    """Polls until `condition()` is true; returns whether it became so."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
+    """Polls until `condition()` is true; returns whether it became so. At first often, then ten times a second, since many
+    conditions start a program, and on a busy machine those would be what keeps it busy."""
+    pause, deadline = 0.005, time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(1.3 * pause, 0.1)
+    return True
+
+
+_ports = []  # names that say which ports are taken, as long as this process lives
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    """A port on loopback for a server that comes and goes. It is none that the kernel gives to others meanwhile: a connection to
+    a port of its own range where nobody listens may get that very port, and is then connected to itself. And it is none that
+    another test that runs now has got from here."""
+    low, high = map(int, pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    ports = [port for port in range(10000, 65536) if not low <= port <= high] or list(range(10000, 65536))
+    while True:
+        port, taken = random.SystemRandom().choice(ports), socket.socket(socket.AF_UNIX)
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                taken.bind(f"\0spool-test-port-{port}")
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                taken.close()
+                continue
+        _ports.append(taken)
+        return port
 
 
 def kill(child, log=None, tag=None):

@@ -14,6 +14,8 @@ import subprocess
 import threading
 import time
 
+import harness
+
 
 class Request:
     """One request: header names in lower case, the body without its content coding."""
@@ -80,7 +82,7 @@ def answer_bytes(status, headers=None, body=b""):
 class Server:
     def __init__(self, handler, backlog=128, context=None):
         self.handler, self.backlog, self.context = handler, backlog, context
-        self.requests, self.connections, self.port = [], 0, 0
+        self.requests, self.connections, self.port = [], 0, harness.free_port()
         self.lock = threading.Lock()
         self.open_sockets = set()
         self.listener = None
@@ -95,7 +97,6 @@ class Server:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
         listener.listen(self.backlog)
-        self.port = listener.getsockname()[1]
         self.listener = listener
         threading.Thread(target=self.accept, args=(listener,), daemon=True).start()
 

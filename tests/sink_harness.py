@@ -40,15 +40,15 @@ def need(kind):
 def with_server(checks, server, tests):
     """The tests one after the other beside a server, which ends with them; what raises is a failed check."""
     try:
-        for test in tests:
-            start = time.monotonic()
-            try:
-                test(checks)
-            except Exception as error:  # a broken test must not hide the others
-                checks.check(False, test.__name__, f"{type(error).__name__}: {error}")
-            print(f"{test.__name__}: {time.monotonic() - start:.1f} s", flush=True)
+        harness.one_by_one(checks, tests)
     finally:
         server.end()
+
+
+def id_of(ms, number):
+    """An id as of an event that was made then: milliseconds since 1970."""
+    text = f"{int(ms):012x}7{number:03x}8000000000000001"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 class Site:
@@ -121,16 +121,31 @@ class Site:
 
     def is_down(self, what, words):
         """The sink says why it does not deliver; the events stay. What it said is kept in self.said."""
-        for timeout in (0.4, 2, 10):
-            done = self.drain(timeout)
-            self.said = done.stderr
-            if done.returncode == 0 or re.search(words, self.said):
-                break
-        return self.checks.check(done.returncode != 0 and re.search(words, self.said), f"{what}: it says why", self.said[-600:])
+        done = self.drain(0.4)
+        self.said, status = done.stderr, done.returncode
+        if status != 0 and not re.search(words, self.said):
+            status = self.drain_until_it_says(words)
+        return self.checks.check(status != 0 and re.search(words, self.said), f"{what}: it says why", self.said[-600:])
+
+    def drain_until_it_says(self, words, timeout=60):
+        """Returns its exit status. It looks at the sink once a second."""
+        log = self.checks.dir(f"{self.file.stem}.said")
+        with open(log, "w") as errors:
+            child = self.checks.start(harness.SPOOL, "drain", "-c", self.file, "--timeout", timeout, env=self.environment,
+                                      stdout=subprocess.DEVNULL, stderr=errors)
+        harness.wait_until(lambda: child.poll() is not None or re.search(words, log.read_text()), timeout)
+        child.send_signal(signal.SIGTERM)
+        status = child.wait(60)
+        self.said = log.read_text()
+        return status
 
     def resume(self):
         """A sink that waits for its configuration to be mended is paused."""
         harness.run(harness.SPOOL, "-C", self.spool, "sink", "resume", "sink")
+
+    def is_done(self, producer):
+        """The producer has ended, and nothing waits."""
+        return producer.poll() is not None and self.is_empty()
 
     def delivered(self):
         """How many events were acknowledged, as the spool has it."""
@@ -145,7 +160,7 @@ class Site:
             goal = counts[-1] + self.checks.random.randrange(2 * max(0, events - counts[-1]) // left + 1)
             child = self.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             if left % 3 > 0:
-                harness.wait_until(lambda: self.delivered() >= goal, 10)
+                harness.wait_until(lambda: self.delivered() >= goal, 30)
             time.sleep((longest if left % 3 == 0 else 0.02) * self.checks.random.random())
             child.send_signal(signal.SIGKILL)
             child.wait()
@@ -156,6 +171,13 @@ class Site:
 def rate(events, seconds=5, most=20000):
     """Of a producer (--rate): events flow for so many seconds at least, however few there are."""
     return max(1, min(most, events // seconds))
+
+
+def flows(count, over, timeout=60):
+    """Waits until more of what count() tells is over there than now, so that a kill falls while events flow however slow the
+    machine is; or until over(): nothing more will come."""
+    before = count()
+    return harness.wait_until(lambda: count() > before or over(), timeout)
 
 
 def flowed(checks, what, counts, events, least=2):
@@ -203,7 +225,7 @@ def slow_names(checks):
     return {**os.environ, "LD_PRELOAD": str(shim)}
 
 
-def peak_memory(runner, done, timeout=60):
+def peak_memory(runner, done, timeout=180):
     """The most anonymous memory of a process until `done()`; ends it."""
     peak, deadline = 0, time.monotonic() + timeout
     while not done() and time.monotonic() < deadline:
@@ -421,9 +443,3 @@ class Server:
         if self.process and self.process.poll() is None:
             self.process.send_signal(number)
             self.process.wait(timeout)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

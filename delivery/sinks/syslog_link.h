@@ -19,6 +19,7 @@ struct link {
     SSL_CTX *context;
     int fd; /* -1: closed */
     SSL *ssl;
+    bool is_untrusted; /* the certificate was not trusted the last time */
 };
 
 static inline bool link_is_stream(const struct link *link)

@@ -18,17 +18,25 @@ static bool is_passing(unsigned long error)
     return reason == ERR_R_MALLOC_FAILURE || reason == ERR_R_INIT_FAIL;
 }
 
+/* Something that somebody can mend. Where OpenSSL says only that one of its parts has failed ("PEM lib"), that part had no
+ * memory and told nobody. */
+static bool is_cause(unsigned long error)
+{
+    return ERR_SYSTEM_ERROR(error) || !ERR_COMMON_ERROR(error);
+}
+
 /* The first thing OpenSSL has to say, and no more. What passes is no matter of the configuration. */
 static int failed(int code, const char *where, const char *what)
 {
     char text[128] = "";
-    bool passing = false;
+    bool passing = false, has_cause = false;
     for (unsigned long error; (error = ERR_get_error()) != 0;) {
         if (!*text)
             ERR_error_string_n(error, text, sizeof text);
         passing |= is_passing(error);
+        has_cause |= is_cause(error);
     }
-    return spool_sink_error(passing ? SPOOL_EUNAVAILABLE : code, "%s: %s%s%s", where, what, *text ? ": " : "", text);
+    return spool_sink_error(passing || !has_cause ? SPOOL_EUNAVAILABLE : code, "%s: %s%s%s", where, what, *text ? ": " : "", text);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- context
@@ -69,18 +77,17 @@ static int make_context(struct link *link)
 /* ------------------------------------------------------------------------------------------------------------- waits
  */
 
-/* A certificate that does not do stays so until somebody changes it. Where OpenSSL itself failed on the way, for want of
- * memory say, its verdict is worth nothing: then the queue has more than that verdict. */
-static int name_failure(const struct link *link, const char *what)
+/* A certificate that does not do stays so until somebody changes it. But OpenSSL takes some want of memory for such a verdict
+ * ("hostname mismatch"), and tells nobody: it is believed when the next connection comes to one as well. */
+static int name_failure(struct link *link, const char *what)
 {
-    bool is_verdict = true;
     long verdict = SSL_get_verify_result(link->ssl);
     if (link->verify != 0 || verdict == X509_V_OK)
         return failed(SPOOL_EUNAVAILABLE, link->host, what);
-    for (unsigned long error; (error = ERR_get_error()) != 0;)
-        is_verdict &= ERR_GET_LIB(error) == ERR_LIB_SSL || ERR_GET_LIB(error) == ERR_LIB_X509;
-    return spool_sink_error(is_verdict && verdict != X509_V_ERR_OUT_OF_MEM ? SPOOL_ECONFIG : SPOOL_EUNAVAILABLE,
-                            "%s: its certificate is not trusted: %s", link->host,
+    int code = link->is_untrusted ? SPOOL_ECONFIG : SPOOL_EUNAVAILABLE;
+    link->is_untrusted = true;
+    ERR_clear_error();
+    return spool_sink_error(code, "%s: its certificate is not trusted: %s", link->host,
                             X509_verify_cert_error_string(verdict));
 }
 
@@ -134,6 +141,7 @@ int tls_begin(struct link *link, uint64_t deadline_ns)
     while ((result = SSL_connect(link->ssl)) != 1)
         if (!go_on(link, result, "the TLS handshake", deadline_ns, &code))
             return code;
+    link->is_untrusted = false;
     return SPOOL_OK;
 }
 

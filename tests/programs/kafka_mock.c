@@ -5,6 +5,7 @@
  * Prints the brokers' addresses, then obeys lines on standard input, answering each with a line: "down N" and "up N" a
  * broker, "fail N" requests to produce, "delay N" milliseconds, "hang N" milliseconds until the next produce request is
  * answered, of each broker, "count" of messages, "dump FILE": writes those read so far, a line each: key, id, value.
+ * "end" is answered by how many there are, read or not.
  */
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
@@ -81,7 +82,18 @@ static void dump(const char *path)
     fclose(out);
 }
 
-static void obey(rd_kafka_mock_cluster_t *mock, char *line)
+static unsigned long end_of(rd_kafka_t *consumer, const char *topic)
+{
+    unsigned long sum = 0;
+    for (int i = 0; i < PARTITIONS; i++) {
+        int64_t low = 0, high = 0;
+        rd_kafka_query_watermark_offsets(consumer, topic, i, &low, &high, 10000);
+        sum += (unsigned long)high;
+    }
+    return sum;
+}
+
+static void obey(rd_kafka_mock_cluster_t *mock, rd_kafka_t *consumer, const char *topic, char *line)
 {
     char *word = strtok(line, " \n"), *argument = strtok(NULL, " \n");
     int number = argument ? atoi(argument) : 0;
@@ -100,7 +112,7 @@ static void obey(rd_kafka_mock_cluster_t *mock, char *line)
             rd_kafka_mock_push_request_errors(mock, PRODUCE, 1, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
     else if (strcmp(word, "dump") == 0)
         dump(argument);
-    printf("%lu\n", atomic_load(&count));
+    printf("%lu\n", strcmp(word, "end") == 0 ? end_of(consumer, topic) : atomic_load(&count));
     fflush(stdout);
 }
 
@@ -125,6 +137,6 @@ int main(int argc, char **argv)
     fflush(stdout);
     while (fgets(line, sizeof line, stdin))
         if (*line != '\n')
-            obey(mock, line);
+            obey(mock, consumer, argv[1], line);
     _exit(0);
 }

@@ -159,6 +159,7 @@ def loses_nothing_whatever_the_child_does(checks):
     counts = [0]
     for _ in range(12):
         runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        sink_harness.flows(lambda: len(site.ids()), lambda: site.is_done(producer))
         for _ in range(3):
             time.sleep(0.4 * checks.random.random())
             kill_children(runner)

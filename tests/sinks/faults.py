@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every plugin with each single call below it failing once, while it is opened, gets events and is closed: no memory, no
 descriptors, sockets and files that fail (tests/programs/sink_faults.c says what is a violation). Every event that a sink said
-it had delivered must be over there. SEED chooses which of very many calls fail."""
+it had delivered must be over there. SEED chooses which of very many calls fail; EVERY=100000: all of them."""
 import importlib.util
 import json
 import os
@@ -31,16 +31,16 @@ def module(name):
     return loaded
 
 
-def suffer(checks, what, kind, config, found, spared=(), excused="$^"):
-    """Runs the faults; `found()` are the ids over there. A violation that fits `excused` is none."""
+def suffer(checks, what, kind, config, found, spared=()):
+    """Runs the faults; `found()` are the ids over there."""
     plugin = harness.BUILD / "sinks" / f"libspool-sink-{kind}.so"
     if not plugin.exists():
         checks.skip(what, f"{plugin.name} was not built")
         return
-    done = harness.run(harness.program("sink_faults"), plugin, json.dumps(config), *SPARED, *spared, timeout=300,
+    done = harness.run(harness.program("sink_faults"), plugin, json.dumps(config), *SPARED, *spared, timeout=600,
                        env={**os.environ, "SEED": str(checks.seed)})
     lines = done.stdout.splitlines()
-    wrong = [line for line in lines if line.startswith("violation") and not re.search(excused, line)]
+    wrong = [line for line in lines if line.startswith("violation")]
     delivered = {line.split()[1] for line in lines if line.startswith("delivered")}
     faults = int(lines[-1].split()[1]) if lines and lines[-1].startswith("faults") else 0
     print(f"    {what}: {faults} faults, {len(delivered)} events")
@@ -89,8 +89,7 @@ def otlp_ids(requests, encoding):
 def syslog(checks):
     server = module("syslog").Rsyslog(checks, "rsyslog").start()
     for way, config in server.ways().items():
-        # OpenSSL takes some want of memory for a verdict on the certificate, and tells nobody.
-        suffer(checks, f"syslog, {way}", "syslog", config, server.ids, excused="certificate is not trusted: .*too weak")
+        suffer(checks, f"syslog, {way}", "syslog", config, server.ids)
 
 
 def redis(checks):

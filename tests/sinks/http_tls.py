@@ -53,12 +53,6 @@ def make_certificate(directory, name, extensions, *key_options):
             "-extfile", f"{name}.ext", "-out", f"{name}.pem", cwd=directory)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Nginx:
     def __init__(self, checks, far):
         self.checks, self.dir = checks, checks.dir("nginx")
@@ -69,7 +63,7 @@ class Nginx:
         make_certificate(self.dir, "agent", "extendedKeyUsage=clientAuth", "-passout", "pass:swordfish")
         (self.dir / "password").write_text("swordfish\n")
         (self.dir / "password").chmod(0o600)
-        self.plain, self.mutual = free_port(), free_port()
+        self.plain, self.mutual = harness.free_port(), harness.free_port()
         (self.dir / "nginx.conf").write_text(CONFIG.format(dir=self.dir, plain=self.plain, mutual=self.mutual,
                                                            far=f"http://127.0.0.1:{far.port}"))
         # Started as root it would change to another user, who may not look into the scratch directory.

@@ -29,7 +29,7 @@ class Postgres:
     def __init__(self, checks):
         self.checks, self.bin = checks, pathlib.Path(sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1])
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="spool-postgres-"))
-        self.port = sink_harness.free_port()
+        self.port = harness.free_port()
         self.prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
         if self.prefix:
             user = pwd.getpwnam("postgres")
@@ -146,9 +146,15 @@ def each_once_after_kills(checks):
     producer = one.producer(EVENTS, "--rate", sink_harness.rate(EVENTS))
     runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     ways = [signal.SIGKILL, signal.SIGQUIT, signal.SIGINT]
+
+    def there():
+        """The table is made with the first event."""
+        return int(server.query("SELECT count(*) FROM kills")[0]) if server.query("SELECT to_regclass('kills')") != [""] else 0
+
     kills, counts, deadline = 0, [], time.monotonic() + 25
-    while (producer.poll() is None or kills < 5) and time.monotonic() < deadline and kills < 12:
-        time.sleep(0.2 + 0.8 * checks.random.random())
+    while (producer.poll() is None or kills < 5) and (time.monotonic() < deadline or kills < 3) and kills < 12:
+        sink_harness.flows(there, lambda: one.is_done(producer))
+        time.sleep(0.6 * checks.random.random())
         server.server.stop(ways[kills % 3])
         if kills % 4 == 1:
             runner.kill()
@@ -156,7 +162,7 @@ def each_once_after_kills(checks):
             runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.2 * checks.random.random())
         server.start()
-        counts.append(int(server.query("SELECT count(*) FROM kills")[0]))
+        counts.append(there())
         kills += 1
     status, _, errors = harness.wait(producer, 120)
     checks.check(status == 0, "the producer ends well", errors)
@@ -217,8 +223,7 @@ def partitions_by_day(checks):
     events = []
     for i, day in enumerate(days):
         ms = int(time.mktime(time.strptime(day + " 23:59:59 UTC", "%Y-%m-%d %H:%M:%S %Z")) - time.timezone) * 1000 + 999
-        text = f"{ms:012x}7{i:03x}8000000000000001"
-        events.append({"type": "t", "id": f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}", "data": i})
+        events.append({"type": "t", "id": sink_harness.id_of(ms, i), "data": i})
     given = one.put_events(events)
     given += one.put_events(events[:2])
     today = one.produce(500)

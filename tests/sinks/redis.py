@@ -22,7 +22,7 @@ class Redis:
     """A server of its own; `words` are further settings."""
 
     def __init__(self, checks, name="redis", *words, durable=True):
-        self.checks, self.home, self.port = checks, checks.dir(name), sink_harness.free_port()
+        self.checks, self.home, self.port = checks, checks.dir(name), harness.free_port()
         self.home.mkdir()
         log = ["--appendonly", "yes", "--appendfsync", "always"] if durable else ["--appendonly", "no"]
         self.server = sink_harness.Server(
@@ -83,7 +83,8 @@ def each_once_after_kills(checks):
     runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     kills, counts, taken = 0, [], []
     while (producer.poll() is None or kills < 5) and kills < 12:
-        time.sleep(0.2 + 0.5 * checks.random.random())
+        sink_harness.flows(lambda: int(server.cli("XLEN", "kills")), lambda: one.is_done(producer))
+        time.sleep(0.5 * checks.random.random())
         server.server.stop((signal.SIGKILL, signal.SIGTERM)[kills % 4 == 3])
         if kills % 3 == 1:
             runner.kill()
@@ -194,7 +195,7 @@ def secrets_and_certificates(checks):
     key, cert = checks.dir("server.key"), checks.dir("server.crt")
     harness.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
                 "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
-    port = sink_harness.free_port()
+    port = harness.free_port()
     safe = Redis(checks, "safe", "--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key),
                  "--tls-auth-clients", "no", "--requirepass", PASSWORD)
     file = checks.dir("password")

@@ -62,7 +62,7 @@ class Rsyslog(sink_harness.Server):
         self.work = checks.dir(name)
         self.work.mkdir(mode=0o700)
         make_certificates(self.work)
-        self.tcp, self.tls = sink_harness.free_port(), sink_harness.free_port()
+        self.tcp, self.tls = harness.free_port(), harness.free_port()
         (self.work / "conf").write_text(CONFIG.format(work=self.work, tcp=self.tcp, tls=self.tls))
         super().__init__(checks, [RSYSLOG, "-n", "-f", self.work / "conf", "-i", self.work / "pid"], self.is_ready,
                          self.work / "log")
@@ -139,7 +139,7 @@ def best_effort_must_be_asked_for(checks):
 
 def never_counts_as_delivered(checks):
     """To a port where nobody listens: the kernel takes everything, and nothing of it may pass for delivered."""
-    nowhere = {"kind": "syslog", "transport": "udp", "host": "127.0.0.1", "port": sink_harness.free_port(), "best_effort": True}
+    nowhere = {"kind": "syslog", "transport": "udp", "host": "127.0.0.1", "port": harness.free_port(), "best_effort": True}
     spool = checks.dir("nowhere")
 
     def run(*words):
@@ -212,6 +212,9 @@ def verifies_the_server(checks):
         site = sink_harness.Site(checks, f"verify-{name.replace(' ', '-')}", "syslog", {"io_timeout": "1s", **config})
         site.put("{}")
         site.is_down(name, words)
+        if "another" in name:
+            state = lambda: harness.status(site.spool)["sinks"][0]["state"]
+            checks.check(harness.wait_until(lambda: site.drain(0.4) and state() == "paused"), f"{name}: then it waits for somebody")
     checks.check(not server.ids(), "nothing was sent")
     for name, config in {"an address": {**good, "host": "127.0.0.1"}, "switched off": {**good, "host": "127.0.0.1",
                          "server_name": "example.org", "verify": "none"}}.items():
@@ -290,12 +293,14 @@ def loses_nothing_when_the_server_comes_and_goes(checks):
         counts = [0]
         for _ in range(4):
             runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(0.5 * checks.random.random())
+            sink_harness.flows(lambda: len(server.ids()), lambda: site.is_done(producer))
+            time.sleep(0.4 * checks.random.random())
             server.stop(signal.SIGTERM)
             counts.append(len(set(server.ids()[before:])))
             time.sleep(0.2 * checks.random.random())
             server.start()
-            time.sleep(0.5 * checks.random.random())
+            sink_harness.flows(lambda: len(server.ids()), lambda: site.is_done(producer))
+            time.sleep(0.4 * checks.random.random())
             runner.send_signal(signal.SIGKILL)
             runner.wait()
             counts.append(len(set(server.ids()[before:])))
@@ -319,7 +324,7 @@ def a_killed_server_loses_only_what_it_had_read(checks):
         runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         counts = [before]
         for _ in range(kills):
-            harness.wait_until(lambda: len(server.ids()) > counts[-1] or producer.poll() is not None, 30)
+            harness.wait_until(lambda: len(server.ids()) > counts[-1] or site.is_done(producer))
             time.sleep(0.3 * checks.random.random())
             server.stop(signal.SIGKILL)
             server.start()

@@ -4,6 +4,7 @@ not deliver is still there. Judged by deadlines that are far apart, not by speed
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
@@ -29,14 +30,11 @@ def run(stop_timeout):
                                   "sinks": [{"name": "out", "kind": "stdout"}]}))
     reader, writer = os.pipe()
     child = subprocess.Popen([spool, "run", "-c", config], stdout=writer, stderr=subprocess.DEVNULL)
-    os.close(writer)
-    for _ in range(3000):
-        wchan = pathlib.Path(f"/proc/{child.pid}/task")
-        if any("pipe_write" in (task / "wchan").read_text() for task in wchan.iterdir() if (task / "wchan").exists()):
-            break
+    deadline = time.monotonic() + 60
+    while select.select([], [writer], [], 0)[1] and time.monotonic() < deadline:  # until there is no room
         time.sleep(0.01)
-    else:
-        time.sleep(2)  # where wchan is not told
+    check(not select.select([], [writer], [], 0)[1], "the pipe is full, so that the sink is blocked")
+    os.close(writer)
     return child, reader
 
 

@@ -2,6 +2,7 @@
 """The SNTP source against real chronyd servers on loopback: unprivileged (as `nobody`, when started by root), without
 control of the clock (-x), on high ports. One of them lies, by a clock of its own (tests/lab/clockshim); then the program's
 wall clock is the wrong one."""
+import contextlib
 import json
 import os
 import pathlib
@@ -18,12 +19,6 @@ import harness
 CHRONYD = shutil.which("chronyd", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
 SHIM = harness.BUILD / "lab" / "clockshim"
 HOUR = 3600
-
-
-def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def answers(port):
@@ -47,7 +42,7 @@ def shim(checks, name, offset_s):
 
 def server(checks, name, stratum=3, env=None):
     """A chronyd that serves its own clock. Returns (port, process)."""
-    home, port = checks.dir(name), free_port()
+    home, port = checks.dir(name), harness.free_port(socket.SOCK_DGRAM)
     home.mkdir()
     (home / "conf").write_text(f"port {port}\nbindaddress 127.0.0.1\nallow 127/8\nlocal stratum {stratum}\ncmdport 0\n"
                                f"bindcmdaddress /\npidfile {home}/pid\n")
@@ -122,6 +117,16 @@ def one_of_three_lies(checks):
     checks.check(abs(reading["wall_offset_ns"] / 1e9 - HOUR) < 60, "and by how much", str(reading))
 
 
+def threads_of(pid):
+    """Their names. One may end while they are looked at."""
+    names = []
+    with contextlib.suppress(OSError):
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                names.append((task / "comm").read_text().strip())
+    return names
+
+
 def by_configuration(checks):
     """A program of that configuration asks on a thread of its own; spool clock -c asks the same servers."""
     path, name = checks.dir("configured"), server(checks, "c")[0]
@@ -129,7 +134,7 @@ def by_configuration(checks):
     config.write_text(json.dumps({"spool": {"dir": str(path)}, "sinks": [{"name": "n", "kind": "null"}],
                                   "clock": {"drift_ppm": 100, "servers": [{"server": name, "poll": "16s", "preference": 3}]}}))
     child = checks.start(harness.SPOOL, "run", "-c", config)
-    threads = lambda: [pathlib.Path(p, "comm").read_text().strip() for p in pathlib.Path(f"/proc/{child.pid}/task").iterdir()]
+    threads = lambda: threads_of(child.pid)
     checks.check(harness.wait_until(lambda: child.poll() is None and "spool-clock" in threads(), 60), "it has the thread")
     rows, _ = clock(path, "-c", config)
     checks.check(rows[name]["verdict"] == "agrees" and rows[name]["preference"] == 3, "-c asks its servers", str(rows))
