@@ -124,6 +124,20 @@ def check_report(t, out, results):
     t.check("| **libspool**, power level |" in table and columns == {5}, "so is the README's table", str(columns))
 
 
+def test_share(t):
+    """What is paced by another one's rate is never begun flat out instead, and does not keep a run from being complete."""
+    base, share = plan.Item("spool_null", count=1), plan.Item("spool_ages", share=0.5, share_of=plan.NULL)
+    for name, line, rate in (("skipped", {"skipped": "failed"}, None), ("still", {"took": 1, "figures": {"per_second": 0}}, None),
+                             ("known", {"took": 1, "figures": {"per_second": 100}}, 50)):
+        played = Played(t, parts.Parts(str(t.dir(name + ".jsonl")), HOW, False), place.Place(t.dir(name)), (), 100)
+        played.figures = lambda item, rate, address: {"rate": rate}
+        t.check(played.rate_of(share) is None and played.parts.left([share], ROUNDS), f"{name}: waits for the other one")
+        played.parts.add(key=base.key, **line)
+        played.run([share], 1e9)
+        got = played.parts.runs.get(share.key, {}).get("rate")
+        t.check(got == (rate and [rate] * ROUNDS) and played.parts.left([share], ROUNDS) == 0, f"{name}: at a rate of {rate}", str(got))
+
+
 def test_room(t):
     """10^8 events of backlog are 27 GB, and the disk has less."""
     where = place.Place(t.dir("room"))
@@ -187,4 +201,4 @@ def test_guard(t):
 
 
 if __name__ == "__main__":
-    harness.main("bench_whole", [test_whole_plan, test_room, test_no_network, test_guard])
+    harness.main("bench_whole", [test_whole_plan, test_share, test_room, test_no_network, test_guard])
