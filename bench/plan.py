@@ -47,7 +47,7 @@ class Item:
 COUNTED = ("spool_backlog", "spool_recovery", "spool_sqlite", "sqlite_archive", "raw_read")
 FILLED = {"spool_backlog": 1e-6, "spool_overtake": 1e-6, "spool_sqlite": 9e-6, "sqlite_archive": 7e-6}  # seconds an event
 # Seconds beside those that are measured, of a server or a case.
-BESIDE = {"redis": 0.35, "postgres": 1.1, "rsyslog": 1.5, "syslog_ng": 1.2, "fluent_bit": 1.1, "raw_read": 1.3,
+BESIDE = {"redis": 0.35, "postgres": 1.1, "rsyslog": 2.8, "syslog_ng": 1.5, "fluent_bit": 1.1, "raw_read": 1.3,
           "spool_file": 0.7, "spool_file_unflushed": 0.7}
 SPARE_BYTES = 768 << 20  # journals, a file to read; and a full disk would disturb others
 
