@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 import types
@@ -118,7 +119,8 @@ def check_report(t, out, results):
         width, height = float(root.get("width")), float(root.get("height"))
         outside = [mark.text for mark in root if not is_within(mark, width, height)]
         t.check(not outside, f"{plot.name} lies within its page", str(outside))
-    t.check(len(list(out.glob("*.svg"))) == len(report.PLOTS), "and all plots are there")
+    t.check({path.stem for path in out.glob("*.svg")} == set(report.PLOTS) == set(re.findall(r"!\[.*\]\((.*)\.svg\)", text)),
+            "and all plots are there, and shown")
     table = readme.table(results)
     columns = {line.count("|") for line in table.splitlines() if line}
     t.check("| **libspool**, power level |" in table and columns == {5}, "so is the README's table", str(columns))
