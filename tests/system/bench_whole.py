@@ -54,10 +54,13 @@ class Played(run.Bench):
         zero = not certain and self.t.random.random() < 0.1
         return {name: 0 if zero else self.t.random.uniform(1, 1e6) for name in RATES + OTHERS}
 
-    def run_served(self, item, rate):
-        if item.server in self.absent:
+    def server(self, name):
+        if name in self.absent:
             raise peers.Unavailable("not installed")
-        self.parts.add_server(item.server, "1.0", "made up | with & and <")
+        self.parts.add_server(name, "1.0", "made up | with & and <")
+        return name
+
+    def run_served(self, item, rate, server):
         return self.figures(item, rate, "127.0.0.1:1")
 
     def run_command(self, lines):
