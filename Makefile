@@ -330,7 +330,7 @@ large: programs ## a backlog of 4 GiB: opening time, memory while draining (need
 sinks-long: programs ## a million events into a NATS cluster whose leader is killed again and again
 	@BUILD=$(BUILD) LONG=1 LIMIT=3600 tests/run --verbose tests/sinks/nats.py
 BENCH_FLAGS = $(if $(RESUME),--resume) $(if $(RETRY),--retry) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only $(ONLY))
-bench: benches all ## ours and its peers side by side: results.json, results.md and plots in build/bench (20 minutes, or in parts: RESUME=1 MINUTES=5; BACKLOG=1e8)
+bench: benches all ## ours and its peers side by side: results.json, results.md and plots in build/bench (20 minutes, or in parts: RESUME=1 MINUTES=5; BACKLOG=1e8 takes 27 GB)
 	@BUILD=$(BUILD) python3 -B bench/run.py $(BENCH_FLAGS)
 bench-quick: benches all ## the targets alone, in under two minutes
 	@BUILD=$(BUILD) python3 -B bench/run.py --quick $(BENCH_FLAGS)

@@ -78,6 +78,7 @@ struct driver {
     size_t (*step)(void *producer, uint64_t number);    /* hands over; returns how many events */
     void (*leave)(void *producer);                      /* may be NULL */
     void (*finish)(void *shared);                       /* waits for the end of what was handed over; may be NULL */
+    uint64_t (*arrived)(void *shared);                  /* how many of these events count; NULL: all */
     void (*end)(void *shared, struct outcome *outcome); /* when the clock has stopped */
 };
 /* Figures: events, per_second, cpu_ns (an event's), latencies of a step. */

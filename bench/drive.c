@@ -114,7 +114,8 @@ void drive(const struct driver *driver, const struct context *context, struct ou
         driver->finish(shared);
     double seconds = (double)(clock_ns() - begin) / 1e9;
     cpu = cpu_seconds() - cpu;
-    double events = (double)gather(producers, context->producers, all);
+    uint64_t handed_over = gather(producers, context->producers, all);
+    double events = (double)(driver->arrived ? driver->arrived(shared) : handed_over);
     figure(outcome, "events", events);
     figure(outcome, "per_second", events / seconds);
     if (context->rate == 0 && events > 0)

@@ -241,7 +241,7 @@ class Rsyslog(Server):
             file.write(f'global(workDirectory="{directory}" maxMessageSize="128k")\n'
                        f'main_queue(queue.type="Disk" queue.filename="main" queue.syncQueueFiles="on" '
                        f'queue.checkpointInterval="1" queue.maxDiskSpace="8g" queue.size="10000000")\n'
-                       f'module(load="imptcp")\ninput(type="imptcp" address="127.0.0.1" port="{port}")\n'
+                       f'module(load="imptcp")\ninput(type="imptcp" address="127.0.0.1" port="{port}" socketBacklog="128")\n'
                        f'action(type="omfwd" target="127.0.0.1" port="{port + 1}" protocol="tcp" '
                        f'action.resumeInterval="1" action.resumeRetryCount="-1")\n')
         modules = glob.glob(os.path.join(self.room.root, "usr", LIBRARIES, "rsyslog")) + ["/usr/lib/x86_64-linux-gnu/rsyslog"]

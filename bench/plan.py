@@ -34,7 +34,7 @@ class Item:
     def expected(self, seconds):
         """Seconds that a run takes: those measured, and, guessed, those of a server, a filling and a draining."""
         measured = 0 if self.case in COUNTED else self.seconds or seconds
-        return measured + BESIDE.get(self.server or self.case, 0.25) + self.count * FILLED.get(self.case, 0)
+        return measured + BESIDE.get(self.server or self.case, 0.22) + self.count * FILLED.get(self.case, 0)
 
     def room_bytes(self, seconds):
         """What it may take of the disk: what is filled, and what goes into files at the speed of memory."""
@@ -45,9 +45,9 @@ class Item:
 
 # These end with what they were given, not with a time.
 COUNTED = ("spool_backlog", "spool_recovery", "spool_sqlite", "sqlite_archive", "raw_read")
-FILLED = {"spool_backlog": 1e-6, "spool_overtake": 1e-6, "spool_sqlite": 9e-6, "sqlite_archive": 7e-6}  # seconds an event
+FILLED = {"spool_backlog": 5e-7, "spool_overtake": 8e-7, "spool_sqlite": 9e-6, "sqlite_archive": 7e-6}  # seconds an event
 # Seconds beside those that are measured, of a server or a case.
-BESIDE = {"redis": 0.35, "postgres": 1.1, "rsyslog": 1.5, "syslog_ng": 1.2, "fluent_bit": 1.1, "raw_read": 1.3,
+BESIDE = {"redis": 0.35, "postgres": 0.9, "rsyslog": 2.6, "syslog_ng": 1.5, "fluent_bit": 1.1, "raw_read": 1.3,
           "spool_file": 0.7, "spool_file_unflushed": 0.7}
 SPARE_BYTES = 768 << 20  # journals, a file to read; and a full disk would disturb others
 

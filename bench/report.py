@@ -78,7 +78,7 @@ def other_table(results):
 def setting_list(results):
     for name, settings in sorted(results["settings"].items()):
         yield f"- {name}: {results['versions'].get(name, '')}: {settings}"
-    seen = {key.split("/")[0] for key in results["runs"]}
+    seen = {key.split("/")[0].removesuffix("_always") for key in results["runs"]}
     for name, case in results["cases"].items():
         if name in seen:
             yield f"- `{name}`: {case['title']}: {case['settings']}"
@@ -86,14 +86,15 @@ def setting_list(results):
         yield f"- skipped: {key}: {reason}"
 
 
-def markdown(results):
+def markdown(results, plots):
     machine = results["machine"]
     lines = [f"# Figures of {machine['date']}", "",
              f"{machine['cpus']} CPUs ({machine['model']}), Linux {machine['kernel']}; {results['rounds']} interleaved "
              f"rounds of {results['seconds']} s a case; medians, and the least and greatest. "
              f"A batch is 1,000 events, or 3 MiB of larger ones. Took {results['took_seconds']:.0f} s"
              + (f"; {results['left']} runs are still to be made." if results["left"] else "."), ""]
-    lines += ["## Targets", "", *target_table(results), "", "## Rates and latencies of a step", "", *rate_table(results), "",
+    lines += [f"![{name}]({name}.svg)" for name in plots]
+    lines += ["", "## Targets", "", *target_table(results), "", "## Rates and latencies of a step", "", *rate_table(results), "",
               "## Other figures", "", *other_table(results), ""]
     put = results["command"]
     if put:
@@ -105,13 +106,16 @@ def markdown(results):
 
 # ----------------------------------------------------------------------------------------------------------- plots
 
+COUNTS_BESIDE = {"spool_null": ["n1"], "spool_sqlite": ["n100000"], "sqlite_archive": ["n100000"]}
+
+
 def plot_side_by_side(results):
     rows = []
     for key, figures in results["runs"].items():
         case, size, producers, rest = parts_of(key)
         rates = [rate for rate in figures.get("per_second", []) if rate > 0]
-        whole = case != "raw_sequential" and rest in ([], ["n1"], ["n100000"])  # that one's step is a MiB
-        if size == 256 and producers == 1 and whole and rates:
+        plain = not rest or rest == COUNTS_BESIDE.get(case)
+        if size == 256 and producers == 1 and plain and case != "raw_sequential" and rates:  # that one's step is a MiB
             rows.append((title_of(results, key), *spread(rates), case.startswith("spool")))
     rows.sort(key=lambda row: -row[2])
     return svg.bars("Events a second, 256 bytes, one producer", "", rows) if rows else ""
@@ -181,11 +185,12 @@ PLOTS = ("side-by-side", "latency", "producers", "sizes", "backlog", "sinks")
 def write(results, out):
     results["targets"] = targets(results["runs"])
     put_file(os.path.join(out, "results.json"), json.dumps(results, indent=1))
-    put_file(os.path.join(out, "results.md"), markdown(results))
     plots = {"side-by-side": plot_side_by_side(results), "latency": plot_latency(results), **dict(plot_lines(results))}
+    drawn = [name for name in PLOTS if plots.get(name)]
+    put_file(os.path.join(out, "results.md"), markdown(results, drawn))
     for name in PLOTS:
         path = os.path.join(out, name + ".svg")
-        if plots.get(name):
+        if name in drawn:
             put_file(path, plots[name])
         elif os.path.exists(path):
             os.remove(path)  # of a run that had more

@@ -39,7 +39,7 @@ class Bench:
         self.program, self.build, self.place = os.path.join(build, "bench", "bench"), build, where
         self.parts, self.rounds, self.seconds = kept, rounds, seconds
         self.room = peers.Room(build, os.environ.get("BENCH_DOWNLOAD", "1") != "0")
-        self.cases = {}
+        self.servers, self.cases = {}, {}
         for line in subprocess.run([self.program, "--list"], capture_output=True, text=True, check=True).stdout.splitlines():
             case = json.loads(line)
             self.cases[case["name"]] = case
@@ -64,9 +64,14 @@ class Bench:
         except ValueError as reason:
             raise peers.Unavailable(f"printed no figures but {done.stdout[:80]!r}") from reason
 
-    def run_served(self, item, rate):
-        server = peers.SERVERS[item.server](self.room)
-        self.parts.add_server(item.server, server.version, server.settings)
+    def server(self, name):
+        """Found, or else unpacked or built, which is not to be in the time of a run."""
+        if name not in self.servers:
+            self.servers[name] = peers.SERVERS[name](self.room)
+            self.parts.add_server(name, self.servers[name].version, self.servers[name].settings)
+        return self.servers[name]
+
+    def run_served(self, item, rate, server):
         with self.place.directory("server") as directory:
             os.chmod(directory, 0o755)
             try:
@@ -89,16 +94,17 @@ class Bench:
         return reached[-1] * item.share if reached else None
 
     def run_item(self, item):
-        begin = time.monotonic()
-        os.sync()
         try:
+            server = self.server(item.server) if item.server else None
+            begin = time.monotonic()
+            os.sync()
             lack = self.place.lacks(item.room_bytes(self.seconds))
             if lack:
                 raise peers.Unavailable(lack)
             rate = self.rate_of(item)
             if rate is None:
                 return
-            figures = self.run_served(item, rate) if item.server else self.figures(item, rate, "")
+            figures = self.run_served(item, rate, server) if server else self.figures(item, rate, "")
         except (peers.Unavailable, subprocess.SubprocessError, OSError) as reason:
             self.parts.add(key=item.key, skipped=str(reason))
             return

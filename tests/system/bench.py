@@ -2,11 +2,13 @@
 """The benchmark's harness, not its figures: a run that was stopped or killed goes on, peers and runs that fail are skipped
 with a plain reason, the plan fits the time that is promised for it, and nothing of it is left behind.
 tests/system/bench_whole.py has the whole plan, and the guard."""
+import contextlib
 import json
 import os
 import pathlib
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 
@@ -179,5 +181,28 @@ def test_killed(t):
             done.stderr)
 
 
+def archived(t, case, name, count):
+    """The schema of what a case has written, its rows, and which of their columns are filled."""
+    directory = t.dir(case)
+    done = harness.run(harness.BUILD / "bench" / "bench", case, "--dir", directory, "--count", count)
+    if done.returncode:
+        return done.stderr
+    with contextlib.closing(sqlite3.connect(directory / name)) as db:
+        schema = sorted(db.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+        columns = [row[1] for row in db.execute("PRAGMA table_info(events)")]
+        filled = [db.execute(f'SELECT count("{column}"), sum(length("{column}")) FROM events').fetchone() for column in columns]
+    return schema, list(zip(columns, filled))
+
+
+def test_archive(t):
+    """The sqlite sink and the insert that it is compared with do the same work."""
+    if not (harness.BUILD / "sinks" / "libspool-sink-sqlite.so").exists():
+        return t.skip("the archive", "the sqlite sink is not built")
+    ours, theirs = archived(t, "spool_sqlite", "events.db", 3000), archived(t, "sqlite_archive", "alone.db", 3000)
+    t.check(len(ours[0]) > 4 and ours[0] == theirs[0], "both have the same tables, indexes and views", f"{ours} {theirs}"[:2000])
+    t.check(dict(ours[1])["id"] == (3000, 3000 * 36) and ours[1] == theirs[1], "and rows as many, in the same columns, as long",
+            f"{ours[1:]} {theirs[1:]}")
+
+
 if __name__ == "__main__":
-    harness.main("bench", [test_goes_on, test_refuses, test_damaged, test_time, test_peers, test_failing_runs, test_killed])
+    harness.main("bench", [test_goes_on, test_refuses, test_damaged, test_time, test_peers, test_failing_runs, test_killed, test_archive])

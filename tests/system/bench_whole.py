@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 import types
@@ -53,10 +54,13 @@ class Played(run.Bench):
         zero = not certain and self.t.random.random() < 0.1
         return {name: 0 if zero else self.t.random.uniform(1, 1e6) for name in RATES + OTHERS}
 
-    def run_served(self, item, rate):
-        if item.server in self.absent:
+    def server(self, name):
+        if name in self.absent:
             raise peers.Unavailable("not installed")
-        self.parts.add_server(item.server, "1.0", "made up | with & and <")
+        self.parts.add_server(name, "1.0", "made up | with & and <")
+        return name
+
+    def run_served(self, item, rate, server):
         return self.figures(item, rate, "127.0.0.1:1")
 
     def run_command(self, lines):
@@ -118,10 +122,25 @@ def check_report(t, out, results):
         width, height = float(root.get("width")), float(root.get("height"))
         outside = [mark.text for mark in root if not is_within(mark, width, height)]
         t.check(not outside, f"{plot.name} lies within its page", str(outside))
-    t.check(len(list(out.glob("*.svg"))) == len(report.PLOTS), "and all plots are there")
+    t.check({path.stem for path in out.glob("*.svg")} == set(report.PLOTS) == set(re.findall(r"!\[.*\]\((.*)\.svg\)", text)),
+            "and all plots are there, and shown")
     table = readme.table(results)
     columns = {line.count("|") for line in table.splitlines() if line}
     t.check("| **libspool**, power level |" in table and columns == {5}, "so is the README's table", str(columns))
+
+
+def test_share(t):
+    """What is paced by another one's rate is never begun flat out instead, and does not keep a run from being complete."""
+    base, share = plan.Item("spool_null", count=1), plan.Item("spool_ages", share=0.5, share_of=plan.NULL)
+    for name, line, rate in (("skipped", {"skipped": "failed"}, None), ("still", {"took": 1, "figures": {"per_second": 0}}, None),
+                             ("known", {"took": 1, "figures": {"per_second": 100}}, 50)):
+        played = Played(t, parts.Parts(str(t.dir(name + ".jsonl")), HOW, False), place.Place(t.dir(name)), (), 100)
+        played.figures = lambda item, rate, address: {"rate": rate}
+        t.check(played.rate_of(share) is None and played.parts.left([share], ROUNDS), f"{name}: waits for the other one")
+        played.parts.add(key=base.key, **line)
+        played.run([share], 1e9)
+        got = played.parts.runs.get(share.key, {}).get("rate")
+        t.check(got == (rate and [rate] * ROUNDS) and played.parts.left([share], ROUNDS) == 0, f"{name}: at a rate of {rate}", str(got))
 
 
 def test_room(t):
@@ -187,4 +206,4 @@ def test_guard(t):
 
 
 if __name__ == "__main__":
-    harness.main("bench_whole", [test_whole_plan, test_room, test_no_network, test_guard])
+    harness.main("bench_whole", [test_whole_plan, test_share, test_room, test_no_network, test_guard])
