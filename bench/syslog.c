@@ -1,7 +1,7 @@
 /* syslog.c - rsyslog, syslog-ng and Fluent Bit with queues on disk: lines go in by TCP, through the queue on disk, and
  * out by TCP to a receiver in this process, which counts them. There is no acknowledgement of a single line, so what is
  * measured is the rate from begin to end, the last line's arrival included. A slow daemon with many senders would be at
- * what waits in their sockets for minutes: after PATIENCE_S, what has arrived is what counts. context->address is where
+ * what waits in their sockets for minutes: after PATIENCE_S, what has arrived counts. context->address is where
  * the daemon listens; it sends to the port one above. */
 #include "socket.h"
 
@@ -89,15 +89,35 @@ static void *begin_json(const struct context *context)
 struct sender {
     struct relay *relay;
     struct connection *connection;
+    bool stuck; /* in the middle of a line: nothing more is sent */
 };
 
 /* One connection's buffer grows to 4 MiB, and a sender that has to wait goes on when a third of it is free: many together
- * get no more, or a slow daemon would be at their last lines for a minute. */
+ * get no more, or a slow daemon would be at their last lines for a minute. Nor does a sender wait for longer than
+ * PATIENCE_S. */
 static void share_buffer(const struct connection *connection, unsigned producers)
 {
     int bytes = SOCKETS_BYTES / (int)producers;
+    struct timeval patience = {.tv_sec = PATIENCE_S};
     if (producers > 1 && setsockopt(connection->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) != 0)
         err(1, "SO_SNDBUF");
+    if (setsockopt(connection->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0)
+        err(1, "SO_SNDTIMEO");
+}
+
+/* false: the daemon did not take all of it in time. */
+static bool send_in_time(struct connection *c)
+{
+    for (size_t at = 0; at < c->out_size;) {
+        ssize_t n = send(c->fd, c->out + at, c->out_size - at, MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN)
+            return false;
+        if (n <= 0)
+            err(1, "send");
+        at += (size_t)n;
+    }
+    c->out_size = 0;
+    return true;
 }
 
 static void *join(void *shared, unsigned index)
@@ -117,13 +137,19 @@ static size_t step(void *producer, uint64_t number)
     struct sender *sender = producer;
     const char *head = sender->relay->head;
     size_t lines = sender->relay->lines;
+    if (sender->stuck) {
+        usleep(1000);
+        return 0;
+    }
     for (size_t i = 0; i < lines; i++) {
         struct body body = payload(number * lines + i);
         connection_put(sender->connection, head, strlen(head));
         connection_put(sender->connection, body.text, body.size);
         connection_put(sender->connection, "\n", 1);
     }
-    connection_send(sender->connection);
+    sender->stuck = !send_in_time(sender->connection);
+    if (sender->stuck)
+        return 0;
     atomic_fetch_add(&sender->relay->sent, lines);
     return lines;
 }
