@@ -55,7 +55,7 @@ class Site:
     """A spool with one sink, and who works on it."""
 
     def __init__(self, checks, name, kind, config, options=None, register=True):
-        self.checks, self.kind, self.said = checks, kind, ""
+        self.checks, self.kind, self.said, self.bursts = checks, kind, "", []
         self.environment = config.pop("env", None)
         self.spool, self.file = checks.dir(name), checks.dir(name + ".json")
         self.history = checks.dir(name + ".history")
@@ -87,6 +87,19 @@ class Site:
     def producer(self, count, *more):
         return self.checks.start(harness.program("producer"), "--dir", self.spool, "--tag", "p", "--history", self.history,
                                  "--count", count, "--size_max", 300, "--batch", 8, *more)
+
+    def burst(self, count):
+        """Enqueues events on the side, for a second; see produced()."""
+        self.bursts.append(self.producer(count, "--rate", count, "--tag", f"p{len(self.bursts)}"))
+
+    def produced(self):
+        """Every burst has ended, and well."""
+        ends = [harness.wait(child) for child in self.bursts]
+        return self.checks.check(all(status == 0 for status, _, _ in ends), f"{len(ends)} bursts of events are enqueued", str(ends))
+
+    def is_done(self):
+        """The last burst has ended, and nothing waits."""
+        return self.bursts[-1].poll() is not None and self.is_empty()
 
     def produce(self, count, *more):
         """Enqueues events of every priority; returns the acknowledged."""
@@ -142,10 +155,6 @@ class Site:
     def resume(self):
         """A sink that waits for its configuration to be mended is paused."""
         harness.run(harness.SPOOL, "-C", self.spool, "sink", "resume", "sink")
-
-    def is_done(self, producer):
-        """The producer has ended, and nothing waits."""
-        return producer.poll() is not None and self.is_empty()
 
     def delivered(self):
         """How many events were acknowledged, as the spool has it."""

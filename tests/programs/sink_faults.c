@@ -21,7 +21,7 @@
 #include "../unit/fail_nth.h"
 #include "sink_host.h"
 
-enum { EVENTS = 3, SPARED_MAX = 16, LIVE_MAX = 1024, TRIES = 20, PATIENCE_S = 1 };
+enum { EVENTS = 3, SPARED_MAX = 16, LIVE_MAX = 1024, TRIES = 40, PATIENCE_MS = 500, WAIT_MS = 10000 };
 
 static unsigned number_of(const char *variable, unsigned otherwise)
 {
@@ -139,7 +139,7 @@ static bool is_any_live(void)
 /* The plugin's leaks, with the place in its file of who allocated: for addr2line. Its threads are given a moment. */
 static void tell_leaks(void)
 {
-    for (int i = 0; i < PATIENCE_S * 1000 && is_any_live(); i++)
+    for (int i = 0; i < WAIT_MS / 10 && is_any_live(); i++)
         usleep(10000);
     for (size_t i = 0; i < LIVE_MAX; i++)
         if (live[i].memory)
@@ -209,7 +209,9 @@ static void *watcher(void *unused)
     for (unsigned long turn = watch.turn;; turn = watch.turn) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += PATIENCE_S;
+        until.tv_nsec += PATIENCE_MS * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
         while (watch.turn == turn && pthread_cond_timedwait(&watch.changed, &watch.lock, &until) == 0)
             ;
         if (watch.turn == turn && watch.state && me.sink->cancel) {
@@ -298,7 +300,7 @@ static void tell_delivered(const struct batch *batch)
 static void check_descriptors(unsigned before)
 {
     unsigned now = open_files();
-    for (int i = 0; i < PATIENCE_S * 1000 && now > before; i++) {
+    for (int i = 0; i < WAIT_MS / 10 && now > before; i++) {
         usleep(10000);
         now = open_files();
     }

@@ -157,9 +157,9 @@ def loses_nothing_whatever_the_child_does(checks):
                 pass
 
     counts = [0]
-    for _ in range(12):
+    for _ in range(9):
         runner = site.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        sink_harness.flows(lambda: len(site.ids()), lambda: site.is_done(producer))
+        sink_harness.flows(lambda: len(site.ids()), lambda: producer.poll() is not None and site.is_empty())
         for _ in range(3):
             time.sleep(0.4 * checks.random.random())
             kill_children(runner)

@@ -51,7 +51,7 @@ class Site(sink_harness.Site):
 def is_exactly_once_however_it_is_killed(checks):
     for name, keys in {"sizes": {}, "times": {"path": "%Y/%m-%d/%H%M%S.jsonl"}}.items():
         site = Site(checks, name, compress="zstd", compress_level=1, rotate_bytes="200kB", **keys)
-        producer = site.producer(EVENTS // 2, "--rate", sink_harness.rate(EVENTS // 2))
+        producer = site.producer(EVENTS // 2, "--rate", sink_harness.rate(EVENTS // 2, 3))
         site.killed_while_delivering(name, 25, EVENTS // 2)
         status, _, errors = harness.wait(producer)
         checks.check(status == 0, f"{name}: {EVENTS // 2} events are enqueued", errors)
@@ -68,7 +68,7 @@ HOSTILE = ["..", "../../../tmp/x", "/etc/passwd", ".hidden", "a/b", "a b", "%41"
 def parts_are_exactly_once_however_it_is_killed(checks):
     for name, keys in {"parts": {}, "rotated": {"rotate_bytes": "60kB", "compress": "zstd", "compress_level": 1}}.items():
         site = Site(checks, name, path="agent={agent}/type={type}/%Y-%m-%d.jsonl", **keys)
-        producer = site.producer(EVENTS // 4, "--rate", sink_harness.rate(EVENTS // 4))
+        producer = site.producer(EVENTS // 4, "--rate", sink_harness.rate(EVENTS // 4, 3))
         extra = set(site.put_events([{"type": f"t{i % 7}", **({"agent": HOSTILE[i % 13]} if HOSTILE[i % 13] else {})}
                                      for i in range(1300)]))
         site.killed_while_delivering(name, 15, EVENTS // 4)

@@ -75,7 +75,7 @@ def none_lost_when_brokers_go(checks):
     runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     counts, rounds = [0], 0
     while (producer.poll() is None or rounds < 8) and rounds < 20:
-        sink_harness.flows(lambda: mock.do("count"), lambda: one.is_done(producer))
+        sink_harness.flows(lambda: mock.do("count"), lambda: producer.poll() is not None and one.is_empty())
         time.sleep(0.4 * checks.random.random())
         down = [1, 2, 3] if rounds % 4 == 3 else [checks.random.randint(1, 3)]
         for broker in down:
@@ -111,8 +111,8 @@ def what_is_under_way_is_not_sent_again(checks):
         mock = Mock(checks, f"slow{workers}")
         one = site(checks, mock, f"slow{workers}", {"timeout": "400ms", "batch_events": 100, "workers": workers, "order": "none",
                                                     "breaker": {"probe_events": 100}}, ack_timeout="60s")
-        mock.do("delay", 1500)
-        wanted = one.produce(500)
+        mock.do("delay", 1000)
+        wanted = one.produce(300)
         one.drains(f"slowly, by {workers}", 120)
         mock.do("delay", 0)
         sink_harness.account(checks, f"answered late, {workers} workers", wanted, [row[1] for row in mock.messages()])

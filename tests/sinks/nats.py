@@ -103,7 +103,7 @@ def each_once_after_kills(checks):
     runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     kills, counts = 0, []
     while (producer.poll() is None or kills < 5) and kills < 12:
-        sink_harness.flows(lambda: server.count("kills"), lambda: one.is_done(producer))
+        sink_harness.flows(lambda: server.count("kills"), lambda: producer.poll() is not None and one.is_empty())
         time.sleep(0.5 * checks.random.random())
         server.server.stop((signal.SIGKILL, signal.SIGTERM)[kills % 4 == 3])
         if kills % 3 == 1:
@@ -199,7 +199,7 @@ def leader_of_a_cluster_dies(checks):
     while kills < 3 or (LONG and counts[-1] < 0.9 * CLUSTER_EVENTS and kills < 40):  # a server takes seconds to come back
         harness.wait_until(lambda: cluster.is_whole("cluster"), 10)
         leader = cluster.leader("cluster")
-        sink_harness.flows(lambda: leader.count("cluster"), lambda: one.is_done(producer))
+        sink_harness.flows(lambda: leader.count("cluster"), lambda: producer.poll() is not None and one.is_empty())
         time.sleep(0.5 * checks.random.random())
         counts.append(leader.count("cluster"))
         leader.server.stop()

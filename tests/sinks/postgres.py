@@ -153,7 +153,7 @@ def each_once_after_kills(checks):
 
     kills, counts, deadline = 0, [], time.monotonic() + 25
     while (producer.poll() is None or kills < 5) and (time.monotonic() < deadline or kills < 3) and kills < 12:
-        sink_harness.flows(there, lambda: one.is_done(producer))
+        sink_harness.flows(there, lambda: producer.poll() is not None and one.is_empty())
         time.sleep(0.6 * checks.random.random())
         server.server.stop(ways[kills % 3])
         if kills % 4 == 1:

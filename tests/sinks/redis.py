@@ -83,7 +83,7 @@ def each_once_after_kills(checks):
     runner = one.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     kills, counts, taken = 0, [], []
     while (producer.poll() is None or kills < 5) and kills < 12:
-        sink_harness.flows(lambda: int(server.cli("XLEN", "kills")), lambda: one.is_done(producer))
+        sink_harness.flows(lambda: int(server.cli("XLEN", "kills")), lambda: producer.poll() is not None and one.is_empty())
         time.sleep(0.5 * checks.random.random())
         server.server.stop((signal.SIGKILL, signal.SIGTERM)[kills % 4 == 3])
         if kills % 3 == 1:
