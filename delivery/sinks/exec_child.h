@@ -7,9 +7,10 @@
 #include <sys/types.h>
 
 struct child {
-    pid_t pid;   /* 0: none */
-    int pid_fd;  /* -1 where the kernel has none */
-    int in, out; /* ours: its standard input and output; -1 when closed; non-blocking, close-on-exec */
+    pid_t pid;        /* 0: none */
+    int pid_fd;       /* -1 where the kernel has none */
+    int in, out;      /* ours: its standard input and output; -1 when closed; non-blocking, close-on-exec */
+    uint64_t each_ns; /* it takes for an event, lately; 0: not known yet */
 };
 
 struct child_command {

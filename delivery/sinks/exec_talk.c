@@ -11,9 +11,10 @@
  * pipes are served at once, so that neither side can wait for the other for ever; lines are rendered only as the pipe
  * takes them.
  *
- * A child that flushes each answer would wake us for each one, and for each page that it has read. So while it is at
- * work on many events, what it does is looked at no more often than every PAUSE_NS: it goes on meanwhile, and the
- * answers are read many at once. */
+ * A child that flushes each answer would wake us for each one, and for each page that it has read. So when it has all
+ * that it may have, or its pipe is full, it is left alone for most of the time that it will need, by its pace so far:
+ * it goes on meanwhile, and the answers are read many at once. It must neither run out of lines, nor wait for us with
+ * the last answer of a batch. */
 #include "exec_talk.h"
 
 #include <errno.h>
@@ -21,13 +22,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../../lib/base/error.h"
 #include "../../lib/base/json.h"
 
-enum { OUT_TARGET = 64 << 10 /* lines rendered ahead */, MANY = 32, PAUSE_NS = 50000 };
+enum {
+    OUT_TARGET = 64 << 10, /* bytes rendered ahead */
+    FEW = 16,              /* events that are worth a pause */
+    PAUSE_MIN_NS = 10000,
+    PAUSE_MAX_NS = 200000, /* half of what a fast child needs for a full pipe */
+};
 
 static struct spool_delivery *delivery_at(const struct talk *talk, size_t i)
 {
@@ -121,12 +128,14 @@ static int render(struct talk *talk)
     return 0;
 }
 
+/* As many more as it has, so that it need not wait for the first lines of many. */
 static int render_ahead(struct talk *talk)
 {
     if (talk->written == talk->out.size)
         talk->out.size = talk->written = 0;
+    size_t more = talk->open < FEW ? FEW : talk->open, end = talk->sent + more < talk->n ? talk->sent + more : talk->n;
     int err = 0;
-    while (err == 0 && talk->sent < talk->n && talk->open < talk->window && talk->out.size < OUT_TARGET)
+    while (err == 0 && talk->sent < end && talk->open < talk->window && talk->out.size < OUT_TARGET)
         err = render(talk);
     return err;
 }
@@ -227,6 +236,7 @@ static enum talk_end read_some(struct talk *talk)
 {
     ssize_t n = read(talk->child->out, talk->in + talk->in_size, sizeof talk->in - talk->in_size);
     if (n > 0) {
+        talk->is_more = talk->in_size + (size_t)n == sizeof talk->in;
         talk->in_size += (size_t)n;
         return take_lines(talk);
     }
@@ -260,10 +270,38 @@ static enum talk_end read_last(struct talk *talk)
     return end == TALK_DONE ? TALK_ENDED : end;
 }
 
+/* How long the child takes for an event: by what it answered since the last look, if it had enough to do. */
+static void learn_pace(struct talk *talk)
+{
+    size_t answers = talk->answered - talk->looked_at;
+    if (answers < FEW && talk->open > 0)
+        return;
+    uint64_t now_ns = mono_ns(), before_ns = talk->child->each_ns;
+    if (talk->looked_ns > 0 && talk->open > 0) {
+        uint64_t each_ns = (now_ns - talk->looked_ns) / answers;
+        talk->child->each_ns = before_ns ? (3 * before_ns + each_ns) / 4 : each_ns;
+    }
+    talk->looked_ns = now_ns;
+    talk->looked_at = talk->answered;
+}
+
+static enum talk_end read_all(struct talk *talk)
+{
+    enum talk_end end;
+    do {
+        talk->is_more = false;
+        end = read_some(talk);
+    } while (end == TALK_DONE && talk->is_more);
+    learn_pace(talk);
+    return end;
+}
+
 /* As much as the pipe takes. */
 static enum talk_end write_some(struct talk *talk)
 {
-    ssize_t n = write(talk->child->in, talk->out.data + talk->written, talk->out.size - talk->written);
+    size_t left = talk->out.size - talk->written;
+    ssize_t n = write(talk->child->in, talk->out.data + talk->written, left);
+    talk->is_full = n < (ssize_t)left;
     if (n >= 0)
         talk->written += (size_t)n;
     else if (errno == EPIPE)
@@ -275,12 +313,21 @@ static enum talk_end write_some(struct talk *talk)
     return TALK_DONE;
 }
 
-/* Lets a child go on that is at work on many. True: cancelled. */
+/* How long to let a child go on that is at work on several: less than it needs for them. 0: not at all. */
+static uint64_t pause_ns(const struct talk *talk)
+{
+    uint64_t each_ns = talk->child->each_ns, ns = each_ns * talk->open * 3 / 4;
+    ns = ns < PAUSE_MAX_NS ? ns : PAUSE_MAX_NS;
+    bool can_send = has_output(talk) && !talk->is_full;
+    return can_send || ns < PAUSE_MIN_NS || ns < FEW * each_ns ? 0 : ns;
+}
+
+/* True: cancelled. */
 static bool pause_while_busy(const struct talk *talk)
 {
-    static const struct timespec time = {.tv_nsec = PAUSE_NS};
     struct pollfd cancel = {.fd = talk->cancel->fd, .events = POLLIN};
-    return talk->is_busy && talk->open >= MANY && ppoll(&cancel, 1, &time, NULL) > 0;
+    const struct timespec time = {.tv_nsec = (long)pause_ns(talk)};
+    return time.tv_nsec > 0 && ppoll(&cancel, 1, &time, NULL) > 0;
 }
 
 /* One wait, and what it brought. */
@@ -299,16 +346,15 @@ static enum talk_end step(struct talk *talk, uint64_t deadline_ns)
         talk->err = errno;
         return TALK_FAILED;
     }
-    talk->is_busy = n > 0;
     if (n <= 0)
         return timeout_ms == 0 ? TALK_SILENT : TALK_DONE;
     if (fds[0].revents)
         return TALK_CANCELLED;
-    enum talk_end end = fds[1].revents ? read_some(talk) : TALK_DONE; /* first: what it said before it ended counts */
+    enum talk_end end = fds[1].revents ? read_all(talk) : TALK_DONE; /* first: what it said before it ended counts */
     return end == TALK_DONE && fds[2].revents ? write_some(talk) : end;
 }
 
-enum talk_end talk_run(struct talk *talk)
+static enum talk_end converse(struct talk *talk)
 {
     enum talk_end end = TALK_DONE;
     talk->err = prepare(talk);
@@ -322,6 +368,15 @@ enum talk_end talk_run(struct talk *talk)
             deadline_ns = deadline_in_ms(talk->answer_timeout_ms);
     }
     return talk->err ? TALK_FAILED : end;
+}
+
+/* A pause is to end when it should; by default the kernel takes 50 us more. */
+enum talk_end talk_run(struct talk *talk)
+{
+    prctl(PR_SET_TIMERSLACK, 1000ul);
+    enum talk_end end = converse(talk);
+    prctl(PR_SET_TIMERSLACK, 0ul); /* as it was */
+    return end;
 }
 
 void talk_free(struct talk *talk)

@@ -31,7 +31,10 @@ struct talk {
     bool *is_answered;
     struct buffer out; /* lines not written yet, from `written` on */
     size_t written;
-    bool is_busy; /* the last wait brought something */
+    bool is_full;       /* the pipe took less than it was given, last time */
+    bool is_more;       /* the last read filled the room for it */
+    uint64_t looked_ns; /* when the child's pace was looked at last; 0: not in this batch */
+    size_t looked_at;   /* and how many were answered then */
     char in[ANSWERS_AT_ONCE];
     size_t in_size;
     char nonsense[81];
