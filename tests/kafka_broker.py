@@ -111,7 +111,8 @@ class Broker:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.server = f"127.0.0.1:{self.port}"
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self.accept, daemon=True)
+        self.accepting.start()
 
     # ------------------------------------------------------------------------------------------------- what tests ask
 
@@ -145,6 +146,9 @@ class Broker:
             self.init(transactional_id, -1)
 
     def end(self):
+        """Whoever waits in accept() is woken first: else it might accept for the next broker, which gets the same descriptor."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.accepting.join()
         self.listener.close()
 
     # ---------------------------------------------------------------------------------------------------- connections
