@@ -166,7 +166,7 @@ class Site:
         a random share of what is left of `events`. Some of the kills must have hit the middle of it."""
         counts = [self.delivered()]
         for left in range(rounds, 0, -1):
-            goal = counts[-1] + self.checks.random.randrange(2 * max(0, events - counts[-1]) // left + 1)
+            goal = min(events, counts[-1] + self.checks.random.randrange(2 * max(0, events - counts[-1]) // left + 1))
             child = self.run(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             if left % 3 > 0:
                 harness.wait_until(lambda: self.delivered() >= goal, 30)

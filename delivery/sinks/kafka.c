@@ -6,8 +6,8 @@
  *
  * Each event arrives at least once, and once as long as the process lives: the producer's sequence numbers keep the
  * brokers from storing what it sends again, but nobody can tell a new process what the last one's messages became of.
- * Transactions would not change that: a commit whose answer is lost leaves the same question. Consumers tell events
- * apart by their id.
+ * Transactions (kafka_transaction.h) do not change that: a commit whose answer is lost with the process leaves the same
+ * question. Consumers tell events apart by their id.
  *
  * While a batch is judged and the next one unpacked, nothing of this worker is under way; with two workers, which share
  * the producer (kafka_producer.h), that time is used. */
@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -23,8 +24,9 @@
 #include "../../lib/base/json.h"
 #include "kafka_error.h"
 #include "kafka_producer.h"
+#include "kafka_transaction.h"
 
-enum { FLUSH_MS = 10, KEEP_BYTES_MAX = 1 << 20 };
+enum { FLUSH_MS = 10, HEAR_EACH = 256 /* messages */, KEEP_BYTES_MAX = 1 << 20 };
 
 /* One worker's. */
 struct kafka {
@@ -45,22 +47,26 @@ static int failed(const char *what)
     return spool_sink_error(SPOOL_EUNAVAILABLE, "Kafka: %s", what);
 }
 
+/* What a broker refuses is a set of messages, of which one may be bad: the library finds it by halves. */
 static int failed_by(rd_kafka_resp_err_t error)
 {
-    return spool_sink_error(kafka_error_is_wrong(error) ? SPOOL_ECONFIG : SPOOL_EUNAVAILABLE, "Kafka: %s",
-                            rd_kafka_err2str(error));
+    int code = kafka_error_is_refused(error) ? SPOOL_EREJECTED
+               : kafka_error_is_wrong(error) ? SPOOL_ECONFIG
+                                             : SPOOL_EUNAVAILABLE;
+    return spool_sink_error(code, "Kafka: %s", rd_kafka_err2str(error));
 }
 
 /* ------------------------------------------------------------------------------------------------------------ waiting
  */
 
-/* Until the producer's thread has something to tell. */
+/* Until there is something to hear. */
 static enum cancel_wait wait_for_word(struct kafka *s)
 {
     uint64_t count;
-    enum cancel_wait how = cancel_wait(&s->cancel, s->user.wake, POLLIN, s->deadline_ns);
+    enum cancel_wait how = cancel_wait(&s->cancel, s->user.ears, POLLIN, s->deadline_ns);
     ssize_t n = read(s->user.wake, &count, sizeof count);
     (void)n; /* EAGAIN: it was not woken */
+    kafka_producer_hear(s->producer);
     return how;
 }
 
@@ -155,6 +161,8 @@ static int hand_over(struct kafka *s, struct spool_delivery *delivery, struct fl
         return SPOOL_OK;
     }
     flight->state = FLIGHT_NONE;
+    if (error == RD_KAFKA_RESP_ERR__STATE && s->producer->transactional_id)
+        return kafka_transaction_failed(s->producer);
     if (!kafka_error_is_refused(error))
         return failed_by(error);
     spool_delivery_fail(delivery, SPOOL_REJECTED, "Kafka: %s", rd_kafka_err2str(error));
@@ -192,10 +200,9 @@ static int send_event(struct kafka *s, struct spool_delivery *delivery, size_t i
     return hand_over(s, delivery, &s->user.load->flights[i], &s->sent[i]);
 }
 
-/* All of the batch that can be; what is not, is not awaited. */
-static int send_all(struct kafka *s, struct spool_delivery *batch, size_t n)
+/* All of the batch that can be, if `code` is SPOOL_OK; what is not, is not awaited. */
+static int send_all(struct kafka *s, struct spool_delivery *batch, size_t n, int code)
 {
-    int code = SPOOL_OK;
     size_t own = 0;
     s->deadline_ns = deadline_in_ms(s->settings.ack_ms);
     pthread_mutex_lock(&s->producer->lock);
@@ -203,6 +210,8 @@ static int send_all(struct kafka *s, struct spool_delivery *batch, size_t n)
     pthread_mutex_unlock(&s->producer->lock);
     for (size_t i = 0; i < n; i++) {
         s->sent[i] = NULL;
+        if (i % HEAR_EACH == HEAR_EACH - 1)
+            kafka_producer_hear(s->producer);
         if (code == SPOOL_OK)
             code = send_event(s, SPOOL_DELIVERY_AT(batch, i), i, look);
         own += s->sent[i] == &s->user.load->flights[i];
@@ -229,8 +238,6 @@ static int answer(struct kafka *s, struct spool_delivery *delivery, struct fligh
         flight_remove(&s->producer->flights, flight);
     if (!error)
         delivery->outcome = SPOOL_DELIVERED;
-    else if (kafka_error_is_refused(error))
-        spool_delivery_fail(delivery, SPOOL_REJECTED, "Kafka: %s", rd_kafka_err2str(error));
     else if (code == SPOOL_OK)
         code = failed_by(error);
     return code;
@@ -242,7 +249,7 @@ static bool answer_all(struct kafka *s, struct spool_delivery *batch, size_t n, 
     pthread_mutex_lock(&s->producer->lock);
     for (size_t i = 0; i < n; i++)
         *code = answer(s, SPOOL_DELIVERY_AT(batch, i), s->sent[i], *code);
-    bool spoilt = s->user.trouble.code == SPOOL_ECONFIG;
+    bool spoilt = s->user.trouble.code == SPOOL_ECONFIG || s->producer->is_broken;
     pthread_mutex_unlock(&s->producer->lock);
     return spoilt || rd_kafka_fatal_error(s->producer->handle, NULL, 0);
 }
@@ -257,11 +264,42 @@ static int make_room(struct kafka *s, size_t n)
     return s->sent ? SPOOL_OK : failed("out of memory");
 }
 
+static int send_and_await(struct kafka *s, struct spool_delivery *batch, size_t n, int code)
+{
+    code = send_all(s, batch, n, code);
+    return code == SPOOL_OK ? await(s, n) : code;
+}
+
+/* By the first message that failed, if one did. Those that were thrown away with their transaction are no reason: its commit
+ * tells it. */
+static int look_for_failure(struct kafka *s, size_t n)
+{
+    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    pthread_mutex_lock(&s->producer->lock);
+    for (size_t i = 0; i < n && !error; i++)
+        if (s->sent[i] && s->sent[i]->state == FLIGHT_FAILED && !kafka_error_is_purge(s->sent[i]->error))
+            error = s->sent[i]->error;
+    pthread_mutex_unlock(&s->producer->lock);
+    return error ? failed_by(error) : SPOOL_OK;
+}
+
+static int deliver_transaction(struct kafka *s, struct spool_delivery *batch, size_t n)
+{
+    int code = kafka_transaction_begin(s->producer, &s->user, &s->cancel, s->settings.ack_ms);
+    bool begun = code == SPOOL_OK;
+    code = send_and_await(s, batch, n, code);
+    if (code == SPOOL_OK)
+        code = look_for_failure(s, n);
+    bool gap = code == SPOOL_EREJECTED;
+    if (begun)
+        code = kafka_transaction_end(s->producer, &s->user, n, &s->cancel, s->settings.ack_ms, code);
+    s->producer->is_broken |= gap; /* librdkafka counts on behind what was refused, and no broker takes that */
+    return code;
+}
+
 static int deliver_joined(struct kafka *s, struct spool_delivery *batch, size_t n)
 {
-    int code = send_all(s, batch, n);
-    if (code == SPOOL_OK)
-        code = await(s, n);
+    int code = s->settings.transactional_id ? deliver_transaction(s, batch, n) : send_and_await(s, batch, n, SPOOL_OK);
     bool spoilt = answer_all(s, batch, n, &code);
     kafka_producer_leave(s->producer, &s->user, n);
     if (spoilt) {
@@ -306,10 +344,22 @@ static void kafka_close(void *state)
     free(s->sent);
     buffer_free(&s->json);
     kafka_settings_free(&s->settings);
+    if (s->user.ears >= 0)
+        close(s->user.ears);
     if (s->user.wake >= 0)
         close(s->user.wake);
     cancel_free(&s->cancel);
     free(s);
+}
+
+/* errno. */
+static int make_ears(struct kafka_user *user)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    user->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    user->ears = epoll_create1(EPOLL_CLOEXEC);
+    bool made = user->wake >= 0 && user->ears >= 0 && epoll_ctl(user->ears, EPOLL_CTL_ADD, user->wake, &event) == 0;
+    return made ? 0 : errno;
 }
 
 static int kafka_open(void **ret_state, void *user, const char *json_config, const void *checkpoint,
@@ -321,9 +371,8 @@ static int kafka_open(void **ret_state, void *user, const char *json_config, con
         return spool_sink_error(ENOMEM, "out of memory");
     s->config = json_config;
     int err = cancel_init(&s->cancel);
-    s->user.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (!err && s->user.wake < 0)
-        err = errno;
+    int ears_err = make_ears(&s->user);
+    err = err ? err : ears_err;
     int code = err ? spool_sink_error(err, "%s", spool_strerror(err)) : kafka_settings_read(&s->settings, json_config);
     if (code == SPOOL_OK)
         *ret_state = s;

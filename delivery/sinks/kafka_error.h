@@ -16,10 +16,27 @@ static inline bool kafka_error_is_wrong(rd_kafka_resp_err_t error)
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT:
+    case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE: /* brokers without transactions */
         return true;
     default:
         return false;
     }
+}
+
+/* Another producer has begun with the same transactional id, or the coordinator has ended a transaction that took too
+ * long. */
+static inline bool kafka_error_is_fenced(rd_kafka_resp_err_t error)
+{
+    return error == RD_KAFKA_RESP_ERR__FENCED || error == RD_KAFKA_RESP_ERR_PRODUCER_FENCED ||
+           error == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;
+}
+
+/* The message was given up by this side. */
+static inline bool kafka_error_is_purge(rd_kafka_resp_err_t error)
+{
+    return error == RD_KAFKA_RESP_ERR__PURGE_QUEUE || error == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
 }
 
 /* What no repetition mends for this message alone. */

@@ -15,9 +15,22 @@ struct load *load_for(struct load *old, size_t n)
     }
     old->pending = n;
     old->left = 0;
+    old->transaction = 0;
     for (size_t i = 0; i < n; i++)
         old->flights[i] = (struct flight){.load = old};
     return old;
+}
+
+void load_take_back(struct load *load, size_t n, bool pending)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct flight *flight = &load->flights[i];
+        if (flight->state != FLIGHT_ARRIVED)
+            continue;
+        flight->state = pending ? FLIGHT_PENDING : FLIGHT_FAILED;
+        flight->error = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
+        load->pending += pending;
+    }
 }
 
 static struct flight **bucket_of(const struct flights *flights, const struct spool_id *id)
@@ -73,6 +86,21 @@ void flights_forget_over(struct flights *flights)
             if (flight->state != FLIGHT_PENDING && !flight->is_asked_for)
                 flight_remove(flights, flight);
         }
+}
+
+static void settle(struct flight *flight, bool arrived)
+{
+    flight->load->pending -= flight->state == FLIGHT_PENDING;
+    flight->state = arrived ? FLIGHT_ARRIVED : FLIGHT_FAILED;
+    flight->error = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
+}
+
+void flights_settle(struct flights *flights, uint64_t transaction, bool arrived)
+{
+    for (size_t i = 0; flights->count > 0 && i < FLIGHT_BUCKETS; i++)
+        for (struct flight *flight = flights->buckets[i]; flight; flight = flight->next)
+            if (flight->load->transaction == transaction)
+                settle(flight, arrived);
 }
 
 void flights_clear(struct flights *flights)

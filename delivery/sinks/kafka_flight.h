@@ -27,8 +27,9 @@ struct flight {
 
 struct load {
     size_t cap;
-    size_t pending; /* without a report: to be handed over, or under way */
-    size_t left;    /* messages in a table; 0: the load is in the hands of a delivery */
+    size_t pending;       /* without a report: to be handed over, or under way */
+    size_t left;          /* messages in a table; 0: the load is in the hands of a delivery */
+    uint64_t transaction; /* its number; 0: none */
     struct flight flights[];
 };
 
@@ -43,6 +44,9 @@ struct flights {
  * freed. */
 struct load *load_for(struct load *old, size_t n);
 
+/* What has arrived of the first `n` is pending again (the commit has no answer yet), or has failed with its transaction. */
+void load_take_back(struct load *load, size_t n, bool pending);
+
 /* What is pending of the first `n` stays known by its id; the load belongs to the table, or is freed. */
 void flights_leave(struct flights *flights, struct load *load, size_t n);
 /* NULL: it is not known. */
@@ -52,6 +56,8 @@ void flight_remove(struct flights *flights, struct flight *flight);
 /* Those that are under way no more, and that nobody asked for: of events that did not come again, as they had
  * expired. */
 void flights_forget_over(struct flights *flights);
+/* A transaction is over: what is left of its load has arrived, or has failed. */
+void flights_settle(struct flights *flights, uint64_t transaction, bool arrived);
 /* All, also the pending ones: when nothing more is reported. */
 void flights_clear(struct flights *flights);
 

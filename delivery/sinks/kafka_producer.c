@@ -8,12 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "kafka_error.h"
+#include "kafka_transaction.h"
 
-enum { CLOSE_WAIT_MS = 1000, LISTEN_MS = 60000 };
+enum { CLOSE_WAIT_MS = 1000, IDLE_MS = 5000 };
 
 static void wake(const struct kafka_user *user)
 {
@@ -24,22 +26,21 @@ static void wake(const struct kafka_user *user)
 
 /* -------------------------------------------------------------------------------------------------- what is reported */
 
-/* A delivery report event has the messages of one answer of a broker. */
-static void hear_reports(struct kafka_producer *p, rd_kafka_event_t *event)
+static void on_report(rd_kafka_t *handle, const rd_kafka_message_t *report, void *opaque)
 {
-    const rd_kafka_message_t *report;
-    bool of_others = false; /* of a load that was left: whoever waits for it is not known */
+    struct kafka_producer *p = opaque;
+    struct flight *flight = report->_private;
+    (void)handle;
     pthread_mutex_lock(&p->lock);
-    while ((report = rd_kafka_event_message_next(event))) {
-        struct flight *flight = report->_private;
-        flight->state = report->err ? FLIGHT_FAILED : FLIGHT_ARRIVED;
-        flight->error = report->err;
-        flight->load->pending--;
-        of_others |= flight->load->left > 0;
-    }
+    flight->state = report->err ? FLIGHT_FAILED : FLIGHT_ARRIVED;
+    flight->error = report->err;
+    bool of_others = flight->load->left > 0; /* of a load that was left: whoever waits for it is not known */
+    bool over = --flight->load->pending == 0 || of_others;
     for (struct kafka_user *user = p->users; user; user = user->next)
-        if (of_others || user->wants_room || user->load->pending == 0)
+        if (user->wants_room || (over && (of_others || user->load->pending == 0))) {
+            user->wants_room = false;
             wake(user);
+        }
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -62,12 +63,12 @@ static void note_trouble(struct kafka_trouble *trouble, rd_kafka_resp_err_t erro
         trouble->code = SPOOL_EUNAVAILABLE;
 }
 
-static void hear_trouble(struct kafka_producer *p, rd_kafka_event_t *event)
+static void on_error(rd_kafka_t *handle, int err, const char *text, void *opaque)
 {
+    struct kafka_producer *p = opaque;
     char fatal[KAFKA_MESSAGE_SIZE];
-    rd_kafka_resp_err_t error = rd_kafka_event_error(event);
-    const char *text = rd_kafka_event_error_string(event);
-    if (error == RD_KAFKA_RESP_ERR__FATAL && rd_kafka_fatal_error(p->handle, fatal, sizeof fatal))
+    rd_kafka_resp_err_t error = (rd_kafka_resp_err_t)err;
+    if (error == RD_KAFKA_RESP_ERR__FATAL && rd_kafka_fatal_error(handle, fatal, sizeof fatal))
         text = fatal;
     pthread_mutex_lock(&p->lock);
     if (!p->users)
@@ -79,14 +80,13 @@ static void hear_trouble(struct kafka_producer *p, rd_kafka_event_t *event)
     pthread_mutex_unlock(&p->lock);
 }
 
-static void hear(struct kafka_producer *p)
+void kafka_producer_hear(struct kafka_producer *p)
 {
-    rd_kafka_event_t *event = rd_kafka_queue_poll(p->queue, LISTEN_MS);
-    if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
-        hear_reports(p, event);
-    else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
-        hear_trouble(p, event);
-    rd_kafka_event_destroy(event); /* NULL is fine */
+    uint64_t count;
+    ssize_t n = read(p->heard, &count, sizeof count); /* before what it stands for, or one might be missed */
+    (void)n;                                          /* EAGAIN: it was not set */
+    while (rd_kafka_poll(p->handle, 0) > 0)
+        ;
 }
 
 /* ----------------------------------------------------------------------------------------------------- begin and end */
@@ -100,26 +100,38 @@ static void free_producer(struct kafka_producer *p)
     if (p->handle)
         rd_kafka_destroy_flags(p->handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     flights_clear(&p->flights); /* no report comes any more */
+    if (p->heard >= 0)
+        close(p->heard);
     if (p->ended >= 0)
         close(p->ended);
+    pthread_cond_destroy(&p->bell);
     pthread_mutex_destroy(&p->lock);
+    free(p->transactional_id);
     free(p);
 }
 
-static bool is_ending(struct kafka_producer *p)
+/* Until it ends. */
+static void hear_while_idle(struct kafka_producer *p)
 {
     pthread_mutex_lock(&p->lock);
-    bool ending = p->ending;
+    while (!p->ending) {
+        bool idle = !p->users;
+        pthread_mutex_unlock(&p->lock);
+        if (idle)
+            kafka_producer_hear(p);
+        pthread_mutex_lock(&p->lock);
+        if (!p->ending)
+            cond_wait_until(&p->bell, &p->lock, deadline_in_ms(IDLE_MS));
+    }
     pthread_mutex_unlock(&p->lock);
-    return ending;
 }
 
 static void *run(void *argument)
 {
     struct kafka_producer *p = argument;
     uint64_t one = 1;
-    while (!is_ending(p))
-        hear(p);
+    hear_while_idle(p);
+    kafka_transaction_leave(p);
     rd_kafka_purge(p->handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
     int ended = p->ended;
     p->ended = -1;
@@ -137,7 +149,7 @@ static void end(struct kafka_producer *p)
     int ended = fcntl(p->ended, F_DUPFD_CLOEXEC, 0); /* the thread closes its own */
     pthread_mutex_lock(&p->lock);
     p->ending = true;
-    rd_kafka_queue_yield(p->queue);
+    pthread_cond_signal(&p->bell);
     pthread_mutex_unlock(&p->lock);
     if (ended < 0)
         return;
@@ -155,8 +167,10 @@ static int make_handle(struct kafka_producer *p, const struct kafka_settings *se
 {
     char error[KAFKA_MESSAGE_SIZE];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    int code = kafka_settings_apply(settings, conf);
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
+    int code = kafka_settings_apply(settings, p->transactional_id, conf);
+    rd_kafka_conf_set_opaque(conf, p);
+    rd_kafka_conf_set_dr_msg_cb(conf, on_report);
+    rd_kafka_conf_set_error_cb(conf, on_error);
     rd_kafka_conf_set_log_cb(conf, on_log);
     p->handle = code == SPOOL_OK ? rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof error) : NULL;
     if (p->handle) /* which owns conf now */
@@ -165,21 +179,45 @@ static int make_handle(struct kafka_producer *p, const struct kafka_settings *se
     return code == SPOOL_OK ? spool_sink_error(SPOOL_ECONFIG, "Kafka: %s", error) : code;
 }
 
-static int make(const struct kafka_settings *settings, struct kafka_producer **ret)
+/* One without a handle. SPOOL_EUNAVAILABLE with a message. */
+static int make_bare(const struct kafka_settings *settings, unsigned number, struct kafka_producer **ret)
 {
-    pthread_t thread;
     struct kafka_producer *p = calloc(1, sizeof *p);
-    if (!p || pthread_mutex_init(&p->lock, NULL) != 0) {
+    if (!p || cond_init(&p->bell) != 0) {
         free(p);
         return spool_sink_error(SPOOL_EUNAVAILABLE, "Kafka: out of memory");
     }
+    pthread_mutex_init(&p->lock, NULL); /* of this kind it cannot fail */
+    p->heard = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     p->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int code = p->ended >= 0 ? make_handle(p, settings)
-                             : spool_sink_error(SPOOL_EUNAVAILABLE, "Kafka: eventfd: %s", spool_strerror(errno));
+    int err = p->heard < 0 || p->ended < 0 ? errno : 0;
+    if (!err && settings->transactional_id &&
+        asprintf(&p->transactional_id, "%s-%u", settings->transactional_id, number) < 0) {
+        p->transactional_id = NULL;
+        err = ENOMEM;
+    }
+    if (!err) {
+        *ret = p;
+        return SPOOL_OK;
+    }
+    free_producer(p);
+    return spool_sink_error(SPOOL_EUNAVAILABLE, "Kafka: %s", spool_strerror(err));
+}
+
+static int make(const struct kafka_settings *settings, unsigned number, struct kafka_producer **ret)
+{
+    static const uint64_t one = 1; /* librdkafka keeps no copy */
+    pthread_t thread;
+    struct kafka_producer *p = NULL;
+    int code = make_bare(settings, number, &p);
+    if (code != SPOOL_OK)
+        return code;
+    code = make_handle(p, settings);
     if (code == SPOOL_OK && !(p->topic = rd_kafka_topic_new(p->handle, settings->topic, NULL)))
         code = spool_sink_error(SPOOL_ECONFIG, "Kafka: topic: %s", rd_kafka_err2str(rd_kafka_last_error()));
     if (code == SPOOL_OK) {
         p->queue = rd_kafka_queue_get_main(p->handle);
+        rd_kafka_queue_io_event_enable(p->queue, p->heard, &one, sizeof one);
         int err = thread_start(&thread, "spool-kafka", run, p);
         code = err ? spool_sink_error(SPOOL_EUNAVAILABLE, "Kafka: no thread: %s", spool_strerror(err)) : SPOOL_OK;
     }
@@ -200,20 +238,30 @@ struct holding {
     const char *config;
     struct kafka_producer *producer;
     size_t refs;
+    unsigned number; /* of the transactional ones with that configuration, from 1; 0: shared */
 };
 static pthread_mutex_t holdings_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct holding *holdings;
 
-static int hold(const char *config, const struct kafka_settings *settings, struct holding **ret)
+static struct holding *find(const char *config, unsigned number)
+{
+    struct holding *holding = holdings;
+    while (holding && (holding->config != config || holding->number != number))
+        holding = holding->next;
+    return holding;
+}
+
+static int hold(const char *config, const struct kafka_settings *settings, unsigned number, struct holding **ret)
 {
     struct holding *holding = calloc(1, sizeof *holding);
-    int code =
-        holding ? make(settings, &holding->producer) : spool_sink_error(SPOOL_EUNAVAILABLE, "Kafka: out of memory");
+    int code = holding ? make(settings, number, &holding->producer)
+                       : spool_sink_error(SPOOL_EUNAVAILABLE, "Kafka: out of memory");
     if (code != SPOOL_OK) {
         free(holding);
         return code;
     }
     holding->config = config;
+    holding->number = number;
     holding->next = holdings;
     holdings = *ret = holding;
     return SPOOL_OK;
@@ -222,12 +270,13 @@ static int hold(const char *config, const struct kafka_settings *settings, struc
 int kafka_producer_get(const char *config, const struct kafka_settings *settings, struct kafka_producer **ret)
 {
     int code = SPOOL_OK;
+    unsigned number = settings->transactional_id ? 1 : 0;
     pthread_mutex_lock(&holdings_lock);
-    struct holding *holding = holdings;
-    while (holding && holding->config != config)
-        holding = holding->next;
+    struct holding *holding = find(config, number);
+    while (holding && number > 0) /* the least that nobody has */
+        holding = find(config, ++number);
     if (!holding)
-        code = hold(config, settings, &holding);
+        code = hold(config, settings, number, &holding);
     if (code == SPOOL_OK) {
         holding->refs++;
         *ret = holding->producer;
@@ -262,9 +311,12 @@ void kafka_producer_put(struct kafka_producer *producer, bool spoilt)
 int kafka_producer_join(struct kafka_producer *p, struct kafka_user *user, size_t n)
 {
     bool full = false;
+    struct epoll_event event = {.events = EPOLLIN};
     user->load = load_for(user->load, n);
     if (!user->load)
         return spool_sink_error(SPOOL_EUNAVAILABLE, "Kafka: out of memory");
+    if (epoll_ctl(user->ears, EPOLL_CTL_ADD, p->heard, &event) != 0 && errno != EEXIST)
+        return spool_sink_error(SPOOL_EUNAVAILABLE, "Kafka: epoll_ctl: %s", spool_strerror(errno));
     user->wants_room = false;
     pthread_mutex_lock(&p->lock);
     if (p->flights.count >= FLIGHTS_MAX) {
@@ -283,6 +335,7 @@ int kafka_producer_join(struct kafka_producer *p, struct kafka_user *user, size_
 
 void kafka_producer_leave(struct kafka_producer *p, struct kafka_user *user, size_t n)
 {
+    epoll_ctl(user->ears, EPOLL_CTL_DEL, p->heard, NULL);
     pthread_mutex_lock(&p->lock);
     struct kafka_user **at = &p->users;
     while (*at && *at != user)

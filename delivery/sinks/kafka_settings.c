@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TRANSACTION_MS_MIN = 60000 };
 enum { QUEUE_MESSAGES = 1 << 17, QUEUE_KIB = 64 << 10 };
 static const char *const compression_names[] = {"none", "gzip", "snappy", "lz4", "zstd", NULL};
 
@@ -35,6 +36,8 @@ static int read_properties(struct config *config, struct kafka_settings *s)
             return wrong("\"properties\" must hold no secrets, as they are stored and shown");
         if (!json_is_string(value))
             return wrong("\"properties\" must be texts");
+        if (strcmp(key, "transactional.id") == 0)
+            return wrong("\"transactional_id\" is a key of its own, not one of \"properties\"");
     }
     s->properties = json_incref(object);
     json_object_del(config->object, "properties");
@@ -45,6 +48,13 @@ static int read_tls(struct config *config, struct kafka_settings *s)
 {
     int code = config_flag(config, "tls", true, &s->tls);
     return code == SPOOL_OK ? read_text(config, "ca", &s->ca) : code;
+}
+
+static int read_transactional_id(struct config *config, struct kafka_settings *s)
+{
+    int code = read_text(config, "transactional_id", &s->transactional_id);
+    return code == SPOOL_OK && s->transactional_id && !*s->transactional_id ? wrong("\"transactional_id\" is empty")
+                                                                            : code;
 }
 
 int kafka_settings_read(struct kafka_settings *ret, const char *json_config)
@@ -68,13 +78,15 @@ int kafka_settings_read(struct kafka_settings *ret, const char *json_config)
     if (code == SPOOL_OK)
         code = config_duration_ms(&config, "ack_timeout", 10000, &ret->ack_ms);
     if (code == SPOOL_OK)
+        code = read_transactional_id(&config, ret);
+    if (code == SPOOL_OK)
         code = read_properties(&config, ret);
     return config_close(&config, code);
 }
 
 void kafka_settings_free(struct kafka_settings *s)
 {
-    char *texts[] = {s->servers, s->topic, s->ca, s->user, s->mechanism};
+    char *texts[] = {s->servers, s->topic, s->ca, s->user, s->mechanism, s->transactional_id};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     secret_free(&s->password);
@@ -92,6 +104,7 @@ const struct spool_sink_setting kafka_setting_list[] = {
     {"mechanism", "text, SCRAM-SHA-512", "of SASL"},
     {"compression", "none, gzip, snappy, lz4, zstd; lz4", "of message sets"},
     {"ack_timeout", "duration, 10s", "for the brokers' acknowledgement"},
+    {"transactional_id", "text", "each batch is a transaction, by producers ID-1, ID-2 ..."},
     {"properties", "object", "further settings of librdkafka"},
     {NULL, NULL, NULL},
 };
@@ -135,10 +148,19 @@ static int set_login(const struct kafka_settings *s, rd_kafka_conf_t *conf)
     return code;
 }
 
+/* Longer than its messages may take. */
+static int set_transaction_time(const struct kafka_settings *s, rd_kafka_conf_t *conf)
+{
+    uint64_t timeout_ms = 3 * s->ack_ms > TRANSACTION_MS_MIN ? 3 * s->ack_ms : TRANSACTION_MS_MIN;
+    return s->transactional_id ? set_number(conf, "transaction.timeout.ms", timeout_ms) : SPOOL_OK;
+}
+
 /* What the guarantee hangs on, last: nothing in "properties" changes it. */
-static int set_guarantee(const struct kafka_settings *s, rd_kafka_conf_t *conf)
+static int set_guarantee(const struct kafka_settings *s, const char *transactional_id, rd_kafka_conf_t *conf)
 {
     int code = set(conf, "bootstrap.servers", s->servers);
+    if (code == SPOOL_OK)
+        code = set(conf, "transactional.id", transactional_id);
     if (code == SPOOL_OK)
         code = set(conf, "enable.idempotence", "true");
     if (code == SPOOL_OK)
@@ -148,7 +170,7 @@ static int set_guarantee(const struct kafka_settings *s, rd_kafka_conf_t *conf)
     return code == SPOOL_OK ? set_number(conf, "message.timeout.ms", 2 * s->ack_ms) : code;
 }
 
-int kafka_settings_apply(const struct kafka_settings *s, rd_kafka_conf_t *conf)
+int kafka_settings_apply(const struct kafka_settings *s, const char *transactional_id, rd_kafka_conf_t *conf)
 {
     const char *key;
     json_t *value;
@@ -160,11 +182,13 @@ int kafka_settings_apply(const struct kafka_settings *s, rd_kafka_conf_t *conf)
     if (code == SPOOL_OK)
         code = set(conf, "compression.type", compression_names[s->compression]);
     if (code == SPOOL_OK)
+        code = set_transaction_time(s, conf);
+    if (code == SPOOL_OK)
         code = set_login(s, conf);
     json_object_foreach(s->properties, key, value)
     {
         if (code == SPOOL_OK)
             code = set(conf, key, json_string_value(value));
     }
-    return code == SPOOL_OK ? set_guarantee(s, conf) : code;
+    return code == SPOOL_OK ? set_guarantee(s, transactional_id, conf) : code;
 }

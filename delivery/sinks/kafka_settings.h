@@ -8,6 +8,7 @@
 
 struct kafka_settings {
     char *servers, *topic, *ca, *user, *mechanism;
+    char *transactional_id; /* NULL: no transactions */
     struct secret password;
     json_t *properties; /* an object of texts */
     int compression;
@@ -17,8 +18,8 @@ struct kafka_settings {
 
 /* SPOOL_ECONFIG with a message; free it then, too. */
 int kafka_settings_read(struct kafka_settings *ret, const char *json_config);
-/* Reads the secret, too. SPOOL_ECONFIG with a message. */
-int kafka_settings_apply(const struct kafka_settings *settings, rd_kafka_conf_t *conf);
+/* For a producer with that transactional id, or with none. Reads the secret, too. SPOOL_ECONFIG with a message. */
+int kafka_settings_apply(const struct kafka_settings *settings, const char *transactional_id, rd_kafka_conf_t *conf);
 void kafka_settings_free(struct kafka_settings *settings);
 /* For struct spool_sink_plugin. */
 extern const struct spool_sink_setting kafka_setting_list[];

@@ -4,8 +4,8 @@
  *
  * Prints the brokers' addresses, then obeys lines on standard input, answering each with a line: "down N" and "up N" a
  * broker, "fail N" requests to produce, "delay N" milliseconds, "hang N" milliseconds until the next produce request is
- * answered, of each broker, "count" of messages, "dump FILE": writes those read so far, a line each: key, id, value.
- * "end" is answered by how many there are, read or not.
+ * answered, of each broker, "coordinator N": that broker is that of the transactional id TOPIC-1, "count" of messages,
+ * "dump FILE": writes those read so far, a line each: key, id, value. "end" is answered by how many there are, read or not.
  */
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
@@ -18,6 +18,7 @@
 enum { BROKERS = 3, PARTITIONS = 4, PRODUCE = 0 /* ApiKey */ };
 
 static atomic_ulong count;
+static char transactional_id[64];
 static FILE *spill;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -101,6 +102,8 @@ static void obey(rd_kafka_mock_cluster_t *mock, rd_kafka_t *consumer, const char
         rd_kafka_mock_broker_set_down(mock, number);
     else if (strcmp(word, "up") == 0)
         rd_kafka_mock_broker_set_up(mock, number);
+    else if (strcmp(word, "coordinator") == 0)
+        rd_kafka_mock_coordinator_set(mock, "transaction", transactional_id, number);
     else if (strcmp(word, "delay") == 0)
         for (int i = 1; i <= BROKERS; i++)
             rd_kafka_mock_broker_set_rtt(mock, i, number);
@@ -122,6 +125,7 @@ int main(int argc, char **argv)
     pthread_t thread;
     if (argc != 2)
         errx(2, "usage: kafka_mock TOPIC");
+    snprintf(transactional_id, sizeof transactional_id, "%s-1", argv[1]);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_conf_set(conf, "log_level", "0", NULL, 0);
     rd_kafka_t *handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof error);
