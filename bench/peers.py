@@ -108,6 +108,7 @@ class Server:
     """One peer. `start` gives the address for the bench program; `stop` ends what was started."""
     program, packages, settings, version_flag = "", (), "", "--version"
     variable = ""  # of the environment, that names another one
+    stop_signal = signal.SIGTERM
 
     def __init__(self, room):
         self.room = room
@@ -155,7 +156,7 @@ class Server:
 
     def stop(self):
         if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(self.stop_signal)
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
@@ -231,7 +232,12 @@ class Postgres(Server):
                              "-c", "synchronous_commit=on", "-c", "wal_sync_method=fdatasync"], directory)
 
 
-class Rsyslog(Server):
+class Relay(Server):
+    """What it still holds would keep it from ending soon, and nobody wants it any more."""
+    stop_signal = signal.SIGKILL
+
+
+class Rsyslog(Relay):
     program, packages, version_flag = "rsyslogd", ("rsyslog", "libestr0", "libfastjson4", "liblognorm5"), "-v"
     settings = "main queue of type Disk, queue.syncQueueFiles on, queue.checkpointInterval 1; imptcp in, omfwd out"
 
@@ -248,7 +254,7 @@ class Rsyslog(Server):
         return [self.path, "-n", "-f", config, "-i", os.path.join(directory, "pid"), "-M", modules[0]]
 
 
-class SyslogNg(Server):
+class SyslogNg(Relay):
     program = "syslog-ng"
     packages = ("syslog-ng-core", "libivykis0", "libnet1", "libjson-c5", "libwrap0")
     settings = "disk-buffer reliable(yes), flow-control; it writes its buffer without flushing"
@@ -268,7 +274,7 @@ class SyslogNg(Server):
                 "-p", directory + "/pid", *place]
 
 
-class FluentBit(Server):
+class FluentBit(Relay):
     """Not in Debian."""
     program, variable = "fluent-bit", "FLUENT_BIT"
     settings = "storage.type filesystem, storage.sync full; tcp in, tcp out, flush 0.1 s"
