@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "../lib/base/error.h"
+#include "memory.h"
 
 /* Fails with the code's name and the message when `call` does not return SPOOL_OK. */
 #define ck_ok(call)                                                                                                    \
@@ -64,6 +65,9 @@ static inline char *test_dir(void)
     return path;
 }
 
+/* For test_dir() of a suite with many flushes, of which none matters. */
+static inline void test_in_memory(void) { setenv("TMPDIR", memory_dir(), 0); }
+
 /* The seed of a randomised test: $SEED, or `fallback`; printed so that a failure can be repeated. */
 static inline unsigned long test_seed(unsigned long fallback)
 {
@@ -72,6 +76,9 @@ static inline unsigned long test_seed(unsigned long fallback)
     printf("seed %lu\n", seed);
     return seed;
 }
+
+/* Of a randomised test: under valgrind, which looks at memory and is slow, a tenth. */
+static inline int test_rounds(int n) { return getenv("VALGRIND") ? (n + 9) / 10 : n; }
 
 /* A time limit is for what hangs. A loaded machine under a sanitizer is slow, and Check's own 4 s are short. */
 #define CHECK_MAIN(suite)                                                                                              \

@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../memory.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define require(condition)                                                                                             \
@@ -105,8 +107,7 @@ static inline const char *scratch_dir(void)
 {
     if (scratch[0])
         return scratch;
-    const char *base = getenv("TMPDIR");
-    snprintf(scratch, sizeof scratch, "%.40s/fuzz-XXXXXX", base ? base : "/dev/shm");
+    snprintf(scratch, sizeof scratch, "%.40s/fuzz-XXXXXX", memory_dir());
     require(mkdtemp(scratch) != NULL);
     atexit(scratch_end);
     return scratch;

@@ -30,7 +30,10 @@ esac
 targets=${*:-$all}
 # Leaks are not looked for: sinks that hang and handles that are abandoned keep what they need on purpose.
 # A target that is killed leaves its scratch directory: here, where all of them go in the end.
-TMPDIR=$(mktemp -d "${TMPDIR:-/dev/shm}/fuzz-XXXXXX")
+# In memory, if there is room: a container gives /dev/shm 64 MiB, unless it is told otherwise.
+shm_kib=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
+[ "${shm_kib:-0}" -ge 524288 ] && shm=/dev/shm || shm=/tmp
+TMPDIR=$(mktemp -d "${TMPDIR:-$shm}/fuzz-XXXXXX")
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 trap 'exit 130' INT TERM

@@ -25,13 +25,6 @@ static char where[100];     /* operation, class, N: for messages */
         ck_assert_msg(here_ == SPOOL_OK, "%s: %s: %s (%s)", where, #call, spool_error_name(here_), err_last());        \
     } while (0)
 
-/* Thousands of flushes take their time on a disk, and say nothing here. */
-static inline void sweep_in_memory(void)
-{
-    if (access("/dev/shm", W_OK) == 0)
-        setenv("TMPDIR", "/dev/shm", 0);
-}
-
 static inline bool sweep_once(const struct operation *operation, enum fail_class class, unsigned n)
 {
     snprintf(where, sizeof where, "%s, class %d, call %u", operation->name, (int)class, n);

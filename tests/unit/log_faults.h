@@ -37,7 +37,7 @@ static inline void add(uint32_t count, size_t body_size)
 /* Two sealed segments, and a current one with events; a snapshot in each. */
 static inline void set_up(void)
 {
-    sweep_in_memory();
+    test_in_memory();
     fixture_begin(&f);
     snprintf(f.snapshot, sizeof f.snapshot, "sinks");
     committed = 0;

@@ -274,8 +274,7 @@ END_TEST
 
 static Suite *suite(void)
 {
-    if (access("/dev/shm", W_OK) == 0)
-        setenv("TMPDIR", "/dev/shm", 0); /* many flushes, of which none matters */
+    test_in_memory();
     Suite *s = suite_create("journal_faults");
     TCase *t = tcase_create("journal_faults");
     tcase_set_timeout(t, 60);

@@ -339,8 +339,7 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("sink_faults");
-    if (access("/dev/shm", W_OK) == 0)
-        setenv("TMPDIR", "/dev/shm", 0); /* thousands of flushes */
+    test_in_memory();
     TCase *tc = tcase_create("faults");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, a_fault_while_delivering_costs_no_line, 0, CLASSES * VARIANTS);

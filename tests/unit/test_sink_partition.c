@@ -217,6 +217,7 @@ END_TEST
 
 static Suite *suite(void)
 {
+    test_in_memory();
     Suite *suite = suite_create("sink_partition");
     TCase *tcase = tcase_create("sink_partition");
     tcase_set_timeout(tcase, 300);

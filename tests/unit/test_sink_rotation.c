@@ -342,6 +342,7 @@ END_TEST
 
 static Suite *suite(void)
 {
+    test_in_memory();
     Suite *suite = suite_create("sink_rotation");
     TCase *tcase = tcase_create("sink_rotation");
     tcase_set_timeout(tcase, 300);

@@ -259,6 +259,7 @@ END_TEST
 
 static Suite *suite(void)
 {
+    test_in_memory();
     Suite *suite = suite_create("sink_tend");
     TCase *tcase = tcase_create("sink_tend");
     tcase_set_timeout(tcase, 180);

@@ -299,8 +299,7 @@ END_TEST
 
 static Suite *suite(void)
 {
-    if (access("/dev/shm", W_OK) == 0)
-        setenv("TMPDIR", "/dev/shm", 0); /* many flushes, of which none matters */
+    test_in_memory();
     Suite *s = suite_create("state_file");
     TCase *t = tcase_create("state_file");
     tcase_set_timeout(t, 120);

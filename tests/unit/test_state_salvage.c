@@ -464,6 +464,7 @@ END_TEST
 
 static Suite *suite(void)
 {
+    test_in_memory();
     Suite *s = suite_create("state_salvage");
     TCase *t = tcase_create("state_salvage");
     tcase_set_timeout(t, 120);

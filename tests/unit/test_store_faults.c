@@ -62,7 +62,7 @@ static void end_threads(void)
 
 static void set_up(void)
 {
-    sweep_in_memory();
+    test_in_memory();
     dir = test_dir();
     ck_assert(asprintf(&path, "%s/spool", dir) > 0);
     ck_ok(fork_watch());

@@ -87,7 +87,7 @@ static void check_against(const struct window *w, const enum state *model)
 START_TEST(behaves_like_a_state_per_event)
 {
     unsigned seed = (unsigned)test_seed(99);
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < test_rounds(200); round++) {
         struct window w = {0};
         enum state model[EVENTS] = {GAP};
         for (int step = 0; step < 300; step++) {
@@ -138,7 +138,7 @@ static void check_gaps(const struct window *w, const enum state *model, uint64_t
 START_TEST(spans_are_set_as_events_are)
 {
     unsigned seed = (unsigned)test_seed(77);
-    for (int round = 0; round < 300; round++) {
+    for (int round = 0; round < test_rounds(300); round++) {
         struct window w = {0};
         enum state model[EVENTS] = {GAP};
         for (int step = 0; step < 60; step++) {

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../memory.h"
 #include "explore.h"
 
 struct arguments {
@@ -252,8 +253,7 @@ int main(int argc, char **argv)
     }
     if (a.lists)
         return list();
-    const char *base = getenv("TMPDIR");
-    snprintf(tmp, sizeof tmp, "%s/crashlab-XXXXXX", base ? base : access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(tmp, sizeof tmp, "%s/crashlab-XXXXXX", memory_dir());
     if (!mkdtemp(tmp) || (a.options.keep && mkdir(a.options.keep, 0755) != 0 && access(a.options.keep, W_OK) != 0)) {
         perror("crashlab");
         return 2;

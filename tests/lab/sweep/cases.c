@@ -1,5 +1,6 @@
 /* cases.c - one case: the scenario's directory is copied, the run meets the fault in one process, the judge looks in
  * another. */
+#include "../../memory.h"
 #include "sweep.h"
 
 #include <dirent.h>
@@ -106,12 +107,10 @@ static void copy_tree(const char *from, const char *to)
 
 void case_base(char *ret, size_t size)
 {
-    const char *root = getenv("TMPDIR");
-    struct stat st;
     time_t now = time(NULL);
     struct tm tm;
     gmtime_r(&now, &tm); /* libc allocates once for time zones: not a leak of a run */
-    snprintf(base, sizeof base, "%s/sweep-XXXXXX", root ? root : stat("/dev/shm", &st) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(base, sizeof base, "%s/sweep-XXXXXX", memory_dir());
     if (!mkdtemp(base))
         die(base);
     if (!ledger) {

@@ -151,7 +151,7 @@ static void write_config(const char *path, const char *dir, const char *more)
     snprintf(
         text, sizeof text,
         "{\"spool\":{\"dir\":\"%s\",\"max_bytes\":\"64MiB\",\"journal_bytes\":\"256KiB\",\"segment_bytes\":\"1MiB\","
-        "\"retention\":\"1h\",\"full_timeout\":\"100ms\"},"
+        "\"retention\":\"24h\",\"full_timeout\":\"100ms\"},"
         "\"sinks\":[{\"name\":\"file\",\"kind\":\"file\",\"path\":\"%s\"%s}]}",
         dir, out, more);
     fault_pause();

@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../memory.h"
 #include "wreck.h"
 
 enum { HANG_S = 60, MEMORY_MAX_KIB = 256 << 10, RECIPE_MAX = 128, FAILURES_MAX = 10 };
@@ -293,8 +294,7 @@ static void run_here(uint64_t number)
 
 static bool set_up(void)
 {
-    const char *shm = getenv("TMPDIR") ? getenv("TMPDIR") : "/dev/shm";
-    snprintf(base, sizeof base, "%s/wreck-XXXXXX", shm);
+    snprintf(base, sizeof base, "%s/wreck-XXXXXX", memory_dir());
     report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (report == MAP_FAILED || !mkdtemp(base))
         return false;
