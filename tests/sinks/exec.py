@@ -61,9 +61,9 @@ def one_bad_event_fails_alone(checks):
 
 
 def says_what_is_wrong(checks):
-    for mode, words in (("ends", "status 3"), ("silent", "no answer within 200 ms"), ("config", "status 78"),
-                        ("late", "no answer within 200 ms")):
-        site = Site(checks, mode, mode, answer_timeout="200ms")
+    for mode, words, timeout in (("ends", "status 3", "30s"), ("silent", "no answer within 200 ms", "200ms"),
+                                 ("config", "status 78", "30s"), ("late", "no answer within 200 ms", "200ms")):
+        site = Site(checks, mode, mode, answer_timeout=timeout)
         site.put_events([{"type": "a"}] * 20)
         site.is_down(mode, words)
     site = Site(checks, "nothing", "good", command=["/nonexistent/program"])
