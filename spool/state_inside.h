@@ -196,6 +196,7 @@ struct sink_row {
     uint64_t start[LANES], dead_dropped; /* version 2 */
     struct store_drops drops;            /* of `dropped`; later in version 2 */
     uint64_t delivered_in[LANES];        /* of `delivered`; likewise */
+    uint64_t serial;                     /* of the last acknowledgement that was counted; likewise */
 };
 int sink_row_parse(const struct state_row *view, struct sink_row *ret); /* SPOOL_EDAMAGED */
 int sink_row_put(struct state_txn *txn, const struct sink_row *sink);

@@ -44,7 +44,7 @@ static uint64_t fill_all(struct fixture *f, const struct store_sink *sink, size_
 /* Acknowledges and deletes everything, in an order that scatters the deletions over the pages. */
 static void drain_full(struct fixture *f, const struct store_sink *sink, uint64_t n)
 {
-    struct store_row_key *done = calloc(n, sizeof *done);
+    struct store_done *done = calloc(n, sizeof *done);
     struct store_sink got;
     ck_code(put_retry(f, sink, 1, 1, 20000), SPOOL_EFULL);
     ck_code(bury(f, sink, 1, 1, 20000, true), SPOOL_EFULL);
@@ -58,7 +58,7 @@ static void drain_full(struct fixture *f, const struct store_sink *sink, uint64_
         ck_ok(state_ack(f->state, &ack, soon()));
     }
     for (uint64_t i = 0; i < n; i++)
-        done[i] = (struct store_row_key){.lane = 0, .seq = i * 7919 % n};
+        done[i] = (struct store_done){.lane = 0, .seq = i * 7919 % n};
     struct store_ack ack = ack_of(sink);
     ack.done = done;
     ack.done_count = n;
@@ -126,7 +126,7 @@ static void work_until_killed(const char *path, int tell)
         size_t size = seq % 5 ? 100 : 9000;
         uint8_t *bytes = event_bytes(seq, size);
         const struct store_retry_put put = {.row = make_row(0, seq, size), .packed = bytes};
-        const struct store_row_key done = {.lane = 0, .seq = seq - 50};
+        const struct store_done done = {.lane = 0, .seq = seq - 50};
         struct store_ack ack = ack_of(&sink);
         ack.cursor[0] = seq + 1;
         ack.retries = &put;
