@@ -249,6 +249,7 @@ TSAN_UNIT     := $(patsubst %,build/tsan/tests/test_%, \
                      filter \
                      journal \
                      journal_flush \
+                     lanes \
                      lock \
                      log \
                      log_peers \

@@ -48,6 +48,7 @@ static bool take_ready(struct delivery *d, struct sink *sink)
         struct answers empty = sink->sending;
         sink->sending = sink->ready;
         sink->ready = empty;
+        sink->serial++;
     }
     return sink->sending.any;
 }
@@ -55,9 +56,8 @@ static bool take_ready(struct delivery *d, struct sink *sink)
 static void send_answers(struct delivery *d, struct sink *sink)
 {
     struct store_ack ack;
-    bool counted = false;
     answers_ack(&sink->sending, sink->id, sink->generation, &ack);
-    ack.counted = &counted;
+    ack.serial = sink->serial;
     sink->store_busy = true;
     pthread_mutex_unlock(d->lock);
     int code = store_ack(d->store, &ack, mono_ns() + ack_timeout_ns);
@@ -73,8 +73,6 @@ static void send_answers(struct delivery *d, struct sink *sink)
         if (d->ack_error == SPOOL_OK)
             report(&d->reporter, SPOOL_LOG_ERROR, "sink %s: cannot store what was delivered, will try again: %s",
                    sink->name, err_last());
-        if (counted) /* the first part of several was stored */
-            answers_clear_counts(&sink->sending);
         d->ack_error = code;
         d->ack_again_ns = mono_ns() + ack_again_ns;
     }

@@ -61,11 +61,11 @@ int answers_dead(struct answers *a, const struct store_retry *row, uint64_t died
     return SPOOL_OK;
 }
 
-int answers_done(struct answers *a, int lane, uint64_t seq)
+int answers_done(struct answers *a, const struct store_done *done)
 {
     if (answers_grow((void **)&a->done, a->done_count, 1, &a->done_cap, sizeof *a->done) != SPOOL_OK)
         return ENOMEM;
-    a->done[a->done_count++] = (struct store_row_key){.lane = lane, .seq = seq};
+    a->done[a->done_count++] = *done;
     a->any = true;
     return SPOOL_OK;
 }
@@ -76,13 +76,6 @@ int answers_note(struct answers *a, const struct answer_note *note)
         return ENOMEM;
     a->notes[a->note_count++] = *note;
     return SPOOL_OK;
-}
-
-void answers_drop(struct answers *a, enum spool_drop why, int lane, uint64_t upto, uint64_t events)
-{
-    a->drops.events[why] += events;
-    if (why != SPOOL_DROP_EXPIRED && upto < SEQ_DETACHED)
-        store_drops_upto(&a->drops, lane, upto);
 }
 
 static void move_counts(struct answers *to, struct answers *from)
@@ -167,13 +160,6 @@ size_t answers_rows(const struct answers *a)
     return a->retry_count + a->done_count + a->dead_count;
 }
 
-void answers_clear_counts(struct answers *a)
-{
-    memset(a->delivered, 0, sizeof a->delivered);
-    a->filtered = 0;
-    a->drops = (struct store_drops){0};
-}
-
 void answers_clear(struct answers *a)
 {
     for (size_t i = 0; i < a->retry_count; i++)
@@ -181,8 +167,9 @@ void answers_clear(struct answers *a)
     for (size_t i = 0; i < a->dead_count; i++)
         free((void *)a->dead[i].packed);
     a->retry_count = a->done_count = a->dead_count = a->note_count = a->bytes = 0;
-    a->upto = 0;
-    answers_clear_counts(a);
+    a->upto = a->filtered = 0;
+    memset(a->delivered, 0, sizeof a->delivered);
+    a->drops = (struct store_drops){0};
     a->checkpoint_size = 0;
     a->any = a->sealed = false;
 }

@@ -26,7 +26,7 @@ struct answers {
     bool any;      /* there is something to acknowledge */
     bool sealed;   /* cursors and ranges are filled in */
     uint64_t upto; /* the sink's count of answered batches that this covers */
-    uint64_t delivered[LANES], filtered;
+    uint64_t delivered[LANES], filtered; /* of the log; what comes of the retry table is counted with its row */
     struct store_drops drops;
     uint64_t cursor[LANES];
     struct store_range ranges[LANES][STORE_RANGES_MAX];
@@ -35,7 +35,7 @@ struct answers {
     size_t checkpoint_size;
     struct store_retry_put *retries; /* their `packed` is ours */
     size_t retry_count, retry_cap;
-    struct store_row_key *done;
+    struct store_done *done;
     size_t done_count, done_cap;
     struct store_dead_put *dead; /* their `packed` is ours */
     size_t dead_count, dead_cap;
@@ -47,9 +47,7 @@ struct answers {
 /* Rows. `event` may be NULL (the row is in the store already), else it is packed, in `row->size` bytes. ENOMEM. */
 int answers_retry(struct answers *a, const struct store_retry *row, const struct event_view *event);
 int answers_dead(struct answers *a, const struct store_retry *row, uint64_t died_ns, const struct event_view *event);
-int answers_done(struct answers *a, int lane, uint64_t seq);
-/* `events` of the lane, none of them at or behind `upto`, left undelivered. */
-void answers_drop(struct answers *a, enum spool_drop why, int lane, uint64_t upto, uint64_t events);
+int answers_done(struct answers *a, const struct store_done *done);
 int answers_note(struct answers *a, const struct answer_note *note);
 
 /* Moves everything of `from` behind `to`; `from` is empty then. ENOMEM leaves both as they were. */
@@ -62,8 +60,6 @@ void answers_seal(struct answers *a, const struct window windows[LANES]);
 void answers_ack(const struct answers *a, uint32_t sink_id, uint64_t generation, struct store_ack *ret);
 
 size_t answers_rows(const struct answers *a);
-/* What it adds to the sink's counters is stored already. */
-void answers_clear_counts(struct answers *a);
 /* Empties it but keeps its arrays for the next round. */
 void answers_clear(struct answers *a);
 void answers_free(struct answers *a);

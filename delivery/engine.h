@@ -97,6 +97,7 @@ struct sink {
 
     uint32_t id; /* in the store */
     uint64_t generation;
+    uint64_t serial; /* of what is being sent */
     struct window windows[LANES];
     struct retry_index retries;
     struct answers open, ready, sending;

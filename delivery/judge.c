@@ -130,12 +130,19 @@ static int bury(struct sink *sink, struct bench *bench, struct bench_item *item,
     return answers_dead(&sink->open, &stored, now_ns, item->row ? NULL : bench_view(bench, item));
 }
 
-static int finish_row(struct sink *sink, struct bench_item *item, int lane)
+/* An event of the log is counted with the cursor, one of the retry table with its row. */
+static int finish(struct sink *sink, const struct bench_item *item, int lane, enum store_end end)
 {
-    if (!item->row)
-        return SPOOL_OK;
-    retry_over(&sink->retries, item->row);
-    return answers_done(&sink->open, lane, item->seq);
+    struct answers *open = &sink->open;
+    if (item->row) {
+        retry_over(&sink->retries, item->row);
+        return answers_done(open, &(struct store_done){.lane = lane, .seq = item->seq, .end = end});
+    }
+    open->delivered[lane] += end == STORE_END_DELIVERED;
+    open->filtered += end == STORE_END_FILTERED;
+    if (end == STORE_END_EXPIRED || end == STORE_END_DAMAGED)
+        store_drops_note(&open->drops, store_end_drop(end), lane, item->seq + 1, 1);
+    return SPOOL_OK;
 }
 
 static int apply_item(struct delivery *d, struct sink *sink, struct bench *bench, struct bench_item *item, int lane,
@@ -152,18 +159,14 @@ static int apply_item(struct delivery *d, struct sink *sink, struct bench *bench
     case VERDICT_REJECTED:
         return bury(sink, bench, item, lane, now_ns);
     case VERDICT_DELIVERED:
-        sink->open.delivered[lane]++;
         sink->delivered++;
-        return finish_row(sink, item, lane);
+        return finish(sink, item, lane, STORE_END_DELIVERED);
     case VERDICT_FILTERED:
-        sink->open.filtered++;
-        return finish_row(sink, item, lane);
+        return finish(sink, item, lane, STORE_END_FILTERED);
     case VERDICT_EXPIRED:
-        answers_drop(&sink->open, SPOOL_DROP_EXPIRED, lane, item->seq + 1, 1);
-        return finish_row(sink, item, lane);
+        return finish(sink, item, lane, STORE_END_EXPIRED);
     case VERDICT_DAMAGED:
-        answers_drop(&sink->open, SPOOL_DROP_DAMAGED, lane, item->seq + 1, 1);
-        return finish_row(sink, item, lane);
+        return finish(sink, item, lane, STORE_END_DAMAGED);
     }
     return SPOOL_EINTERNAL;
 }

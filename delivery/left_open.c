@@ -11,12 +11,12 @@ static bool is_left_open(const struct sink *sink)
     return sink->hooks.close && !sink->hung && sink->running == 0 && sink_is_open(sink);
 }
 
-/* Now that nobody takes batches and the sinks that run are marked, every worker that is left has nothing to do. NULL:
- * all are given up, and no thread is to be had. */
+/* Now that nobody takes batches and the sinks that run are marked, every worker that is left has nothing to do; some may
+ * have gone, as the lock was left since. NULL: all are given up or gone, and no thread is to be had. */
 static struct runner *spare_worker(struct delivery *d)
 {
     struct runner *runner = d->runners;
-    while (runner && runner->kind != RUN_WORKER)
+    while (runner && (runner->kind != RUN_WORKER || runner->exited))
         runner = runner->next;
     if (!runner && delivery_start_worker(d) == SPOOL_OK)
         runner = d->runners;

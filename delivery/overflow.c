@@ -28,7 +28,7 @@ static uint64_t drop(struct delivery *d, struct sink *sink, const uint64_t upto[
     for (int lane = 0; lane < LANES && !sink->reload; lane++) {
         uint64_t events = finish_gaps(sink, lane, upto[lane]);
         if (events > 0)
-            answers_drop(&sink->open, SPOOL_DROP_PENDING, lane, upto[lane], events);
+            store_drops_note(&sink->open.drops, SPOOL_DROP_PENDING, lane, upto[lane], events);
         dropped += events;
     }
     if (dropped == 0 || sink->reload)

@@ -162,7 +162,7 @@ static void skip(struct delivery *d, struct sink *sink, int lane, uint64_t first
     sink->open.any = true;
     sink->open.upto = ++sink->given;
     if (damaged)
-        answers_drop(&sink->open, SPOOL_DROP_DAMAGED, lane, skip_to, skip_to - first);
+        store_drops_note(&sink->open.drops, SPOOL_DROP_DAMAGED, lane, skip_to, skip_to - first);
     if (!sink->hooks.checkpoint || !sink_is_open(sink))
         sink_promote(d, sink);
 }

@@ -145,14 +145,14 @@ static int take_stored(struct sink *sink, const struct store_sink *stored)
 {
     sink->id = stored->id;
     sink->generation = stored->generation;
+    sink->serial = stored->serial;
     for (int lane = 0; lane < LANES; lane++)
         if (window_load(&sink->windows[lane], stored->cursor[lane], stored->ranges[lane], stored->range_count[lane]))
             return err_errno(ENOMEM, "sink %s", sink->name);
     return SPOOL_OK;
 }
 
-/* A row stands for its event, which is over for the log: also if a crash came between the parts of a large
- * acknowledgement, after the rows were stored and before the cursor and ranges were. */
+/* A row stands for its event, which is over for the log: also if its range could not be stored, or was lost to damage. */
 static int load_row(void *user, const struct store_retry *stored)
 {
     const struct loading *loading = user;

@@ -443,6 +443,7 @@ void worker_run(struct runner *self)
             cond_wait_until(&d->work, d->lock, DEADLINE_NEVER);
     }
     close_left_open(&job);
+    self->exited = true; /* from here on it looks for no more */
     pthread_mutex_unlock(d->lock);
     bench_free(&bench);
 }

@@ -1,10 +1,16 @@
 /* state_ack.c - what one round of deliveries changes for a sink, made durable.
  *
- * Normally all of it is one transaction. One of more than STATE_TXN_ROWS rows is cut, in this order: retries and dead
- * letters (their copies are safe from then on), then cursor, ranges, checkpoint and counters together with the first
- * deletions, then the other deletions. A crash in between therefore only repeats deliveries: an event is in the log
- * behind the cursor, or in a retry row, until what makes it superfluous is durable. Repeating all of it after a failure
- * in between changes nothing but the counters: so the caller is told when those were added.
+ * Normally all of it is one transaction. One of more than STATE_TXN_ROWS rows is cut, in this order:
+ *
+ *   changes of retry rows; letters in the place of retry rows
+ *   all that comes from the log, in one: cursor and ranges, what they finish as counted, and new retry rows and letters
+ *   deletions of retry rows, each counted with it
+ *
+ * So each event is at one place at any moment: the log behind the cursor, a retry row, a letter, or a counter. A crash in
+ * between repeats deliveries, and what is delivered again was not counted. Sent again as a whole after a failure, an
+ * acknowledgement does and counts what is left: a row is counted only if it is there, and the log only if the sink's row
+ * does not have its serial. That holds also when a commit that was reported as failed is there nevertheless, as it may
+ * be when the disk fails.
  *
  * One with a checkpoint is one transaction whatever its size: the sink goes back to its last checkpoint after a crash,
  * so that a row that is stored before the checkpoint would overtake events of its key, and one that is deleted after it
@@ -20,7 +26,7 @@ struct ack_round {
     struct state *state;
     const struct store_ack *ack;
     uint64_t deadline_ns;
-    size_t retries, dead, done; /* handled so far, of each list */
+    size_t retries, dead, done; /* handled so far, of each list; without new copies, which go with the cursor */
     bool whole;                 /* in one transaction: there is a checkpoint */
     bool moved;                 /* cursor and all that goes with it are durable */
 };
@@ -30,6 +36,7 @@ struct ack_part {
     struct state_txn txn;
     struct sink_row sink;
     int64_t dead_added;
+    uint64_t filtered;
 };
 
 /* -------------------------------------------------------------------------------------------------------- retries */
@@ -91,13 +98,12 @@ static int put_retry(struct ack_part *part, const struct store_retry_put *put)
     return copy_row_put(&part->txn, &key, &old);
 }
 
-static int delete_retry(struct ack_part *part, const struct store_row_key *done)
+/* SPOOL_ENOTFOUND, without a message, if it is not there. */
+static int delete_retry(struct ack_part *part, int lane, uint64_t seq)
 {
     struct copy_row old;
-    struct state_key key = copy_retry_key(part->sink.id, done->lane, done->seq);
+    struct state_key key = copy_retry_key(part->sink.id, lane, seq);
     int code = copy_row_get(&part->txn, &key, &old);
-    if (code == SPOOL_ENOTFOUND)
-        return SPOOL_OK;
     if (code && code != SPOOL_EDAMAGED)
         return code;
     if (!code)
@@ -110,6 +116,29 @@ static int delete_retry(struct ack_part *part, const struct store_row_key *done)
     return code;
 }
 
+static int finish_retry(struct ack_part *part, const struct store_done *done)
+{
+    struct sink_row *sink = &part->sink;
+    int code = delete_retry(part, done->lane, done->seq);
+    if (code)
+        return code == SPOOL_ENOTFOUND ? SPOOL_OK : code; /* it went, and was counted, before */
+    switch (done->end) {
+    case STORE_END_DELIVERED:
+        sink->delivered++;
+        sink->delivered_in[done->lane]++;
+        return SPOOL_OK;
+    case STORE_END_FILTERED:
+        part->filtered++;
+        return SPOOL_OK;
+    case STORE_END_EXPIRED:
+    case STORE_END_DAMAGED:
+        sink->dropped++;
+        store_drops_note(&sink->drops, store_end_drop(done->end), done->lane, done->seq + 1, 1);
+        return SPOOL_OK;
+    }
+    return err_set(SPOOL_EINVAL, "an acknowledgement with an end numbered %d", (int)done->end);
+}
+
 /* --------------------------------------------------------------------------------------------------- dead letters */
 
 /* Takes the event from its retry row. SPOOL_ENOTFOUND when that is gone or damaged. */
@@ -118,8 +147,7 @@ static int take_from_retry(struct ack_part *part, const struct store_dead_put *p
     struct state_key key = copy_retry_key(part->sink.id, put->row.lane, put->row.seq);
     int code = copy_row_get(&part->txn, &key, ret);
     if (code == SPOOL_EDAMAGED) {
-        const struct store_row_key done = {.lane = put->row.lane, .seq = put->row.seq};
-        code = delete_retry(part, &done);
+        code = delete_retry(part, put->row.lane, put->row.seq);
         return code ? code : err_set(SPOOL_ENOTFOUND, STATE_FILE ": the retry row is damaged");
     }
     if (code)
@@ -186,6 +214,21 @@ static int merge_lane(struct ack_part *part, const struct store_ack *ack, int la
     return sink_ranges_put(&part->txn, &part->sink, lane, ranges, count);
 }
 
+/* Only once, however often it is sent. */
+static void count_log(struct ack_part *part, const struct store_ack *ack)
+{
+    struct sink_row *sink = &part->sink;
+    if (ack->serial && ack->serial == sink->serial)
+        return;
+    for (int lane = 0; lane < LANES; lane++)
+        sink->delivered_in[lane] += ack->delivered[lane];
+    sink->delivered += store_ack_delivered(ack);
+    sink->dropped += store_drops_total(&ack->drops);
+    store_drops_add(&sink->drops, &ack->drops);
+    part->filtered += ack->filtered;
+    sink->serial = ack->serial;
+}
+
 static int move_cursor(struct ack_part *part, const struct store_ack *ack)
 {
     int code = SPOOL_OK;
@@ -197,12 +240,7 @@ static int move_cursor(struct ack_part *part, const struct store_ack *ack)
         code = state_blob_put(&part->txn, &key, ack->checkpoint, ack->checkpoint_size);
     }
     if (!code)
-        code = state_filtered_add(&part->txn, part->sink.id, ack->filtered);
-    part->sink.delivered += store_ack_delivered(ack);
-    for (int lane = 0; lane < LANES; lane++)
-        part->sink.delivered_in[lane] += ack->delivered[lane];
-    part->sink.dropped += store_drops_total(&ack->drops);
-    store_drops_add(&part->sink.drops, &ack->drops);
+        count_log(part, ack);
     return code;
 }
 
@@ -215,6 +253,7 @@ static int begin_part(const struct ack_round *round, struct ack_part *part)
     if (code)
         return code;
     part->dead_added = 0;
+    part->filtered = 0;
     code = sink_row_get(&part->txn, ack->sink_id, &part->sink);
     if (code == SPOOL_ENOTFOUND || (!code && part->sink.removed))
         code = err_set(SPOOL_ESTALE, "sink %u is not registered any more", ack->sink_id);
@@ -230,59 +269,86 @@ static int end_part(struct ack_part *part, int code)
     if (!code)
         code = state_totals_add_dead(&part->txn, part->dead_added);
     if (!code)
+        code = state_filtered_add(&part->txn, part->sink.id, part->filtered);
+    if (!code)
         code = sink_row_put(&part->txn, &part->sink);
     return state_txn_end(&part->txn, code);
 }
 
-/* How many puts, from where the round stands, fit one transaction: at least one. */
+/* What one transaction puts, from where the round stands: at least one row. */
 struct ack_budget {
     size_t retries, dead; /* ends of the slices */
     uint64_t rows, bytes; /* written by them */
     bool grows;           /* new copies, not only changes */
+    bool last;            /* nothing is left then but what goes with the cursor */
 };
 
-static bool budget_add(struct ack_budget *budget, bool whole, const uint8_t *packed, size_t size)
+static void budget_add(struct ack_budget *budget, const uint8_t *packed, size_t size)
 {
-    uint64_t rows = packed ? copy_rows(size) : 1;
-    if (!whole && budget->rows && budget->rows + rows > STATE_TXN_ROWS)
-        return false;
-    budget->rows += rows;
+    budget->rows += packed ? copy_rows(size) : 1;
     budget->bytes += packed ? copy_bytes(size) : 64 + REASON_MAX + STORE_ATTEMPT_REASON_MAX;
     budget->grows |= packed != NULL;
-    return true;
+}
+
+static bool has_room(const struct ack_round *round, const struct ack_budget *budget)
+{
+    return round->whole || budget->rows < STATE_TXN_ROWS;
+}
+
+static void plan_copies(const struct store_ack *ack, struct ack_budget *budget)
+{
+    for (size_t i = 0; i < ack->retry_count; i++)
+        if (ack->retries[i].packed)
+            budget_add(budget, ack->retries[i].packed, ack->retries[i].row.size);
+    for (size_t i = 0; i < ack->dead_count; i++)
+        if (ack->dead[i].packed)
+            budget_add(budget, ack->dead[i].packed, ack->dead[i].row.size);
 }
 
 static struct ack_budget plan_puts(const struct ack_round *round)
 {
     const struct store_ack *ack = round->ack;
     struct ack_budget budget = {.retries = round->retries, .dead = round->dead};
-    while (budget.retries < ack->retry_count && budget_add(&budget, round->whole, ack->retries[budget.retries].packed,
-                                                           ack->retries[budget.retries].row.size))
-        budget.retries++;
-    while (budget.retries == ack->retry_count && budget.dead < ack->dead_count &&
-           budget_add(&budget, round->whole, ack->dead[budget.dead].packed, ack->dead[budget.dead].row.size))
-        budget.dead++;
+    for (; budget.retries < ack->retry_count && has_room(round, &budget); budget.retries++)
+        if (!ack->retries[budget.retries].packed)
+            budget_add(&budget, NULL, 0);
+    for (; budget.dead < ack->dead_count && has_room(round, &budget); budget.dead++)
+        if (!ack->dead[budget.dead].packed)
+            budget_add(&budget, NULL, 0);
+    budget.last = budget.retries == ack->retry_count && budget.dead == ack->dead_count;
+    if (budget.last && !round->moved)
+        plan_copies(ack, &budget);
     return budget;
 }
 
-static int put_copies(struct ack_round *round, struct ack_part *part, const struct ack_budget *budget)
+/* Those that are in the slices, and have no copy of their own. */
+static int change_rows(struct ack_round *round, struct ack_part *part, const struct ack_budget *budget)
 {
     const struct store_ack *ack = round->ack;
     int code = SPOOL_OK;
-    if (budget->rows)
-        code = state_reserve_check(&part->txn, budget->grows ? ROOM_NEW : ROOM_UPDATE, budget->rows, budget->bytes);
     for (size_t i = round->retries; i < budget->retries && !code; i++)
-        code = put_retry(part, &ack->retries[i]);
+        code = ack->retries[i].packed ? SPOOL_OK : put_retry(part, &ack->retries[i]);
     for (size_t i = round->dead; i < budget->dead && !code; i++)
-        code = put_dead(part, &ack->dead[i]);
+        code = ack->dead[i].packed ? SPOOL_OK : put_dead(part, &ack->dead[i]);
     return code;
+}
+
+/* All that comes from the log. */
+static int move(struct ack_part *part, const struct store_ack *ack)
+{
+    int code = SPOOL_OK;
+    for (size_t i = 0; i < ack->retry_count && !code; i++)
+        code = ack->retries[i].packed ? put_retry(part, &ack->retries[i]) : SPOOL_OK;
+    for (size_t i = 0; i < ack->dead_count && !code; i++)
+        code = ack->dead[i].packed ? put_dead(part, &ack->dead[i]) : SPOOL_OK;
+    return code ? code : move_cursor(part, ack);
 }
 
 static int delete_some(struct ack_round *round, struct ack_part *part, size_t upto)
 {
     int code = SPOOL_OK;
     for (size_t i = round->done; i < upto && !code; i++)
-        code = delete_retry(part, &round->ack->done[i]);
+        code = finish_retry(part, &round->ack->done[i]);
     return code;
 }
 
@@ -296,20 +362,21 @@ static size_t count_deletes(const struct ack_round *round, const struct ack_budg
     return left < room ? left : room;
 }
 
-/* One transaction: some of the puts; when those are all done, also the cursor; then up to `deletes` deletions. */
+/* One transaction: some of the changes; when those are all done, also what comes from the log; then up to `deletes` deletions. */
 static int run_part(struct ack_round *round, size_t deletes)
 {
-    const struct store_ack *ack = round->ack;
     struct ack_part part;
     int code = begin_part(round, &part);
     if (code)
         return code;
     struct ack_budget budget = plan_puts(round);
-    bool last_puts = budget.retries == ack->retry_count && budget.dead == ack->dead_count;
-    size_t done = round->done + (last_puts ? count_deletes(round, &budget, deletes) : 0);
-    code = put_copies(round, &part, &budget);
-    if (!code && last_puts && !round->moved)
-        code = move_cursor(&part, ack);
+    size_t done = round->done + (budget.last ? count_deletes(round, &budget, deletes) : 0);
+    if (budget.rows)
+        code = state_reserve_check(&part.txn, budget.grows ? ROOM_NEW : ROOM_UPDATE, budget.rows, budget.bytes);
+    if (!code)
+        code = change_rows(round, &part, &budget);
+    if (!code && budget.last && !round->moved)
+        code = move(&part, round->ack);
     if (!code)
         code = delete_some(round, &part, done);
     code = end_part(&part, code);
@@ -318,9 +385,7 @@ static int run_part(struct ack_round *round, size_t deletes)
     round->retries = budget.retries;
     round->dead = budget.dead;
     round->done = done;
-    round->moved |= last_puts;
-    if (round->moved && ack->counted)
-        *ack->counted = true;
+    round->moved |= budget.last;
     return SPOOL_OK;
 }
 

@@ -152,8 +152,10 @@ void state_txn_note(struct state_txn *txn, uint64_t events, const char *format, 
 enum state_room { ROOM_NEW, ROOM_UPDATE, ROOM_ACK };
 /* SPOOL_EFULL unless `bytes` more in `rows` rows fit. Call before the first change of the transaction. */
 int state_reserve_check(struct state_txn *txn, enum state_room room, uint64_t rows, uint64_t bytes);
-/* Allocates disk ahead; state.lock exclusive or the environment private. */
+/* Allocates disk ahead, or what there is of it; state.lock exclusive or the environment private. */
 void state_reserve_top_up(struct state *state);
+/* For a transaction beside the reserve: if there is none, it is the disk that is full. */
+bool state_map_has_room(const struct state *state);
 
 /* ----------------------------------------------------------------------------------------------------------- rows */
 
@@ -196,6 +198,7 @@ struct sink_row {
     uint64_t start[LANES], dead_dropped; /* version 2 */
     struct store_drops drops;            /* of `dropped`; later in version 2 */
     uint64_t delivered_in[LANES];        /* of `delivered`; likewise */
+    uint64_t serial;                     /* of the last acknowledgement that was counted; likewise */
 };
 int sink_row_parse(const struct state_row *view, struct sink_row *ret); /* SPOOL_EDAMAGED */
 int sink_row_put(struct state_txn *txn, const struct sink_row *sink);

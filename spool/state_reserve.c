@@ -9,7 +9,15 @@
 
 #include "state_inside.h"
 
-enum { RESERVE_MIN = 1 << 20, RESERVE_MAX = 16 << 20, TOP_UP_STEP = 1 << 20, ROW_OVERHEAD = 96, BASE_PAGES = 16 };
+enum {
+    RESERVE_LEAST = 64 << 10, /* on a full disk */
+    RESERVE_MIN = 1 << 20,
+    RESERVE_MAX = 16 << 20,
+    TXN_BYTES = 4 << 20,
+    TOP_UP_STEP = 1 << 20,
+    ROW_OVERHEAD = 96,
+    BASE_PAGES = 16
+};
 
 static uint64_t reserve_bytes(const struct state *state)
 {
@@ -64,12 +72,20 @@ static int allocate(const struct state *state, uint64_t upto)
 
 void state_reserve_top_up(struct state *state)
 {
-    int err = allocate(state, used_bytes(state) + reserve_bytes(state));
+    uint64_t bytes = reserve_bytes(state), used = used_bytes(state);
+    int err = allocate(state, used + bytes);
+    while (err == ENOSPC && bytes > RESERVE_LEAST && allocate(state, used + (bytes /= 2)) != 0) {
+    }
     if (!err)
         atomic_store(&state->reserve_told, false);
     else if (!atomic_exchange(&state->reserve_told, true))
         report(&state->options.reporter, SPOOL_LOG_WARNING,
-               STATE_FILE ": the reserve for acknowledgements cannot be allocated: %s", spool_strerror(err));
+               STATE_FILE ": the reserve for acknowledgements cannot be allocated in full: %s", spool_strerror(err));
+}
+
+bool state_map_has_room(const struct state *state)
+{
+    return used_bytes(state) + reserve_bytes(state) + TXN_BYTES <= state->map_bytes;
 }
 
 /* -------------------------------------------------------------------------------------------------- asking for room */

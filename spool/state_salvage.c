@@ -8,7 +8,12 @@
  * Consequences: a row deleted long ago may come back. A retry is then delivered again, and a purged dead letter listed
  * again, which at-least-once allows; a removed sink does not return, because it left a mark. A cursor whose newest row
  * is lost falls back to an older one: events are delivered again. Two passes, the small and important tables first, so
- * that resurrected events can't take the room from them. */
+ * that resurrected events can't take the room from them.
+ *
+ * The new file takes room while the damaged one is there. On a full disk that comes from the damaged one: its reserve
+ * (state_reserve.c) is zeros behind everything that was ever written, which is cut off. If even that is not enough for
+ * all retries and dead letters, nothing is changed, and the spool opens when there is room: none of them is left behind
+ * because others filled the disk. */
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,7 +29,8 @@ struct salvage {
     struct state_txn txn;
     bool open;               /* the transaction */
     bool events;             /* second pass: retries, dead letters, pieces */
-    bool full;               /* no more room for events */
+    bool full;               /* no more room in the map for events */
+    bool short_of_disk;      /* the reserve was given back: take what there is, and keep none */
     uint64_t base, last_txn; /* of the damaged file; last_txn UINT64_MAX: unknown */
     uint64_t top_stamp;
 };
@@ -98,7 +104,7 @@ static int keep_row(struct salvage *s, const struct state_row *view, const uint8
     struct state_row old;
     memcpy(key.bytes, view->key, view->key_size);
     int code = begin(s);
-    if (!code && s->events && !s->txn.writes)
+    if (!code && s->events && !s->txn.writes && !s->short_of_disk)
         code = state_reserve_check(&s->txn, ROOM_NEW, 0, STATE_TXN_ROWS * (uint64_t)PAGE_MIN);
     if (code)
         return code;
@@ -123,7 +129,7 @@ static int take_row(struct salvage *s, const struct state_row *view, const uint8
     if (s->top_stamp < view->stamp)
         s->top_stamp = view->stamp;
     int code = keep_row(s, view, row);
-    if (code != SPOOL_EFULL || !s->events)
+    if (code != SPOOL_EFULL || !s->events || state_map_has_room(s->state))
         return code;
     s->full = true; /* the rest of the events has no room: what is in stays */
     report(&s->state->options.reporter, SPOOL_LOG_WARNING,
@@ -243,6 +249,59 @@ static int salvage_from(struct salvage *s)
     return code;
 }
 
+/* How far the file goes until there are only zeros. */
+static int find_end(struct salvage *s, off_t *ret)
+{
+    struct stat st;
+    *ret = 0;
+    if (fstat(s->fd, &st))
+        return err_errno(errno, STATE_FILE);
+    for (off_t offset = 0; offset < st.st_size;) {
+        ssize_t n = dir_read_at(s->fd, s->window, WINDOW, offset);
+        if (n < 0)
+            return err_errno(errno, STATE_FILE);
+        if (n == 0)
+            break;
+        size_t used = (size_t)n;
+        while (used > 0 && s->window[used - 1] == 0)
+            used--;
+        if (used > 0)
+            *ret = offset + (off_t)used;
+        offset += n;
+    }
+    *ret = (off_t)round_up((uint64_t)*ret, PAGE_MIN);
+    return SPOOL_OK;
+}
+
+/* Whoever has the file open reads no page behind that, and writing there makes it longer again. */
+static int give_back_reserve(struct salvage *s)
+{
+    const struct dir *dir = s->state->options.dir;
+    off_t end;
+    int code = find_end(s, &end);
+    int fd = code ? -code : dir_open_file(dir, dir->fd, STATE_FILE, O_RDWR);
+    if (fd < 0)
+        return -fd;
+    if (ftruncate(fd, end) != 0)
+        code = err_errno(errno, "cutting off the reserve of " STATE_FILE);
+    close(fd);
+    return code;
+}
+
+static int salvage_anyway(struct salvage *s)
+{
+    int code = salvage_from(s);
+    if (code != SPOOL_EFULL || s->state->options.dir->read_only)
+        return code;
+    state_env_close(s->state);
+    code = give_back_reserve(s);
+    if (code)
+        return code;
+    s->events = s->full = false;
+    s->short_of_disk = true;
+    return salvage_from(s);
+}
+
 int state_salvage(struct state *state)
 {
     const struct dir *dir = state->options.dir;
@@ -252,11 +311,13 @@ int state_salvage(struct state *state)
     report(&state->options.reporter, SPOOL_LOG_WARNING, "salvaging: %s", err_last());
     state_env_close(state);
     s.fd = dir_open_file(dir, dir->fd, STATE_FILE, O_RDONLY);
-    int code = s.fd < 0 ? -s.fd : salvage_from(&s);
+    int code = s.fd < 0 ? -s.fd : salvage_anyway(&s);
     if (s.fd >= 0)
         close(s.fd);
     free(s.window);
-    if (code)
+    if (code) {
         state_env_close(state);
+        unlinkat(dir->fd, "state.tmp", 0); /* takes no room for nothing; there is none if it was in memory */
+    }
     return code ? err_prefix(code, "salvaging") : SPOOL_OK;
 }

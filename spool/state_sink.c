@@ -20,6 +20,7 @@ static int describe(struct state_txn *txn, const struct sink_row *sink, struct s
     memcpy(ret->kind, sink->kind, sizeof ret->kind);
     ret->id = sink->id;
     ret->generation = sink->generation;
+    ret->serial = sink->serial;
     ret->order = sink->order;
     ret->paused = sink->paused;
     ret->removing = sink->removing;

@@ -9,7 +9,8 @@
  *   96  1  size of the name                 97  1  size of the kind
  *   98     name, kind
  *          u16 n, n times u64: start of each lane, dead letters dropped by a limit, how far events were dropped in each
- *          lane, and how many for each reason of enum spool_drop (struct store_drops), delivered of each lane
+ *          lane, and how many for each reason of enum spool_drop (struct store_drops), delivered of each lane, serial of
+ *          the last acknowledgement that was counted
  *
  * In version 1 it ends with the kind. A library that knows fewer of the numbers at the end leaves the others out, one that
  * knows more takes those that are missing for zero.
@@ -35,7 +36,7 @@ enum {
     AT_NAME_SIZE = 96,
     AT_KIND_SIZE = 97,
     SINK_HEADER = 98,
-    TAIL_NUMBERS = LANES + 1 + LANES + SPOOL_DROPS + LANES,
+    TAIL_NUMBERS = LANES + 1 + LANES + SPOOL_DROPS + LANES + 1,
     SINK_BODY_MAX = SINK_HEADER + SINK_NAME_MAX + SINK_KIND_MAX + 2 + 8 * TAIL_NUMBERS,
 };
 _Static_assert(AT_DELIVERED - AT_RANGES == 4 * LANES && AT_RANGES - AT_CURSOR == 8 * LANES,
@@ -90,6 +91,7 @@ static void tail_numbers(struct sink_row *sink, uint64_t *ret[TAIL_NUMBERS])
         ret[n++] = &sink->drops.events[why];
     for (int lane = 0; lane < LANES; lane++)
         ret[n++] = &sink->delivered_in[lane];
+    ret[n++] = &sink->serial;
 }
 
 /* What stands behind the texts, which end at `at`. False: its size cannot be. */

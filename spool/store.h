@@ -140,6 +140,9 @@ struct store_range {
 };
 enum { STORE_RANGES_MAX = 128 }; /* a sink's, per lane, that are stored; later ones are delivered again after a crash */
 
+/* From here on sequence numbers stand for no place in the log: an event that was put into a queue on its own. */
+#define SEQ_DETACHED (1ull << 63)
+
 /* Events that left a sink undelivered. */
 struct store_drops {
     uint64_t events[SPOOL_DROPS]; /* by enum spool_drop */
@@ -160,6 +163,14 @@ static inline void store_drops_upto(struct store_drops *drops, int lane, uint64_
     drops->upto[lane] = upto > drops->upto[lane] ? upto : drops->upto[lane];
 }
 
+/* `events` of the lane, none of them at or behind `upto`, leave undelivered. Those without a place in the log move nothing. */
+static inline void store_drops_note(struct store_drops *drops, enum spool_drop why, int lane, uint64_t upto, uint64_t events)
+{
+    drops->events[why] += events;
+    if (why != SPOOL_DROP_EXPIRED && upto < SEQ_DETACHED)
+        store_drops_upto(drops, lane, upto);
+}
+
 static inline void store_drops_add(struct store_drops *to, const struct store_drops *from)
 {
     for (int why = 0; why < SPOOL_DROPS; why++)
@@ -172,6 +183,7 @@ struct store_sink {
     char name[SINK_NAME_MAX + 1], kind[SINK_KIND_MAX + 1];
     uint32_t id;                 /* never used again */
     uint64_t generation;         /* changes with rewind and removal; acknowledgements carry it */
+    uint64_t serial;             /* of the last acknowledgement that was counted */
     uint32_t order;              /* enum spool_order */
     bool paused;
     bool removing;               /* its removal is asked for: nobody delivers to it any more */
@@ -282,9 +294,6 @@ struct store_retry {
     char reason[REASON_MAX + 1]; /* of the last failure */
     uint64_t failed_ns;          /* in a put: when it failed, for its history; 0: it did not fail now. Not stored as such */
 };
-/* From here on sequence numbers stand for no place in the log: an event that was put into a queue on its own. */
-#define SEQ_DETACHED (1ull << 63)
-
 /* One entry of the history of an event at a sink. */
 enum { STORE_ATTEMPTS_MAX = 32, STORE_ATTEMPT_REASON_MAX = 120 };
 struct store_attempt {
@@ -304,31 +313,38 @@ struct store_dead_put {
     uint64_t died_ns;
     const uint8_t *packed;       /* NULL: taken from the retry row, which is deleted in the same transaction */
 };
-struct store_row_key {
+/* What the event of a retry row that is finished with counts as. */
+enum store_end { STORE_END_DELIVERED, STORE_END_FILTERED, STORE_END_EXPIRED, STORE_END_DAMAGED };
+static inline enum spool_drop store_end_drop(enum store_end end) /* of the last two */
+{
+    return end == STORE_END_EXPIRED ? SPOOL_DROP_EXPIRED : SPOOL_DROP_DAMAGED;
+}
+struct store_done {
     int lane;
     uint64_t seq;
+    enum store_end end;
 };
 
 /* Everything that one round of deliveries changes for one sink, applied in one transaction (more than about 1,000 rows:
- * in several, in an order in which a crash in between can only repeat deliveries). */
+ * in several, each with what it counts: a crash in between can only repeat deliveries, and what is delivered again was
+ * not counted). Sent again after a failure, whatever part of it is stored, it changes and counts only the rest. */
 struct store_ack {
     uint32_t sink_id;
     uint64_t generation;         /* SPOOL_ESTALE and no change if it is no longer this */
     uint64_t cursor[LANES];      /* merged by maximum */
     const struct store_range *ranges[LANES]; /* replaces what is stored; NULL when range_count is 0 */
     uint32_t range_count[LANES];
-    uint64_t delivered[LANES], filtered; /* added, as are the next */
+    uint64_t serial;             /* 0: none. Another one than that of the acknowledgement before, but the same when sent again */
+    uint64_t delivered[LANES], filtered; /* of the log; added, as are the next */
     struct store_drops drops;
     const void *checkpoint;      /* stored when checkpoint_size > 0 */
     size_t checkpoint_size;
     const struct store_retry_put *retries;
     size_t retry_count;
-    const struct store_row_key *done; /* retry rows that are finished with */
+    const struct store_done *done; /* retry rows that are finished with; each is counted when it is deleted */
     size_t done_count;
     const struct store_dead_put *dead;
     size_t dead_count;
-    bool *counted; /* may be NULL. Set when `delivered`, `drops` and `filtered` are durably added, also when a later part fails: then
-                      they must be 0 when the rest is sent again */
 };
 int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadline_ns);
 

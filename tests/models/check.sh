@@ -109,8 +109,10 @@ catches rotation READ_UNLOCKED -DPER_SEGMENT=2          # the current segment re
 catches rotation DELETE_BY_ONE -DEVENTS=2               # deleted when one sink has passed
 
 holds acknowledge
-catches acknowledge CURSOR_FIRST                        # the cursor before the copies
-catches acknowledge FORGET_ROWS                         # a row does not stand for its event after a crash
+catches acknowledge CURSOR_FIRST                        # what failed is stored after the cursor
+catches acknowledge COPIES_FIRST                        # … or before it
+catches acknowledge COUNT_EARLY                         # a row is counted before it is deleted
+catches acknowledge FORGET_ROWS                         # nobody knows of a row after a crash
 
 deadlock
 holds scheduler                                         # with a bound of one bypass …

@@ -25,7 +25,7 @@
 enum { EVENTS_MAX = 4 << 20, SINKS = 3, AGENTS = 6, PRODUCERS = 2, LATE_S = 60, RECENT = 64, RETENTION_MS = 2000 };
 /* The sinks that are groups follow those of our own, and are only counted here: their members keep their own account. */
 enum { QUORUM = SINKS, FAILOVER, COUNTED, QUORUM_MEMBERS = 3, QUORUM_ACCEPT = 2, FAILOVER_MEMBERS = 2 };
-enum { REWOUND = 2 }; /* the first so many are rewound: the third one is not, so that nothing comes to it again by that */
+enum { REWOUND = 2 }; /* the first so many are rewound: the third one's account stays exact */
 
 /* Of one event. */
 struct entry {

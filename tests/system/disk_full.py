@@ -171,5 +171,32 @@ def disk_taken_by_others(checks):
         disk.unmount()
 
 
+def damaged_state(checks):
+    """state.mdb is damaged, and another program has filled the disk: the spool opens and drains. (The room that a new
+    state needs comes from the damaged one's reserve.)"""
+    disk = Disk(checks, "damaged", 64 * MIB)
+    if not disk.mounted:
+        checks.skip("damaged state on a full disk", "mounting a tmpfs is not permitted here")
+        return
+    try:
+        full = Full(checks, disk.path / "damaged-disk", ["--segment_bytes", MIB, "--journal_bytes", 256 << 10])
+        full.produce("before", "before", "--count", 1000, "--durability", "mixed")
+        full.drain("before")
+        full.produce("waiting", "before, undelivered", "--count", 1000)
+        disk.fill(0)
+        with open(full.spool / "state.mdb", "r+b") as state:
+            state.write(b"\xa5" * 8192)
+        full.drain("damaged and full")
+        checks.check(any((full.spool / "quarantine").iterdir()), "the damaged state is kept in quarantine/")
+        full.compare("damaged and full")
+        disk.free()
+        full.produce("after", "damaged, with room again", "--count", 1000, "--policy", "reject")
+        full.drain("damaged, with room again")
+        full.compare("damaged, with room again")
+    finally:
+        disk.unmount()
+
+
 if __name__ == "__main__":
-    harness.main("disk_full", [reject, block, drop_oldest, watermarks, small_disk, disk_taken_by_others])
+    harness.main("disk_full", [reject, block, drop_oldest, watermarks, small_disk, disk_taken_by_others,
+                              damaged_state])

@@ -145,7 +145,7 @@ static inline int put_retry(struct fixture *f, const struct store_sink *sink, in
 
 static inline int finish(struct fixture *f, const struct store_sink *sink, int lane, uint64_t seq)
 {
-    const struct store_row_key done = {.lane = lane, .seq = seq};
+    const struct store_done done = {.lane = lane, .seq = seq};
     struct store_ack ack = ack_of(sink);
     ack.done = &done;
     ack.done_count = 1;

@@ -16,7 +16,7 @@ START_TEST(answers_without_memory_stay_as_they_were)
     for (unsigned i = 0; i < 40; i++) {
         fail_each(code, FAIL_MEMORY, answers_retry(a, &row, i % 2 ? &view : NULL)) ck_assert_int_eq(code, ENOMEM);
         fail_each(code, FAIL_MEMORY, answers_dead(a, &row, 1, i % 2 ? &view : NULL)) ck_assert_int_eq(code, ENOMEM);
-        fail_each(code, FAIL_MEMORY, answers_done(a, 0, i)) ck_assert_int_eq(code, ENOMEM);
+        fail_each(code, FAIL_MEMORY, answers_done(a, &(struct store_done){.seq = i})) ck_assert_int_eq(code, ENOMEM);
         ck_assert_uint_eq(answers_rows(a), 3 * (i + 1));
         ck_assert_uint_eq(a->bytes, (i + 1) / 2 * 80);
     }

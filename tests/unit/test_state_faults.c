@@ -162,7 +162,7 @@ static int call_ack(struct fixture *f, struct seen *seen)
         {.row = make_row(1, 82, LARGE), .died_ns = 7, .packed = event},
         {.row = make_row(2, 99, LARGE), .died_ns = 7, .packed = event},
     };
-    const struct store_row_key done[] = {{.lane = 0, .seq = 64}, {.lane = 0, .seq = 12345}};
+    const struct store_done done[] = {{.lane = 0, .seq = 64}, {.lane = 0, .seq = 12345}};
     struct store_ack ack = {.sink_id = 1,
                             .generation = 1,
                             .cursor = {30, 45},

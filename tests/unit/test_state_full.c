@@ -44,7 +44,7 @@ static uint64_t fill_all(struct fixture *f, const struct store_sink *sink, size_
 /* Acknowledges and deletes everything, in an order that scatters the deletions over the pages. */
 static void drain_full(struct fixture *f, const struct store_sink *sink, uint64_t n)
 {
-    struct store_row_key *done = calloc(n, sizeof *done);
+    struct store_done *done = calloc(n, sizeof *done);
     struct store_sink got;
     ck_code(put_retry(f, sink, 1, 1, 20000), SPOOL_EFULL);
     ck_code(bury(f, sink, 1, 1, 20000, true), SPOOL_EFULL);
@@ -58,7 +58,7 @@ static void drain_full(struct fixture *f, const struct store_sink *sink, uint64_
         ck_ok(state_ack(f->state, &ack, soon()));
     }
     for (uint64_t i = 0; i < n; i++)
-        done[i] = (struct store_row_key){.lane = 0, .seq = i * 7919 % n};
+        done[i] = (struct store_done){.lane = 0, .seq = i * 7919 % n};
     struct store_ack ack = ack_of(sink);
     ack.done = done;
     ack.done_count = n;
@@ -85,31 +85,101 @@ START_TEST(full_map_drains)
 }
 END_TEST
 
-/* A disk of 8 MiB that something else fills to the last byte. */
-START_TEST(full_disk_drains)
+/* A disk of 8 MiB, in a mount namespace of this (forked) test, so that it is gone with it. False: no right to do that. */
+static bool begin_on_small_disk(struct fixture *f)
 {
-    struct fixture f = {.path = test_dir()};
-    /* In a mount namespace of this (forked) test, so that it is gone with it. */
-    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("none", f.path, "tmpfs", 0, "size=8m,mode=0700") != 0) {
-        printf("skipped: no right to mount a small tmpfs\n");
-        rmdir(f.path);
-        free(f.path);
-        return;
+    memset(f, 0, sizeof *f);
+    f->path = test_dir();
+    bool done = unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+                mount("none", f->path, "tmpfs", 0, "size=8m,mode=0700") == 0;
+    if (done) {
+        ck_ok(open_state(f, 0));
+        return true;
     }
-    ck_ok(open_state(&f, 0));
-    struct store_sink sink = add_sink(&f, "a");
-    int fd = openat(f.dir.fd, "ballast", O_CREAT | O_WRONLY, 0600);
+    printf("skipped: no right to mount a small tmpfs\n");
+    rmdir(f->path);
+    free(f->path);
+    return false;
+}
+
+/* Something else fills it to the last byte. */
+static void fill_disk(const struct fixture *f)
+{
+    int fd = openat(f->dir.fd, "ballast", O_CREAT | O_WRONLY, 0600);
     static const uint8_t block[4096];
     while (write(fd, block, sizeof block) > 0)
         ;
     close(fd);
+}
+
+static void end_of_small_disk(struct fixture *f)
+{
+    close_state(f);
+    ck_assert_int_eq(umount(f->path), 0);
+    rmdir(f->path);
+    free(f->path);
+}
+
+START_TEST(full_disk_drains)
+{
+    struct fixture f;
+    if (!begin_on_small_disk(&f))
+        return;
+    struct store_sink sink = add_sink(&f, "a");
+    fill_disk(&f);
     uint64_t n = fill_all(&f, &sink, 1000);
     drain_full(&f, &sink, n);
-    close_state(&f);
-    ck_assert_int_eq(umount(f.path), 0);
-    rmdir(f.path);
-    free(f.path);
+    end_of_small_disk(&f);
+}
+END_TEST
+
+static void break_meta_pages(const struct fixture *f)
+{
+    static uint8_t garbage[2 * 4096];
+    memset(garbage, 0xA5, sizeof garbage);
+    int fd = openat(f->dir.fd, STATE_FILE, O_RDWR);
+    ck_assert_int_eq(pwrite(fd, garbage, sizeof garbage, 0), sizeof garbage);
+    close(fd);
+}
+
+static void expect_all(struct fixture *f, uint32_t sink, uint64_t n)
+{
+    ck_assert_uint_eq(get_sink(f, "a").retry_rows, n);
+    for (uint64_t seq = 0; seq < n; seq++)
+        expect_event(f, sink, 0, seq, 1000);
+    expect_whole(f);
+}
+
+/* The reserve of the damaged file gives the room. Where it does not reach, nothing is lost: it opens when there is room. */
+START_TEST(a_damaged_state_on_a_full_disk)
+{
+    struct fixture f;
+    const uint64_t n = _i ? 2000 : 200; /* of a KiB and more, and the reserve is one MiB */
+    if (!begin_on_small_disk(&f))
+        return;
+    struct store_sink sink = add_sink(&f, "a");
+    for (uint64_t seq = 0; seq < n; seq++)
+        ck_ok(put_retry(&f, &sink, 0, seq, 1000));
+    fill_disk(&f);
+    state_close(f.state);
+    break_meta_pages(&f);
+    if (_i) {
+        for (int tries = 0; tries < 2; tries++) {
+            f.state = NULL;
+            ck_code(open_state_only(&f), SPOOL_EFULL);
+            ck_assert_ptr_nonnull(strstr(err_last(), "free disk space"));
+            ck_assert_int_ne(faccessat(f.dir.fd, "state.tmp", F_OK, 0), 0);
+        }
+        ck_assert_int_eq(unlinkat(f.dir.fd, "ballast", 0), 0);
+    }
+    ck_ok(open_state_only(&f));
+    ck_assert(f.salvaged);
+    f.damaged = 0; /* it was told */
+    expect_all(&f, sink.id, n);
+    for (uint64_t seq = 0; seq < n; seq++)
+        ck_ok(finish(&f, &sink, 0, seq));
+    ck_assert_uint_eq(get_sink(&f, "a").delivered, n);
+    end_of_small_disk(&f);
 }
 END_TEST
 
@@ -126,7 +196,7 @@ static void work_until_killed(const char *path, int tell)
         size_t size = seq % 5 ? 100 : 9000;
         uint8_t *bytes = event_bytes(seq, size);
         const struct store_retry_put put = {.row = make_row(0, seq, size), .packed = bytes};
-        const struct store_row_key done = {.lane = 0, .seq = seq - 50};
+        const struct store_done done = {.lane = 0, .seq = seq - 50};
         struct store_ack ack = ack_of(&sink);
         ack.cursor[0] = seq + 1;
         ack.retries = &put;
@@ -314,6 +384,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, full_map_drains, 0, 3);
     tcase_add_test(t, full_disk_drains);
+    tcase_add_loop_test(t, a_damaged_state_on_a_full_disk, 0, 2);
     tcase_add_test(t, killed);
     tcase_add_test(t, random_against_model);
     suite_add_tcase(s, t);

@@ -190,16 +190,47 @@ int __wrap_dir_flush(int at_fd)
 int __real_state_ack(struct state *state, const struct store_ack *ack, uint64_t deadline_ns);
 int __wrap_state_ack(struct state *state, const struct store_ack *ack, uint64_t deadline_ns);
 
+/* Of the same sink, with the same ranges. */
+static struct store_ack nothing_new(const struct store_ack *ack)
+{
+    struct store_ack same = {.sink_id = ack->sink_id, .generation = ack->generation};
+    memcpy(same.ranges, ack->ranges, sizeof same.ranges);
+    memcpy(same.range_count, ack->range_count, sizeof same.range_count);
+    return same;
+}
+
 static int ack_in_two(struct state *state, const struct store_ack *ack, uint64_t deadline_ns)
 {
-    struct store_ack part = *ack, checkpoint = {.sink_id = ack->sink_id, .generation = ack->generation};
+    struct store_ack part = *ack, checkpoint = nothing_new(ack);
     part.checkpoint_size = 0;
     checkpoint.checkpoint = ack->checkpoint;
     checkpoint.checkpoint_size = ack->checkpoint_size;
-    memcpy(checkpoint.ranges, ack->ranges, sizeof checkpoint.ranges);
-    memcpy(checkpoint.range_count, ack->range_count, sizeof checkpoint.range_count);
     int code = __real_state_ack(state, &part, deadline_ns);
     return code ? code : __real_state_ack(state, &checkpoint, deadline_ns);
+}
+
+static int count_apart(struct state *state, const struct store_ack *ack, uint64_t deadline_ns)
+{
+    struct store_ack uncounted = *ack, counts = nothing_new(ack);
+    memset(uncounted.delivered, 0, sizeof uncounted.delivered);
+    memcpy(counts.delivered, ack->delivered, sizeof counts.delivered);
+    int code = __real_state_ack(state, &uncounted, deadline_ns);
+    return code ? code : __real_state_ack(state, &counts, deadline_ns);
+}
+
+/* All of them first, and taken off again when they are counted one by one. */
+static int count_early(struct state *state, const struct store_ack *ack, uint64_t deadline_ns)
+{
+    struct store_ack early = *ack, rows = nothing_new(ack);
+    early.done_count = 0;
+    rows.done = ack->done;
+    rows.done_count = ack->done_count;
+    for (size_t i = 0; i < ack->done_count; i++) {
+        early.delivered[ack->done[i].lane] += ack->done[i].end == STORE_END_DELIVERED;
+        rows.delivered[ack->done[i].lane] -= ack->done[i].end == STORE_END_DELIVERED;
+    }
+    int code = __real_state_ack(state, &early, deadline_ns);
+    return code || !rows.done_count ? code : __real_state_ack(state, &rows, deadline_ns);
 }
 
 /* Only the cursors of an acknowledgement that carries nothing else are put off. */
@@ -227,6 +258,10 @@ int __wrap_state_ack(struct state *state, const struct store_ack *ack, uint64_t 
 {
     if (control_is("checkpoint-apart"))
         return ack_in_two(state, ack, deadline_ns);
+    if (control_is("counted-apart"))
+        return count_apart(state, ack, deadline_ns);
+    if (control_is("counted-early"))
+        return count_early(state, ack, deadline_ns);
     if (control_is("acknowledged-later"))
         return ack_later(state, ack, deadline_ns);
     if (control_is("forgets-ranges") || control_is("skips-gaps"))

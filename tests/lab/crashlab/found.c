@@ -311,7 +311,7 @@ const struct found_row *found_row(const struct found *found, const char *sink, b
     return NULL;
 }
 
-static bool is_passed(const struct store_sink *sink, int lane, uint64_t seq)
+bool found_is_passed(const struct store_sink *sink, int lane, uint64_t seq)
 {
     if (seq < sink->cursor[lane])
         return true;
@@ -325,7 +325,7 @@ static bool is_passed(const struct store_sink *sink, int lane, uint64_t seq)
 bool found_waits(const struct found *found, const struct store_sink *sink, uint32_t producer, uint32_t number)
 {
     const struct found_event *event = found_in_log(found, producer, number);
-    if (event && !is_passed(sink, event->lane, event->seq))
+    if (event && !found_is_passed(sink, event->lane, event->seq))
         return true;
     return found_row(found, sink->name, false, producer, number) != NULL;
 }

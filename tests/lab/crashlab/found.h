@@ -44,6 +44,8 @@ const struct store_sink *found_sink(const struct found *found, const char *name)
 bool found_anywhere(const struct found *found, uint32_t producer, uint32_t number);
 const struct found_row *found_row(const struct found *found, const char *sink, bool dead, uint32_t producer,
                                   uint32_t number);
+/* Below its cursor or in its ranges. */
+bool found_is_passed(const struct store_sink *sink, int lane, uint64_t seq);
 /* The sink has still to get it: not below its cursor or in its ranges, or a retry row. */
 bool found_waits(const struct found *found, const struct store_sink *sink, uint32_t producer, uint32_t number);
 /* Two readings differ: says how, in `why`. */

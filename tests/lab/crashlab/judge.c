@@ -195,7 +195,7 @@ static bool is_held(const struct judge *judge, const struct store_sink *sink, co
         return true; /* the call had not returned, or promised less */
     if (judge->promise->sinks[number].was_removed && may == 0)
         return true;
-    if (place & may && ((place & (place - 1)) == 0 || judge->promise->rules.damage || judge->promise->rules.parts))
+    if (place & may && ((place & (place - 1)) == 0 || judge->promise->rules.damage))
         return true;
     if (event->hold[number].left && (place & ~PLACE_DEAD ? place & ~PLACE_DEAD : PLACE_GONE) & may)
         return true; /* the letter is that of an earlier sink of that name */
@@ -256,6 +256,32 @@ static bool numbers_fit(const struct judge *judge, const struct store_sink *sink
            judge_fails(judge, "sink %s is %s", sink->name, sink->paused ? "paused" : "not paused any more");
 }
 
+/* Every event that it has passed is counted once: as delivered, dropped or filtered, or it is a row or a letter. */
+static bool account_fits(const struct judge *judge, const struct store_sink *sink, const struct promise_sink *promised)
+{
+    const struct mark_rules *rules = &judge->promise->rules;
+    uint64_t passed = 0, rows = 0;
+    for (int lane = 0; lane < LANES; lane++) {
+        passed += sink->cursor[lane] - sink->start[lane];
+        for (uint32_t i = 0; i < sink->range_count[lane]; i++)
+            passed += sink->ranges[lane][i].count;
+    }
+    for (size_t i = 0; i < judge->found->row_count; i++) {
+        const struct found_row *row = &judge->found->rows[i];
+        rows += !row->dead && strcmp(row->sink, sink->name) == 0 &&
+                found_is_passed(sink, row->event.lane, row->event.seq);
+    }
+    uint64_t counted = sink->delivered + sink->filtered + sink->dropped;
+    if (rules->damage || rules->no_check || promised->was_removed || promised->moved ||
+        passed == counted + rows + sink->dead_rows)
+        return true;
+    return judge_fails(judge,
+                       "sink %s has passed %llu events, but counts %llu as over, and there are %llu retries of these "
+                       "and %llu dead letters",
+                       sink->name, (unsigned long long)passed, (unsigned long long)counted, (unsigned long long)rows,
+                       (unsigned long long)sink->dead_rows);
+}
+
 static bool sink_is_right(const struct judge *judge, int number)
 {
     const struct promise_sink *promised = &judge->promise->sinks[number];
@@ -273,7 +299,7 @@ static bool sink_is_right(const struct judge *judge, int number)
             !move_is_whole(judge, sink, &judge->promise->events[i], number))
             return false;
     }
-    return settings_fit(judge, sink, promised) && numbers_fit(judge, sink, promised);
+    return settings_fit(judge, sink, promised) && numbers_fit(judge, sink, promised) && account_fits(judge, sink, promised);
 }
 
 /* Dead letters outlive their sink. */

@@ -51,7 +51,6 @@ enum mark_kind {
 struct mark_rules {
     uint32_t drops;    /* events of priority LOW may be dropped by policy */
     uint32_t damage;   /* something was damaged on purpose: quarantine/ and the counters of damage say so */
-    uint32_t parts;    /* more rows than one transaction takes: a crash in between may repeat deliveries */
     uint32_t no_check; /* the state's numbers are not exact (it was salvaged) */
 };
 

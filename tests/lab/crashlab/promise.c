@@ -284,9 +284,19 @@ static void read_answer(struct reading *reading, const struct mark_answer *mark,
 
 /* -------------------------------------------------------------------------------------------------------- the whole */
 
+/* Which of its events is counted how is not known any more, nor of the other one. */
+static void note_moved(struct promise *promise, uint32_t kind, const struct mark_sink *mark)
+{
+    bool moves = kind == MARK_REQUEUE || kind == MARK_PURGE || kind == MARK_MOVE || kind == MARK_REWIND;
+    promise->sinks[mark->sink].moved |= moves;
+    if (kind == MARK_MOVE)
+        promise->sinks[mark->on].moved = true;
+}
+
 static void read_sink_mark(struct promise *promise, uint32_t kind, const struct mark_sink *mark)
 {
     struct promise_sink *sink = &promise->sinks[mark->sink];
+    note_moved(promise, kind, mark);
     switch (kind) {
     case MARK_SINK_ADD:
         read_sink_add(promise, mark);

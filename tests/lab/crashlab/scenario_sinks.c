@@ -257,8 +257,6 @@ const struct lab_scenario scenario_dead_letters = {
 
 enum { MANY_CALLS = 34, MANY_EACH = 32 }; /* more than the 1,000 rows of one transaction */
 
-static const struct mark_rules in_parts = {.parts = 1};
-
 /* All fail at first; then half of them are refused, which touches all rows again. */
 static enum scene_answer fails_then_half(uint32_t producer, uint32_t number, uint32_t attempt)
 {
@@ -266,22 +264,28 @@ static enum scene_answer fails_then_half(uint32_t producer, uint32_t number, uin
     return attempt < 2 ? ANSWER_RETRY : number % 2 ? ANSWER_REJECT : ANSWER_ACCEPT;
 }
 
-static int run_many_rows(const char *dir, uint64_t seed)
+static int prepare_many_rows(const char *dir, uint64_t seed)
 {
     (void)seed;
-    lab_mark(MARK_RULES, &in_parts, sizeof in_parts);
     struct spool *spool = scene_open(dir, NULL);
     struct scene_producer producer = {.spool = spool, .number = 1};
-    struct scene_sink sink = {.number = 0, .name = "many", .answer = fails_then_half, .batch_events_max = 2000};
     for (int i = 0; spool && i < MANY_CALLS; i++) {
         if (scene_enqueue_many(&producer, MANY_EACH, EVENT_BODY_MIN, SPOOL_DURABLE_PROCESS))
             return -1;
     }
-    if (!spool || scene_commit(spool) || scene_sink_add(spool, &sink) || spool_start(spool) ||
+    return spool ? scene_close(spool) : -1;
+}
+
+static int run_many_rows(const char *dir, uint64_t seed)
+{
+    (void)seed;
+    struct spool *spool = scene_open(dir, NULL);
+    struct scene_sink sink = {.number = 0, .name = "many", .answer = fails_then_half, .batch_events_max = 2000};
+    if (!spool || scene_sink_add(spool, &sink) || spool_start(spool) ||
         scene_wait_answered(&sink, 2 * MANY_CALLS * MANY_EACH) || scene_stop(spool))
         return -1;
     return scene_sink_remove(spool, &sink, false) ? -1 : scene_close(spool);
 }
 
 const struct lab_scenario scenario_many_rows = {
-    "many-rows", "an acknowledgement of more rows than one transaction takes", NULL, run_many_rows, NULL};
+    "many-rows", "an acknowledgement of more rows than one transaction takes", prepare_many_rows, run_many_rows, NULL};

@@ -267,6 +267,13 @@ static void move_lane(struct sink_world *sink, const struct store_ack *ack, int 
     }
 }
 
+static void count_row(struct sink_world *sink, const struct store_done *done)
+{
+    sink->disk.delivered += done->end == STORE_END_DELIVERED;
+    sink->disk.filtered += done->end == STORE_END_FILTERED;
+    sink->disk.dropped += done->end == STORE_END_EXPIRED || done->end == STORE_END_DAMAGED;
+}
+
 static void move_cursor(struct sink_world *sink, const struct store_ack *ack)
 {
     for (int lane = 0; lane < LANES; lane++)
@@ -275,11 +282,23 @@ static void move_cursor(struct sink_world *sink, const struct store_ack *ack)
         sink->checkpoint_size = ack->checkpoint_size;
         memcpy(sink->checkpoint, ack->checkpoint, ack->checkpoint_size);
     }
+    if (ack->serial && ack->serial == sink->disk.serial && world.control != CONTROL_COUNT_AGAIN)
+        return; /* it came before, and was counted */
+    sink->disk.serial = ack->serial;
     sink->disk.delivered += store_ack_delivered(ack);
+    sink->disk.filtered += ack->filtered;
     sink->disk.dropped += store_drops_total(&ack->drops);
     store_drops_add(&sink->disk.drops, &ack->drops);
-    if (ack->counted)
-        *ack->counted = true;
+    for (size_t i = 0; i < ack->done_count && world.control == CONTROL_COUNT_EARLY; i++)
+        count_row(sink, &ack->done[i]);
+}
+
+static void finish_row(struct sink_world *sink, const struct store_done *done)
+{
+    struct tally *t = tally_of(sink, done->lane, done->seq);
+    if (t->row && world.control != CONTROL_COUNT_EARLY)
+        count_row(sink, done);
+    t->row = NULL;
 }
 
 struct parts {
@@ -301,20 +320,28 @@ static int next_row(struct parts *parts)
     return code == SPOOL_OK && stale ? SPOOL_ESTALE : code;
 }
 
-/* As spool/state_ack.c does: copies first, then the cursor and what goes with it, then deletions; with a checkpoint in
- * one transaction. */
+/* As spool/state_ack.c does: changes of rows first, then all that comes from the log, then deletions; with a checkpoint
+ * in one transaction. */
 int disk_ack(struct sink_world *sink, const struct store_ack *ack, int (*between)(void *user), void *user)
 {
     struct parts parts = {sink, ack, 0, between, user};
     int code = SPOOL_OK;
-    for (size_t i = 0; i < ack->retry_count && (code = next_row(&parts)) == SPOOL_OK; i++)
-        put_retry(sink, &ack->retries[i]);
-    for (size_t i = 0; i < ack->dead_count && code == SPOOL_OK && (code = next_row(&parts)) == SPOOL_OK; i++)
-        put_dead(sink, &ack->dead[i]);
+    for (size_t i = 0; i < ack->retry_count && code == SPOOL_OK; i++)
+        if (!ack->retries[i].packed && (code = next_row(&parts)) == SPOOL_OK)
+            put_retry(sink, &ack->retries[i]);
+    for (size_t i = 0; i < ack->dead_count && code == SPOOL_OK; i++)
+        if (!ack->dead[i].packed && (code = next_row(&parts)) == SPOOL_OK)
+            put_dead(sink, &ack->dead[i]);
+    for (size_t i = 0; i < ack->retry_count && code == SPOOL_OK; i++)
+        if (ack->retries[i].packed)
+            put_retry(sink, &ack->retries[i]);
+    for (size_t i = 0; i < ack->dead_count && code == SPOOL_OK; i++)
+        if (ack->dead[i].packed)
+            put_dead(sink, &ack->dead[i]);
     if (code == SPOOL_OK)
         move_cursor(sink, ack);
     for (size_t i = 0; i < ack->done_count && code == SPOOL_OK && (code = next_row(&parts)) == SPOOL_OK; i++)
-        tally_of(sink, ack->done[i].lane, ack->done[i].seq)->row = NULL;
+        finish_row(sink, &ack->done[i]);
     return code;
 }
 

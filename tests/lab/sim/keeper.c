@@ -14,6 +14,11 @@ bool keeper_is_running(void)
     return co_self() != 0 && keepers[co_proc()] == co_self();
 }
 
+void keeper_died(int proc)
+{
+    keepers[proc] = 0; /* its number is given to another thread */
+}
+
 void keeper_turn(struct proc *p)
 {
     if (keepers[p->index] && co_is_alive(keepers[p->index]))

@@ -18,7 +18,8 @@
  *   asked        delivery to a sink that said that only an operator can mend it, before he says that he has
  *   ramp         a sink that is down gets more at once than a probe
  *   filter       an event is presented that the sink's filter stops
- *   group        of a group, an event counts as delivered that fewer members have than it takes */
+ *   group        of a group, an event counts as delivered that fewer members have than it takes
+ *   account      at the end a sink counts more or less events than came to it, whatever crashed meanwhile */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -402,9 +403,9 @@ static void check_dead(struct sink_world *sink, const struct store_retry *row)
                   t->failures, row->attempts);
 }
 
-static void check_done(struct sink_world *sink, const struct store_row_key *key)
+static void check_done(struct sink_world *sink, const struct store_done *done)
 {
-    const struct event *e = event_at(key->lane, key->seq);
+    const struct event *e = event_at(done->lane, done->seq);
     const struct tally *t = tally(sink, e);
     if (t->row && !t->ever_heard && !may_be_expired(e) && !t->excused)
         violation("early", "%s: the row of event %u is deleted before it is delivered", sink->name, event_number(e));
@@ -422,12 +423,12 @@ void oracle_ack_before(struct sink_world *sink, int proc, const struct store_ack
     sink->holes = sink->known_rows = 0;
 }
 
-/* Delivered, filtered and dropped events are those that became finished or whose row went, less those that got a row. */
+/* Delivered, filtered and dropped events of the log are those that became finished, less those that got a row. */
 void oracle_ack_after(struct sink_world *sink, const struct store_ack *ack, bool whole)
 {
     uint64_t over = store_ack_delivered(ack) + ack->filtered + store_drops_total(&ack->drops);
     uint64_t told = over + rows_from_log(ack) + sink->known_rows;
-    uint64_t found = sink->finished - sink->finished_before + ack->done_count;
+    uint64_t found = sink->finished - sink->finished_before;
     bool cut = false;
     for (int lane = 0; lane < LANES; lane++)
         cut |= ack->range_count[lane] == STORE_RANGES_MAX;
@@ -436,8 +437,8 @@ void oracle_ack_after(struct sink_world *sink, const struct store_ack *ack, bool
     else if (!sink->uncertain && (told > found || found - told > sink->holes))
         violation(
             "counters",
-            "%s: %llu delivered or filtered, %llu dropped and %llu new rows, but %llu events are newly finished or "
-            "out of their row (up to %llu are holes)",
+            "%s: %llu delivered or filtered, %llu dropped and %llu new rows, but %llu events are newly finished (up to "
+            "%llu are holes)",
             sink->name, show(store_ack_delivered(ack) + ack->filtered), show(store_drops_total(&ack->drops)),
             show(rows_from_log(ack)), show(found), show(sink->holes));
 }
@@ -475,6 +476,22 @@ static void check_log(const struct sink_world *sink)
     }
 }
 
+/* Whatever crashed, each event that came to it is counted once; one that was gone before it was read may be. */
+static void check_account(const struct sink_world *sink)
+{
+    uint64_t came = 0, gone = 0, counted = sink->disk.delivered + sink->disk.filtered + sink->disk.dropped;
+    for (uint32_t i = 0; i < world.event_count; i++) {
+        const struct event *e = &world.events[i];
+        bool meant = e->seq >= sink->start_seq[e->lane];
+        came += meant;
+        gone += meant && e->gone;
+        counted += meant && sink->tallies[i].dead;
+    }
+    if (!sink->rewound && (counted > came || counted + gone < came))
+        violation("account", "%s: %llu events came, of which %llu were gone at some time, and %llu are counted",
+                  sink->name, show(came), show(gone), show(counted));
+}
+
 void oracle_final(void)
 {
     for (uint32_t k = 0; k < world.sink_count; k++) {
@@ -491,5 +508,6 @@ void oracle_final(void)
         }
         if (sink->checkpoints)
             check_log(sink);
+        check_account(sink);
     }
 }

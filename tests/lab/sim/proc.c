@@ -318,6 +318,7 @@ void proc_died(int proc)
     trace("process %d is dead", proc);
     p->alive = p->open = false;
     p->calls = 0;
+    keeper_died(proc);
     for (uint32_t i = 0; i < world.sink_count; i++) {
         struct sink_world *sink = &world.sinks[i];
         sink->running[proc] = sink->adding[proc] = 0;

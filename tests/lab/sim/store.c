@@ -500,7 +500,7 @@ static void count_one_less(uint64_t delivered[LANES])
 
 static struct store_ack spoil(const struct sink_world *sink, const struct store_ack *ack)
 {
-    static struct store_row_key done[64];
+    static struct store_done done[64];
     struct store_ack changed = *ack;
     if (world.control == CONTROL_EARLY_ACK)
         for (int lane = 0; lane < LANES; lane++)
@@ -514,7 +514,7 @@ static struct store_ack spoil(const struct sink_world *sink, const struct store_
         if (!sink->tallies[i].row)
             continue;
         memcpy(done, ack->done, ack->done_count * sizeof *done);
-        done[ack->done_count] = (struct store_row_key){world.events[i].lane, world.events[i].seq};
+        done[ack->done_count] = (struct store_done){world.events[i].lane, world.events[i].seq, STORE_END_DELIVERED};
         changed.done = done;
         changed.done_count = ack->done_count + 1;
         break;

@@ -35,6 +35,8 @@ enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLO
     X(KEEP_PAUSED, "ignore-pause", "a pause is not seen")                                                              \
     X(LOST_ROW, "lost-row", "a crash loses a row that was acknowledged")                                               \
     X(MISCOUNT, "miscount", "an acknowledgement counts one delivery too few")                                          \
+    X(COUNT_EARLY, "count-early", "retried events are counted before their rows are deleted")                          \
+    X(COUNT_AGAIN, "count-again", "an acknowledgement that is sent again is counted again")                            \
     X(FORGET_PAUSE, "forget-pause", "that a sink asked to be paused is not stored")                                    \
     X(FORGET_HAND, "forget-hand", "what was in a sink's hands is forgotten when the process dies")                     \
     X(NO_RAMP, "no-ramp", "a sink that was down gets as much at once as if it had not been")                           \
@@ -264,6 +266,7 @@ uint64_t disk_drop_below(struct sink_world *sink, const uint64_t upto[LANES]);
 int store_call(const struct store *store, const char *call, uint64_t latency_max_ns, uint64_t deadline_ns);
 /* The keeper of the process sees to sinks that nobody serves; the running coroutine is at that. */
 void keeper_turn(struct proc *p);
+void keeper_died(int proc);
 bool keeper_is_running(void);
 
 /* ------------------------------------------------------------------------------------------------------------ far.c */
