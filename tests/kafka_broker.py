@@ -11,6 +11,7 @@ import dataclasses
 import socket
 import struct
 import threading
+import time
 
 PRODUCE, METADATA, FIND_COORDINATOR, API_VERSIONS, INIT_PRODUCER_ID, ADD_PARTITIONS, END_TXN = 0, 3, 10, 18, 22, 24, 26
 VERSIONS = {PRODUCE: (3, 3), 1: (4, 4), METADATA: (1, 1), FIND_COORDINATOR: (0, 1), API_VERSIONS: (0, 0),
@@ -107,6 +108,7 @@ class Broker:
         self.lock = threading.Lock()
         self.records, self.faults, self.requests = [], collections.defaultdict(collections.deque), collections.Counter()
         self.producers, self.transactional, self.transactions = {}, {}, 0
+        self.commit_s = 0  # what the end of a transaction takes
         self.refused = None  # a text: sets of messages that hold it are refused as too large
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -181,6 +183,8 @@ class Broker:
             return False
         if fault[0] == "hold":
             fault[1].wait()
+        if api == END_TXN:
+            time.sleep(self.commit_s)
         with self.lock:
             body = self.handle(api, version, reader, fault[1] if fault[0] == "error" else 0)
         if fault[0] == "lose":

@@ -27,7 +27,7 @@ struct kafka_trouble {
     char text[KAFKA_MESSAGE_SIZE];
 };
 
-/* A worker's part; it belongs to the worker. All but `wake` under the producer's lock while it is joined. */
+/* A worker's part; it belongs to the worker. All but the descriptors under the producer's lock while it is joined. */
 struct kafka_user {
     struct kafka_user *next;
     int wake; /* an eventfd: all is reported, there is trouble, or there may be room again */

@@ -119,10 +119,11 @@ def nats(checks):
 
 
 def kafka(checks):
-    mock = module("kafka").Mock(checks, "faults")
-    suffer(checks, "kafka", "kafka", {"servers": mock.servers, "topic": "faults", "tls": False},
-           lambda: [row[1] for row in mock.messages()], spared=["librdkafka"])
-    mock.end()
+    for what, more in (("kafka", {}), ("kafka, transactions", {"transactional_id": "faults"})):
+        mock = module("kafka").Mock(checks, "faults")
+        suffer(checks, what, "kafka", {"servers": mock.servers, "topic": "faults", "tls": False, **more},
+               lambda: [row[1] for row in mock.messages()], spared=["librdkafka"])
+        mock.end()
 
 
 TESTS = [sqlite, exec_, http, otlp, syslog, redis, postgres, nats, kafka]

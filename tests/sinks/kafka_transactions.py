@@ -58,7 +58,8 @@ def a_batch_is_a_transaction(checks):
 def killed(checks):
     """What a killed deliverer leaves open is aborted by the next one. Repeated is what was committed and not noted yet."""
     broker = kafka_broker.Broker("t")
-    one = site(checks, broker, "killed", {"batch_events": 256})
+    one = site(checks, broker, "killed", {"batch_events": 100})
+    broker.commit_s = 0.02  # so that it lasts for some seconds
     wanted = one.produce(EVENTS)
     one.killed_while_delivering("killed", 12, EVENTS)
     one.drains("killed")
