@@ -443,14 +443,14 @@ class Server:
         with open(self.log, "ab") as log:
             self.process = self.checks.start(*self.command, stdout=log, stderr=log, **self.keywords)
 
-    def start(self, timeout=30):
+    def start(self, timeout=60):
         self.launch()
         if not harness.wait_until(lambda: self.ready() or self.process.poll() is not None, timeout) or \
                 self.process.poll() is not None:
             raise RuntimeError(f"the server does not start: {pathlib.Path(self.log).read_text()[-1500:]}")
         return self
 
-    def stop(self, number=signal.SIGKILL, timeout=30):
+    def stop(self, number=signal.SIGKILL, timeout=60):
         if self.process and self.process.poll() is None:
             self.process.send_signal(number)
             self.process.wait(timeout)

@@ -43,6 +43,7 @@ static rd_kafka_t *consumer_of(const char *brokers, const char *topic)
     rd_kafka_conf_set(conf, "bootstrap.servers", brokers, NULL, 0);
     rd_kafka_conf_set(conf, "group.id", "reader", NULL, 0);
     rd_kafka_conf_set(conf, "fetch.wait.max.ms", "50", NULL, 0);
+    rd_kafka_conf_set(conf, "auto.offset.reset", "earliest", NULL, 0); /* the cluster keeps 5 MB of a partition */
     rd_kafka_conf_set(conf, "log_level", "0", NULL, 0);
     rd_kafka_t *consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, sizeof error);
     if (!consumer)

@@ -74,7 +74,7 @@ class Nginx:
         program = shutil.which("nginx") or "/usr/sbin/nginx"
         self.child = self.checks.start(program, "-p", self.dir, "-e", self.dir / "error.log", "-c",
                                        self.dir / "nginx.conf", "-g", " ".join(["daemon off;"] + self.user))
-        if not harness.wait_until(self.answers, 20):
+        if not harness.wait_until(self.answers):
             raise RuntimeError(f"nginx does not start: {(self.dir / 'error.log').read_text()}")
 
     def answers(self):
@@ -84,7 +84,7 @@ class Nginx:
     def stop(self):
         """At once, with all connections."""
         self.child.send_signal(signal.SIGTERM)
-        self.child.wait(20)
+        self.child.wait(60)
 
     def settings(self, port, **more):
         return {"url": f"https://localhost:{port}/in", "format": "batch", "ca_file": str(self.dir / "ca.pem"), **more}
@@ -107,7 +107,7 @@ def does_not_send(checks, what, settings, server, *words):
     site = SinkSite(checks, what.replace(" ", "-"), "http", settings)
     site.put_numbers(3)
     site.run()
-    heard = any(site.says(word, 20) for word in words)
+    heard = harness.wait_until(lambda: any(word in site.said() for word in words))
     far = site.far()
     site.stop()
     checks.check(heard and len(server.requests) == before and far.get("pending_events") == 3 and not site.dead(),

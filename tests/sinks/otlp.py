@@ -464,7 +464,7 @@ def environment(checks):
         site = SinkSite(checks, f"wrong-{name}", "otlp", {})
         site.put([OTHER])
         site.run(**{f"OTEL_EXPORTER_OTLP_{name}": text})
-        checks.check(site.says("refuses its configuration", 20), f"environment: {name}={text} is refused", site.said())
+        checks.check(site.says("refuses its configuration"), f"environment: {name}={text} is refused", site.said())
         site.stop()
 
 

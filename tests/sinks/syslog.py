@@ -67,7 +67,7 @@ class Rsyslog(sink_harness.Server):
         super().__init__(checks, [RSYSLOG, "-n", "-f", self.work / "conf", "-i", self.work / "pid"], self.is_ready,
                          self.work / "log")
 
-    def start(self, timeout=30):
+    def start(self, timeout=60):
         (self.work / "pid").unlink(missing_ok=True)
         return super().start(timeout)
 
