@@ -61,7 +61,7 @@ def killed(checks):
     one = site(checks, broker, "killed", {"batch_events": 100})
     broker.commit_s = 0.02  # so that it lasts for some seconds
     wanted = one.produce(EVENTS)
-    one.killed_while_delivering("killed", 12, EVENTS)
+    one.killed_while_delivering("killed", 6, EVENTS)
     one.drains("killed")
     sink_harness.account(checks, "killed", wanted, ids(broker.committed()), once=False)
     checks.check(all(record.state != "open" for record in broker.stored()), "killed: nothing is left open")
