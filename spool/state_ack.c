@@ -217,12 +217,9 @@ static int merge_lane(struct ack_part *part, const struct store_ack *ack, int la
     return sink_ranges_put(&part->txn, &part->sink, lane, ranges, count);
 }
 
-/* Only once, however often it is sent. */
 static void count_log(struct ack_part *part, const struct store_ack *ack)
 {
     struct sink_row *sink = &part->sink;
-    if (ack->serial && ack->serial == sink->serial)
-        return;
     for (int lane = 0; lane < LANES; lane++)
         sink->delivered_in[lane] += ack->delivered[lane];
     sink->delivered += store_ack_delivered(ack);
@@ -336,10 +333,12 @@ static int change_rows(struct ack_round *round, struct ack_part *part, const str
     return code;
 }
 
-/* All that comes from the log. */
+/* All that comes from the log; only once, however often it is sent: a letter may have been put back since. */
 static int move(struct ack_part *part, const struct store_ack *ack)
 {
     int code = SPOOL_OK;
+    if (ack->serial && ack->serial == part->sink.serial)
+        return SPOOL_OK;
     for (size_t i = 0; i < ack->retry_count && !code; i++)
         code = ack->retries[i].packed ? put_retry(part, &ack->retries[i]) : SPOOL_OK;
     for (size_t i = 0; i < ack->dead_count && !code; i++)

@@ -467,6 +467,31 @@ START_TEST(a_large_ack_is_counted_once_wherever_it_breaks)
 }
 END_TEST
 
+/* Sent again because nobody knows that it is there, it does not bring back what was done with it since. */
+START_TEST(what_an_ack_stored_may_change_before_it_is_sent_again)
+{
+    struct fixture f;
+    begin(&f);
+    struct store_sink sink = add_sink(&f, "a");
+    uint8_t *bytes = event_bytes(4, 100);
+    const struct store_dead_put dead = {.row = make_row(1, 4, 100), .died_ns = 99, .packed = bytes};
+    struct store_ack ack = ack_of(&sink);
+    uint64_t n;
+    ack.serial = 1;
+    ack.cursor[1] = 5;
+    ack.dead = &dead;
+    ack.dead_count = 1;
+    ck_ok(state_ack(f.state, &ack, soon()));
+    ck_ok(state_dead_requeue(f.state, "a", NULL, soon(), &n));
+    ck_ok(state_ack(f.state, &ack, soon()));
+    ck_assert_uint_eq(get_sink(&f, "a").dead_rows, 0);
+    ck_assert_uint_eq(get_sink(&f, "a").retry_rows, 1);
+    expect_whole(&f);
+    free(bytes);
+    end(&f);
+}
+END_TEST
+
 /* The next one, which says the same, is another one. */
 START_TEST(acks_are_told_apart_by_their_serial)
 {
@@ -535,6 +560,7 @@ static Suite *suite(void)
     tcase_add_test(t, large_acks);
     tcase_add_loop_test(t, a_large_ack_is_counted_once_wherever_it_breaks, 0, 2);
     tcase_add_test(t, acks_are_told_apart_by_their_serial);
+    tcase_add_test(t, what_an_ack_stored_may_change_before_it_is_sent_again);
     tcase_add_test(t, a_large_ack_with_a_checkpoint_is_one_transaction);
     suite_add_tcase(s, t);
     return s;
