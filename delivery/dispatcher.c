@@ -201,6 +201,7 @@ static void serve(struct delivery *d, struct sink *sink, struct pass *pass)
         feed(d, sink, pass);
     if (sink->elected && sink->loaded && !sink->reload)
         trim_dead(d, sink);
+    sink_tell_overdue(d, sink);
     if (sink->elected)
         publish_when_due(d, sink);
 }

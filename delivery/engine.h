@@ -115,6 +115,7 @@ struct sink {
     uint32_t named_count;
     struct op_core *core; /* that it holds them in; NULL: it does not */
     char *resources;      /* constant, as the operator named them; "" if none */
+    uint64_t waits_since_ns, overdue_ms; /* the wait of a batch that was looked at last, and when it is told next */
     struct key_index *keys_ahead[LANES]; /* the dispatcher's own; NULL: not needed yet */
     bool catching_up; /* it is to stop, and fills its gaps before, so that what is beyond them need not come again */
     bool offered; /* the head of the queue is with the scheduler */
@@ -220,6 +221,9 @@ void sink_left(struct delivery *d, struct sink *sink);
 void sink_name_task(const struct op_task *task, char *text, size_t size); /* "a batch of sink archive" */
 /* Fills in which named resource its next batch waits for, if one. */
 void sink_tell_wait(const struct sink *sink, uint64_t now_ns, struct delivery_sink_status *ret);
+/* For the dispatcher, leaves the lock: names a batch that has waited long for a named resource, and again when it has been
+ * twice as long, as the watchdog does with operations. */
+void sink_tell_overdue(struct delivery *d, struct sink *sink);
 bool sink_is_keyed(const struct sink *sink);
 void sink_pick_keys(const struct sink *sink, struct key_picker *ret); /* for the next batch */
 /* Its resources of the scheduler: ENOMEM, SPOOL_EINVAL (more of one than there is). Left when none of its batches runs. */

@@ -4,23 +4,53 @@
 #include <stdlib.h>
 
 #include "../lib/base/error.h"
+#include "../lib/base/log.h"
 #include "engine.h"
 
-/* A state that waits is "waits for gpu, held by …": without its first words. */
+/* Its next batch, if that waits for more than a thread; `state` becomes "waits for gpu, held by …". Else NULL. */
+static const struct op_task *what_waits(const struct sink *sink, char state[REASON_MAX + 1])
+{
+    struct op_block block;
+    if (!sink->offered || sink->named_count == 0)
+        return NULL;
+    const struct op_task *task = &sink->ready_head->task;
+    op_core_explain(sink->core, task, &block);
+    if (!block.resource)
+        return NULL;
+    scheduler_tell_state(task, state, REASON_MAX + 1);
+    return task;
+}
+
+/* Without the first words of the state. */
 void sink_tell_wait(const struct sink *sink, uint64_t now_ns, struct delivery_sink_status *ret)
 {
     static const char waits[] = "waits for ";
     char state[REASON_MAX + 1];
-    struct op_block block;
-    if (!sink->offered || sink->named_count == 0)
+    const struct op_task *task = what_waits(sink, state);
+    if (!task)
         return;
-    const struct op_task *task = &sink->ready_head->task;
-    op_core_explain(sink->core, task, &block);
-    if (!block.resource)
-        return; /* only for a thread */
-    scheduler_tell_state(task, state, sizeof state);
     snprintf(ret->waits_for, sizeof ret->waits_for, "%s", state + sizeof waits - 1);
     ret->waits_ms = (now_ns - task->since_ns) / NS_PER_MS;
+}
+
+void sink_tell_overdue(struct delivery *d, struct sink *sink)
+{
+    char state[REASON_MAX + 1], name[128];
+    uint64_t now_ns = mono_ns();
+    const struct op_task *task = what_waits(sink, state);
+    if (task && task->since_ns != sink->waits_since_ns) {
+        sink->waits_since_ns = task->since_ns;
+        sink->overdue_ms = SPOOL_OP_OVERDUE_MS;
+    }
+    uint64_t waited_ms = task ? (now_ns - task->since_ns) / NS_PER_MS : 0;
+    if (!task || waited_ms < sink->overdue_ms)
+        return;
+    sink->overdue_ms = 2 * waited_ms;
+    sink_name_task(task, name, sizeof name);
+    pthread_mutex_unlock(d->lock);
+    notify(&d->reporter, SPOOL_NOTICE_OP_OVERDUE, sink->name, NULL, 0, "%s waits for %.3f s: it %s", name,
+           (double)waited_ms / 1e3, state);
+    pthread_mutex_lock(d->lock);
 }
 
 /* One batch, as the user hears of it when the lock is left. */

@@ -230,7 +230,8 @@ enum spool_notice_kind {
     SPOOL_NOTICE_CLOCK_SUSPEND,    /* the machine was suspended: reason */
     SPOOL_NOTICE_CLOCK_STATUS,     /* sources agree, contradict each other, or are gone: reason */
     SPOOL_NOTICE_CLOCK_REMOTE,     /* a stamp from elsewhere is too far ahead and was refused: id, reason */
-    SPOOL_NOTICE_OP_OVERDUE,       /* an operation waits or runs for long: reason says which, and who holds what */
+    SPOOL_NOTICE_OP_OVERDUE,       /* an operation waits or runs for long, or a batch (sink) waits for a named resource: reason
+                                      says which, and who holds what */
     SPOOL_NOTICE_CRASHED,          /* a process died while it delivered to a sink: sink, count of events in the sink's hands */
     SPOOL_NOTICE_SINK_NOTE,        /* what a sink says with spool_sink_note(): sink, reason */
 };

@@ -12,6 +12,9 @@
  * does not have its serial. That holds also when a commit that was reported as failed is there nevertheless, as it may
  * be when the disk fails.
  *
+ * What comes from the log is one transaction however much that is, at most what delivery/engine.h lets wait and one batch: 4,000
+ * new rows of 300 bytes take 4 to 6 ms (8 ms when they were cut into four).
+ *
  * One with a checkpoint is one transaction whatever its size: the sink goes back to its last checkpoint after a crash,
  * so that a row that is stored before the checkpoint would overtake events of its key, and one that is deleted after it
  * would be delivered twice.
@@ -214,12 +217,9 @@ static int merge_lane(struct ack_part *part, const struct store_ack *ack, int la
     return sink_ranges_put(&part->txn, &part->sink, lane, ranges, count);
 }
 
-/* Only once, however often it is sent. */
 static void count_log(struct ack_part *part, const struct store_ack *ack)
 {
     struct sink_row *sink = &part->sink;
-    if (ack->serial && ack->serial == sink->serial)
-        return;
     for (int lane = 0; lane < LANES; lane++)
         sink->delivered_in[lane] += ack->delivered[lane];
     sink->delivered += store_ack_delivered(ack);
@@ -333,10 +333,12 @@ static int change_rows(struct ack_round *round, struct ack_part *part, const str
     return code;
 }
 
-/* All that comes from the log. */
+/* All that comes from the log; only once, however often it is sent: a letter may have been put back since. */
 static int move(struct ack_part *part, const struct store_ack *ack)
 {
     int code = SPOOL_OK;
+    if (ack->serial && ack->serial == part->sink.serial)
+        return SPOOL_OK;
     for (size_t i = 0; i < ack->retry_count && !code; i++)
         code = ack->retries[i].packed ? put_retry(part, &ack->retries[i]) : SPOOL_OK;
     for (size_t i = 0; i < ack->dead_count && !code; i++)

@@ -2,6 +2,8 @@
  * of it, that nobody gets more than there is, and that neither starves the other. */
 #include <sched.h>
 
+#include "../../delivery/engine.h"
+#include "../../lib/handle.h"
 #include "ops_fixture.h"
 #include "scratch_fixture.h"
 
@@ -153,6 +155,48 @@ START_TEST(a_batch_waits_for_what_an_operation_holds)
     atomic_store(&train.gate, true);
     ck_until(gated.delivered == 3);
     ck_until(*look_at_sink(spool, "s").waits_for == '\0');
+    spool_op_free(train.op);
+    ck_ok(spool_close(spool));
+}
+END_TEST
+
+/* Waits are told from a minute on: here this one's minute is over sooner, once it is known of. Returns since when it waits. */
+static uint64_t hasten_overdue(struct spool *spool, uint64_t ms)
+{
+    struct delivery *d = spool->delivery;
+    uint64_t since_ns = 0;
+    while (since_ns == 0) {
+        pthread_mutex_lock(d->lock);
+        since_ns = d->sinks->waits_since_ns;
+        if (since_ns > 0)
+            d->sinks->overdue_ms = ms;
+        pthread_mutex_unlock(d->lock);
+        sched_yield();
+    }
+    return since_ns;
+}
+
+START_TEST(a_batch_that_waits_for_long_is_told)
+{
+    struct spool *spool = open_spool();
+    struct gated gated = {.gate = true};
+    struct probe train = {.deaf = true};
+    ck_ok(spool_op_submit(spool, &PROBE_OPTIONS(&train, .name = "train", NEEDS(ALL("gpu"))), &train.op));
+    ck_until(train.runs == 1);
+    add_gated(spool, "s", &gated, "gpu");
+    put_events(spool, 1);
+    ck_ok(spool_start(spool));
+    until_it_waits(spool, "s", &gated);
+    uint64_t since_ns = hasten_overdue(spool, 1);
+    ck_until(was_told("a batch of sink s waits for ") == 1);
+    ck_assert_uint_eq(was_told("s: it waits for gpu, held by operation 1 \"train\""), 1);
+    pthread_mutex_lock(spool->delivery->lock);
+    uint64_t again_ms = spool->delivery->sinks->overdue_ms; /* twice what it was then */
+    pthread_mutex_unlock(spool->delivery->lock);
+    ck_assert_uint_ge(again_ms, 2);
+    ck_assert_uint_le(again_ms, 2 * ((mono_ns() - since_ns) / NS_PER_MS));
+    atomic_store(&train.gate, true);
+    ck_until(gated.delivered == 1);
     spool_op_free(train.op);
     ck_ok(spool_close(spool));
 }
@@ -462,6 +506,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 240);
     tcase_add_checked_fixture(t, scratch_begin, scratch_end);
     tcase_add_test(t, a_batch_waits_for_what_an_operation_holds);
+    tcase_add_test(t, a_batch_that_waits_for_long_is_told);
     tcase_add_test(t, an_operation_waits_for_what_a_batch_holds);
     tcase_add_test(t, capacities_hold_for_sinks);
     tcase_add_test(t, wrong_texts_are_refused);

@@ -282,8 +282,6 @@ static void move_cursor(struct sink_world *sink, const struct store_ack *ack)
         sink->checkpoint_size = ack->checkpoint_size;
         memcpy(sink->checkpoint, ack->checkpoint, ack->checkpoint_size);
     }
-    if (ack->serial && ack->serial == sink->disk.serial && world.control != CONTROL_COUNT_AGAIN)
-        return; /* it came before, and was counted */
     sink->disk.serial = ack->serial;
     sink->disk.delivered += store_ack_delivered(ack);
     sink->disk.filtered += ack->filtered;
@@ -299,6 +297,18 @@ static void finish_row(struct sink_world *sink, const struct store_done *done)
     if (t->row && world.control != CONTROL_COUNT_EARLY)
         count_row(sink, done);
     t->row = NULL;
+}
+
+/* All that comes from the log. */
+static void move(struct sink_world *sink, const struct store_ack *ack)
+{
+    for (size_t i = 0; i < ack->retry_count; i++)
+        if (ack->retries[i].packed)
+            put_retry(sink, &ack->retries[i]);
+    for (size_t i = 0; i < ack->dead_count; i++)
+        if (ack->dead[i].packed)
+            put_dead(sink, &ack->dead[i]);
+    move_cursor(sink, ack);
 }
 
 struct parts {
@@ -332,14 +342,9 @@ int disk_ack(struct sink_world *sink, const struct store_ack *ack, int (*between
     for (size_t i = 0; i < ack->dead_count && code == SPOOL_OK; i++)
         if (!ack->dead[i].packed && (code = next_row(&parts)) == SPOOL_OK)
             put_dead(sink, &ack->dead[i]);
-    for (size_t i = 0; i < ack->retry_count && code == SPOOL_OK; i++)
-        if (ack->retries[i].packed)
-            put_retry(sink, &ack->retries[i]);
-    for (size_t i = 0; i < ack->dead_count && code == SPOOL_OK; i++)
-        if (ack->dead[i].packed)
-            put_dead(sink, &ack->dead[i]);
-    if (code == SPOOL_OK)
-        move_cursor(sink, ack);
+    bool again = ack->serial && ack->serial == sink->disk.serial && world.control != CONTROL_COUNT_AGAIN;
+    if (code == SPOOL_OK && !again)
+        move(sink, ack);
     for (size_t i = 0; i < ack->done_count && code == SPOOL_OK && (code = next_row(&parts)) == SPOOL_OK; i++)
         finish_row(sink, &ack->done[i]);
     return code;
