@@ -5,7 +5,7 @@
 #include "source.h"
 
 struct hlc {
-    _Atomic uint64_t last; /* ticks << COUNTER_BITS | counter: hlc.c */
+    _Atomic uint64_t last;        /* ticks << COUNTER_BITS | counter: hlc.c */
     _Atomic uint64_t read_cycles; /* the cycle counter when the wall clock was read last: hlc.c */
     bool counts_cycles;           /* fixed: the wall clock is the machine's, which no test sets */
     uint64_t node;

@@ -23,9 +23,9 @@ struct answer_note {
 };
 
 struct answers {
-    bool any;      /* there is something to acknowledge */
-    bool sealed;   /* cursors and ranges are filled in */
-    uint64_t upto; /* the sink's count of answered batches that this covers */
+    bool any;                            /* there is something to acknowledge */
+    bool sealed;                         /* cursors and ranges are filled in */
+    uint64_t upto;                       /* the sink's count of answered batches that this covers */
     uint64_t delivered[LANES], filtered; /* of the log; what comes of the retry table is counted with its row */
     struct store_drops drops;
     uint64_t cursor[LANES];

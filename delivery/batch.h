@@ -42,7 +42,7 @@ struct batch {
     uint64_t stripes; /* of its events' keys, which are this batch's alone (keys.h) */
     enum batch_kind kind;
     int lane;
-    uint32_t slot;      /* BATCH_CLOSE: which state */
+    uint32_t slot; /* BATCH_CLOSE: which state */
     uint32_t count;
     uint32_t wanted;            /* of them, those that the sink gets: they pass its filter, or did when they failed */
     size_t bytes, wanted_bytes; /* in memory; each with its envelope, as a sink sees them */

@@ -17,15 +17,15 @@ enum verdict {
     VERDICT_DELIVERED,
     VERDICT_RETRY,
     VERDICT_REJECTED,
-    VERDICT_EXPIRED, /* older than its time to live: not delivered */
-    VERDICT_DAMAGED, /* cannot be unpacked: not delivered */
+    VERDICT_EXPIRED,  /* older than its time to live: not delivered */
+    VERDICT_DAMAGED,  /* cannot be unpacked: not delivered */
     VERDICT_FILTERED, /* not for this sink: not delivered */
-    VERDICT_PARKED,  /* waits behind one of its key that failed: not delivered */
+    VERDICT_PARKED,   /* waits behind one of its key that failed: not delivered */
 };
 
 struct bench_item {
     uint64_t seq;
-    uint32_t size; /* packed */
+    uint32_t size;   /* packed */
     uint8_t verdict; /* enum verdict */
     uint32_t reason; /* offset in reasons + 1; 0: none given */
     uint64_t retry_after_ms;

@@ -19,10 +19,10 @@ void scheduler_unref(struct scheduler *scheduler);
 
 struct delivery_options {
     struct scheduler *scheduler; /* NULL: one of its own */
-    uint32_t workers; /* 1 to 64 */
+    uint32_t workers;            /* 1 to 64 */
     struct reporter reporter;
-    struct hlc *clock; /* for ages and due times */
-    uint64_t seed;     /* of the jitter; 0: random */
+    struct hlc *clock;                                                    /* for ages and due times */
+    uint64_t seed;                                                        /* of the jitter; 0: random */
     void (*on_delivery)(void *user, const struct spool_receipt *receipt); /* as in struct spool_options; NULL: nobody */
     void *delivery_user;
 };
@@ -57,9 +57,9 @@ int delivery_settle(struct delivery *delivery, uint64_t deadline_ns);
 /* What is known here of a sink added here. SPOOL_ENOTFOUND. */
 struct delivery_sink_status {
     enum spool_sink_state state;
-    uint64_t cursor[LANES]; /* in memory: ahead of what is stored */
+    uint64_t cursor[LANES];      /* in memory: ahead of what is stored */
     uint64_t done_beyond[LANES]; /* events finished out of order beyond the cursors */
-    uint64_t delivered;     /* acknowledged by the sink since it was added here, whether stored yet or not */
+    uint64_t delivered;          /* acknowledged by the sink since it was added here, whether stored yet or not */
     uint64_t retrying, retrying_in[LANES]; /* all; by lane */
     uint32_t attempt;
     uint64_t next_try_ms;
@@ -69,14 +69,15 @@ struct delivery_sink_status {
     uint64_t suspects;                  /* events that were in its hands when a process died */
     enum spool_breaker breaker;
     uint64_t breaker_since_ms,
-        breaker_opened; /* how long in that state; times that it opened since it was added here */
+        breaker_opened;             /* how long in that state; times that it opened since it was added here */
     char waits_for[REASON_MAX + 1]; /* "gpu, held by operation 3 "train"": what its next batch lacks; "" if nothing */
     uint64_t waits_ms;              /* how long */
 };
 int delivery_sink_status(struct delivery *delivery, const char *name, struct delivery_sink_status *ret);
 
 /* For spool_op_each(): batches of sinks that name resources. */
-int delivery_batches_each(struct delivery *delivery, int (*each)(void *user, const struct spool_op_info *info), void *user);
+int delivery_batches_each(struct delivery *delivery, int (*each)(void *user, const struct spool_op_info *info),
+                          void *user);
 
 /* A kind of sink: one of the library's own, or a plugin, which was loaded. */
 struct delivery_kind {
@@ -208,7 +209,7 @@ enum spool_notice_kind delivery_sink_take_note(char ret[REASON_MAX + 1]);
 struct ops;
 struct ops_options {
     struct scheduler *scheduler; /* NULL: one of their own */
-    uint32_t workers; /* 1 to 64 */
+    uint32_t workers;            /* 1 to 64 */
     uint32_t bypasses_max;
     struct reporter reporter;
 };

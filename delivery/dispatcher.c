@@ -133,8 +133,9 @@ static void feed(struct delivery *d, struct sink *sink, struct pass *pass)
     bool backing_off = !breaker_allows(&sink->breaker, mono_ns());
     if (backing_off)
         wait_at(pass, sink->breaker.until_ns);
-    while (left-- > 0 && !backing_off && !sink->paused && !sink->reload && !sink->states_stale && sink_is_wanted(d, sink) &&
-           may_dispatch(d, sink) && reader_cut(d, sink, pass->next_seq, &pass->wait_until_ns)) {
+    while (left-- > 0 && !backing_off && !sink->paused && !sink->reload && !sink->states_stale &&
+           sink_is_wanted(d, sink) && may_dispatch(d, sink) &&
+           reader_cut(d, sink, pass->next_seq, &pass->wait_until_ns)) {
         pass->progress = true;
         outage_tried(d, sink);
         backing_off = breaker_is_probing(&sink->breaker);
@@ -153,8 +154,7 @@ static bool is_to_catch_up(const struct delivery *d, const struct sink *sink, st
         ret->next_seq[lane] = 0;
         scattered |= reader_is_scattered(sink, lane, &ret->next_seq[lane]);
     }
-    return works && scattered && sink_is_keyed(sink) &&
-           (sink->cancel_at_ns == 0 || mono_ns() < sink->cancel_at_ns);
+    return works && scattered && sink_is_keyed(sink) && (sink->cancel_at_ns == 0 || mono_ns() < sink->cancel_at_ns);
 }
 
 /* False: there is nothing to catch up with, or no more time. */

@@ -44,8 +44,8 @@ enum {
     EXTRA_WORKERS_MAX = 64,
     ACK_INTERVAL_MS = 20,
     CHECKPOINT_INTERVAL_MS = 50,
-    KEY_GAPS_MAX = 4096,     /* looked through at once */
-    LANE_TURN = 12, /* a lane passed over that many times is next: with four lanes within 16 */
+    KEY_GAPS_MAX = 4096, /* looked through at once */
+    LANE_TURN = 12,      /* a lane passed over that many times is next: with four lanes within 16 */
 };
 
 /* One worker's state of a sink. */
@@ -113,12 +113,12 @@ struct sink {
     uint64_t stripes;                       /* of batches that are ready or run */
     struct op_need named[SPOOL_SINK_RESOURCES_MAX]; /* what else a batch with events needs */
     uint32_t named_count;
-    struct op_core *core; /* that it holds them in; NULL: it does not */
-    char *resources;      /* constant, as the operator named them; "" if none */
+    struct op_core *core;                /* that it holds them in; NULL: it does not */
+    char *resources;                     /* constant, as the operator named them; "" if none */
     uint64_t waits_since_ns, overdue_ms; /* the wait of a batch that was looked at last, and when it is told next */
     struct key_index *keys_ahead[LANES]; /* the dispatcher's own; NULL: not needed yet */
     bool catching_up; /* it is to stop, and fills its gaps before, so that what is beyond them need not come again */
-    bool offered; /* the head of the queue is with the scheduler */
+    bool offered;     /* the head of the queue is with the scheduler */
     struct batch *ready_head, *ready_tail;
     uint32_t ready_count, running;                        /* batches */
     size_t inflight_bytes;                                /* ready and running */
@@ -129,9 +129,9 @@ struct sink {
 
     struct delivery_metrics *metrics;
     struct publication publication;
-    uint64_t buried;      /* dead letters, since added … */
-    uint64_t trimmed;     /* … and when they were last looked through for too many */
-    uint64_t trim_at_ns;  /* monotonic: not before; 0: never looked */
+    uint64_t buried;     /* dead letters, since added … */
+    uint64_t trimmed;    /* … and when they were last looked through for too many */
+    uint64_t trim_at_ns; /* monotonic: not before; 0: never looked */
 
     struct store_hand
         *hand; /* what is in its hands, for after a crash; while elected. Constant while a worker has it */
@@ -163,9 +163,9 @@ struct delivery {
     struct scheduler *scheduler; /* counted; constant, as are the next two, which are its */
     pthread_mutex_t *lock;
     struct op_core *core; /* whose batch is next */
-    struct store *store; /* NULL after delivery_free() */
+    struct store *store;  /* NULL after delivery_free() */
     struct reporter reporter;
-    struct hlc *clock; /* not used by abandoned threads */
+    struct hlc *clock;                                                    /* not used by abandoned threads */
     void (*on_delivery)(void *user, const struct spool_receipt *receipt); /* constant; NULL: nobody */
     void *delivery_user;
     uint32_t workers;
@@ -178,7 +178,7 @@ struct delivery {
     struct runner *runners;
     struct sink *sinks;
     uint32_t sink_count;
-    struct batch *spare;       /* batches to use again */
+    struct batch *spare; /* batches to use again */
     size_t inflight_bytes;
 
     pthread_cond_t work;      /* workers: a batch is ready, or exiting */
@@ -194,7 +194,7 @@ struct delivery {
     pthread_cond_t wake;
     uint64_t wakes;
 
-    struct block_cache cache;  /* the dispatcher's own, as is the next */
+    struct block_cache cache; /* the dispatcher's own, as is the next */
     struct window_span *gaps; /* room for KEY_GAPS_MAX of them; NULL: not needed yet */
 };
 
@@ -342,7 +342,7 @@ void dispatcher_wake(struct delivery *d); /* with or without the lock */
 /* delivery.c */
 void delivery_fill_status(const struct delivery *d, const struct sink *sink, struct delivery_sink_status *ret);
 void delivery_unref(struct delivery *d);
-void delivery_add_worker(struct delivery *d); /* with the lock held */
+void delivery_add_worker(struct delivery *d);  /* with the lock held */
 int delivery_start_worker(struct delivery *d); /* likewise */
 
 #endif

@@ -31,7 +31,8 @@ static void die(struct bench *bench, struct bench_item *item, const char *limit)
     item->verdict = VERDICT_REJECTED;
 }
 
-static void decide_retry(const struct spool_sink_options *limits, struct bench *bench, struct bench_item *item, uint64_t now_ns)
+static void decide_retry(const struct spool_sink_options *limits, struct bench *bench, struct bench_item *item,
+                         uint64_t now_ns)
 {
     uint32_t attempts = (item->row ? item->row->attempts : 0) + 1;
     uint64_t born_ns = spool_id_time_ns(&bench->views[item - bench->items].id);

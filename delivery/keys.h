@@ -39,7 +39,9 @@ bool key_picker_take(struct key_picker *picker, uint64_t stripe);
 
 /* Of which stripes the events ahead are, so that one that is passed by is unpacked only once, however often it is looked
  * at. What the log holds never changes. */
-enum { KEY_AHEAD_MAX = 16384 }; /* events from the oldest one waiting on, among which those of free keys are looked for */
+enum {
+    KEY_AHEAD_MAX = 16384
+}; /* events from the oldest one waiting on, among which those of free keys are looked for */
 struct key_index {
     uint64_t first, end;
     uint8_t at[KEY_AHEAD_MAX]; /* by sequence number, modulo; see keys.c */

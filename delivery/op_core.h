@@ -32,12 +32,12 @@ struct op_resource {
     struct op_resource *next; /* in its bucket */
     bool own;                 /* found by no name */
     uint32_t users[2];        /* who holds it, by their cores: tasks, waiting or running, and who may have some later */
-    uint32_t least;           /* of its capacity, that one of the latter needs; kept until nobody of its core holds it */
-    uint32_t capacity;        /* of all that share it; UINT32_MAX: no limit */
-    uint64_t used;            /* by running tasks that share it */
-    bool whole;               /* a running task has it for itself */
-    uint64_t pass;            /* the two below are of that pass over the waiting */
-    uint64_t reserved;        /* for aged ones ahead */
+    uint32_t least;    /* of its capacity, that one of the latter needs; kept until nobody of its core holds it */
+    uint32_t capacity; /* of all that share it; UINT32_MAX: no limit */
+    uint64_t used;     /* by running tasks that share it */
+    bool whole;        /* a running task has it for itself */
+    uint64_t pass;     /* the two below are of that pass over the waiting */
+    uint64_t reserved; /* for aged ones ahead */
     bool reserved_whole;
     char name[];
 };
@@ -92,8 +92,8 @@ struct op_core {
     void (*freed)(void *user);         /* something that its waiting tasks may want is free, by the peer's doing */
     void *user;
     void (*name)(const struct op_task *task, char *text, size_t size); /* of a task, for people */
-    uint32_t waiting_count, running_count, sharing_count; /* the last: of those that wait */
-    struct op_list waiting; /* by ticket; the aged ones are its beginning */
+    uint32_t waiting_count, running_count, sharing_count;              /* the last: of those that wait */
+    struct op_list waiting;                                            /* by ticket; the aged ones are its beginning */
     struct op_list running;
     struct op_list rank[OP_RANKS];
     struct op_task *young;   /* the oldest that waits and is not aged, or NULL */

@@ -76,7 +76,7 @@ struct ops {
     struct scheduler *scheduler; /* counted; constant, as are the next two, which are its */
     pthread_mutex_t *lock;
     struct op_core *core;
-    uint64_t ids; /* given so far */
+    uint64_t ids;                      /* given so far */
     struct spool_op *live, *live_tail; /* not over */
     uint32_t live_count, hung_count;
     struct op_queue hooks, ready;
@@ -115,8 +115,8 @@ void ops_end_waiting(struct ops *ops, bool drain_too); /* with SPOOL_ESTOPPED; w
 void ops_cancel_all(struct ops *ops);                  /* likewise, running ones too */
 
 /* ops_tell.c. With the lock held; texts are cut at OP_TEXT_MAX. */
-void op_tell_name(const struct spool_op *op, char text[OP_TEXT_MAX]);  /* operation 7 "compact" */
-void op_tell_state(const struct spool_op *op, char text[OP_TEXT_MAX]); /* waits for gpu, held by operation 3 "train" */
+void op_tell_name(const struct spool_op *op, char text[OP_TEXT_MAX]);   /* operation 7 "compact" */
+void op_tell_state(const struct spool_op *op, char text[OP_TEXT_MAX]);  /* waits for gpu, held by operation 3 "train" */
 void op_name_task(const struct op_task *task, char *text, size_t size); /* the first, of a task of operations */
 
 #endif

@@ -315,7 +315,8 @@ static bool cut_retries(struct delivery *d, struct sink *sink, int lane, struct 
     return true;
 }
 
-static bool cut_one(struct delivery *d, struct sink *sink, int lane, const struct supply *s, uint64_t next_seq, bool retries)
+static bool cut_one(struct delivery *d, struct sink *sink, int lane, const struct supply *s, uint64_t next_seq,
+                    bool retries)
 {
     struct batch *batch = batch_get(d);
     if (!batch)

@@ -9,7 +9,7 @@
 enum { TYPES_MAX = 32, TYPE_NAME_MAX = 63, TYPE_COUNTERS = 6 };
 
 struct type_counts {
-    uint32_t count;                               /* of names */
+    uint32_t count; /* of names */
     uint32_t hashes[TYPES_MAX];
     char names[TYPES_MAX][TYPE_NAME_MAX + 1];
     uint64_t events[TYPES_MAX + 1][TYPE_COUNTERS]; /* the last row is of all others */

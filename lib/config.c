@@ -17,7 +17,10 @@ struct key {
     size_t offset;
 };
 
-#define SPOOL_KEY(name, type, field) {name, type, offsetof(struct spool_options, field)}
+#define SPOOL_KEY(name, type, field)                                                                                   \
+    {                                                                                                                  \
+        name, type, offsetof(struct spool_options, field)                                                              \
+    }
 static const struct key spool_keys[] = {
     SPOOL_KEY("max_bytes", KEY_BYTES64, max_bytes),
     SPOOL_KEY("journal_bytes", KEY_BYTES32, journal_bytes),
@@ -31,7 +34,10 @@ static const struct key spool_keys[] = {
     {0},
 };
 
-#define SINK_KEY(name, type, field) {name, type, offsetof(struct spool_sink_options, field)}
+#define SINK_KEY(name, type, field)                                                                                    \
+    {                                                                                                                  \
+        name, type, offsetof(struct spool_sink_options, field)                                                         \
+    }
 static const struct key sink_keys[] = {
     SINK_KEY("workers", KEY_COUNT32, workers),
     SINK_KEY("batch_events", KEY_COUNT32, batch_events_max),
@@ -80,7 +86,9 @@ static int read_number(json_t *value, const struct key *key, const char *where, 
     }
     if (!json_is_string(value) || key->type == KEY_COUNT32)
         return err_set(SPOOL_ECONFIG, "%s.%s: a number is expected%s", where, key->name,
-                       key->type == KEY_COUNT32 ? "" : is_time ? ", or a text such as \"100ms\"" : ", or a text such as \"8GiB\"");
+                       key->type == KEY_COUNT32 ? ""
+                       : is_time                ? ", or a text such as \"100ms\""
+                                                : ", or a text such as \"8GiB\"");
     const char *text = json_string_value(value);
     int code = is_time ? units_parse_duration_ms(text, ret) : units_parse_bytes(text, ret);
     return code ? err_prefix(SPOOL_ECONFIG, "%s.%s", where, key->name) : SPOOL_OK;
@@ -155,7 +163,8 @@ static int read_full(json_t *object, struct spool_options *options)
     json_t *value;
     if (!json_is_object(object))
         return err_set(SPOOL_ECONFIG, "spool.full: an object such as {\"low\": \"reject\"} is expected");
-    json_object_foreach(object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         enum spool_priority priority;
         unsigned policy;
         if (spool_priority_parse(name, &priority))
@@ -199,7 +208,8 @@ static int read_spool(json_t *object, struct spool_options *options, const char 
     json_t *value;
     if (!json_is_object(object))
         return err_set(SPOOL_ECONFIG, "\"spool\": an object is expected, such as {\"dir\": \"/var/lib/agent/spool\"}");
-    json_object_foreach(object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         int code = read_spool_key(name, value, options, ret_dir);
         if (code)
             return code;
@@ -218,7 +228,8 @@ static int read_group(json_t *object, const char *group, const struct key *keys,
     snprintf(where, sizeof where, "%s.%s", sink->where, group);
     if (!json_is_object(object))
         return err_set(SPOOL_ECONFIG, "%s: an object is expected", where);
-    json_object_foreach(object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         const struct key *key = find_key(keys, name);
         if (!key)
             return err_set(SPOOL_ECONFIG, "%s.%s: unknown key", where, name);
@@ -238,8 +249,10 @@ static int read_resources(json_t *value, struct sink_config *sink)
     for (size_t i = 0; i < count && !code; i++) {
         const char *name = json_string_value(json_is_array(value) ? json_array_get(value, i) : value);
         if (!name || (json_is_array(value) && strchr(name, ',')))
-            code = err_set(SPOOL_ECONFIG, "%s.resources: a text such as \"gpu, api*2\" is expected, or an array of such, "
-                           "each without a comma", sink->where);
+            code = err_set(SPOOL_ECONFIG,
+                           "%s.resources: a text such as \"gpu, api*2\" is expected, or an array of such, "
+                           "each without a comma",
+                           sink->where);
         if (!code && i > 0)
             code = buffer_put_text(&text, ", ");
         if (!code)
@@ -296,7 +309,8 @@ static int read_sink(json_t *object, struct sink_config *sink)
     json_t *value;
     if (!json_is_object(object))
         return err_set(SPOOL_ECONFIG, "%s: an object is expected", sink->where);
-    json_object_foreach(object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         int code = read_sink_key(name, value, sink);
         if (code)
             return code;
@@ -347,7 +361,8 @@ static int add_sinks(struct spool *spool, json_t *array)
     size_t index;
     json_t *object;
     int code = check_array(array);
-    json_array_foreach(array, index, object) {
+    json_array_foreach(array, index, object)
+    {
         code = code ? code : add_sink(spool, object, index);
     }
     return code;
@@ -361,7 +376,8 @@ static int check_sections(json_t *root)
     json_t *value;
     if (!json_is_object(root))
         return err_set(SPOOL_ECONFIG, "an object with \"spool\" and \"sinks\" is expected");
-    json_object_foreach(root, name, value) {
+    json_object_foreach(root, name, value)
+    {
         if (strcmp(name, "spool") != 0 && strcmp(name, "sinks") != 0 && strcmp(name, "clock") != 0)
             return err_set(SPOOL_ECONFIG, "\"%s\": unknown key; known are \"spool\", \"sinks\" and \"clock\"", name);
     }

@@ -17,8 +17,8 @@ struct sink_config {
     char where[SINK_NAME_MAX + 16];
     const char *name, *kind;
     struct spool_sink_options options;
-    json_t *own;  /* the kind's own keys … */
-    char *text;   /* … and as text */
+    json_t *own;              /* the kind's own keys … */
+    char *text;               /* … and as text */
     char *filter, *resources; /* as text */
 };
 /* Reads one object of "sinks"; names live as long as it. To be freed also after a failure. SPOOL_ECONFIG. */

@@ -17,8 +17,9 @@ static int find_early_row(void *user, const struct store_retry *row)
 
 static bool has_early_rows(struct draining *draining, const struct store_sink *sink)
 {
-    return sink->retry_rows && store_retry_each_by(draining->spool->store, sink->id, draining->deadline_ns, find_early_row,
-                                                   draining) != 0; /* there is one, or it cannot be told */
+    return sink->retry_rows &&
+           store_retry_each_by(draining->spool->store, sink->id, draining->deadline_ns, find_early_row, draining) !=
+               0; /* there is one, or it cannot be told */
 }
 
 static bool is_behind(struct draining *draining, const struct store_sink *sink)

@@ -32,7 +32,8 @@ static int measure_all(struct spool *spool, const struct spool_event *events, si
     for (size_t i = 0; i < n; i++) {
         const struct spool_event *event = event_at(events, i);
         if (event->size != events[0].size)
-            return err_set(SPOOL_EINVAL, "event %zu: its size is %zu, that of the first one %zu", i, event->size, events[0].size);
+            return err_set(SPOOL_EINVAL, "event %zu: its size is %zu, that of the first one %zu", i, event->size,
+                           events[0].size);
         int code = event_measure(event, most, &measures[i]);
         if (code)
             return err_prefix(code, "event %zu", i);

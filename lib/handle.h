@@ -18,22 +18,22 @@
 
 struct spool {
     char *dir;
-    dev_t device;                /* of the directory: what makes two paths the same spool */
+    dev_t device; /* of the directory: what makes two paths the same spool */
     ino_t inode;
     struct spool_options options; /* with the defaults filled in */
-    uint32_t fork_generation;    /* when it was opened */
-    unsigned opened;             /* registry mutex: how often; 0: closed while a sink hung, kept for the next open */
+    uint32_t fork_generation;     /* when it was opened */
+    unsigned opened;              /* registry mutex: how often; 0: closed while a sink hung, kept for the next open */
     struct hlc *clock;
     struct store *store;
     struct delivery *_Atomic delivery; /* NULL while the store opens, and when it closes; fixed in between */
-    struct scheduler *scheduler; /* of the next two */
-    struct ops *ops;             /* fixed while it is open */
-    bool closing;                /* registry mutex: being closed by some thread */
-    bool power;                  /* the default durability */
-    unsigned stops;              /* stops_mutex of sinks.c: threads in spool_stop() … */
-    uint64_t stop_deadline_ns;   /* … and the earliest of their deadlines */
-    char **file_servers;         /* servers of time that its configuration file named last; NULL ends them. NULL: none */
-    struct spool *next;          /* registry mutex */
+    struct scheduler *scheduler;       /* of the next two */
+    struct ops *ops;                   /* fixed while it is open */
+    bool closing;                      /* registry mutex: being closed by some thread */
+    bool power;                        /* the default durability */
+    unsigned stops;                    /* stops_mutex of sinks.c: threads in spool_stop() … */
+    uint64_t stop_deadline_ns;         /* … and the earliest of their deadlines */
+    char **file_servers; /* servers of time that its configuration file named last; NULL ends them. NULL: none */
+    struct spool *next;  /* registry mutex */
 };
 
 /* SPOOL_EINVAL for NULL, SPOOL_EFORKED in a forked child. Every public call on a handle begins with it. */
@@ -62,8 +62,8 @@ void history_texts(const struct store_attempt *attempts, size_t n, struct histor
 int handle_stop(struct spool *spool, uint64_t deadline_ns);
 /* observe.c: how a sink is. Release with free(). */
 struct observed {
-    bool here;                    /* this process delivers to it */
-    bool published;               /* `report` is what another one said, else only its metrics count, and only if `here` */
+    bool here;      /* this process delivers to it */
+    bool published; /* `report` is what another one said, else only its metrics count, and only if `here` */
     enum spool_sink_state state, deliverer_state;
     struct delivery_sink_status status;
     struct delivery_report report;

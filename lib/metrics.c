@@ -206,11 +206,20 @@ static double value_failures(const struct sink_figures *s)
     return (double)s->observed->report.metrics.failures;
 }
 
-static double value_filtered(const struct sink_figures *s) { return (double)s->sink.filtered; }
+static double value_filtered(const struct sink_figures *s)
+{
+    return (double)s->sink.filtered;
+}
 
-static double value_opened(const struct sink_figures *s) { return (double)s->observed->status.breaker_opened; }
+static double value_opened(const struct sink_figures *s)
+{
+    return (double)s->observed->status.breaker_opened;
+}
 
-static double value_breaker(const struct sink_figures *s) { return s->observed->status.breaker; }
+static double value_breaker(const struct sink_figures *s)
+{
+    return s->observed->status.breaker;
+}
 
 static const struct sink_family {
     const char *name, *type, *help;
@@ -352,7 +361,8 @@ static int put_type(struct buffer *out, const struct sink_figures *s, uint32_t r
         if (!code)
             code = put_label(out, "type", row < TYPES_MAX ? types->names[row] : "other");
         if (!code)
-            code = buffer_printf(out, ",outcome=\"%s\"} %llu\n", outcomes[k], (unsigned long long)types->events[row][k]);
+            code =
+                buffer_printf(out, ",outcome=\"%s\"} %llu\n", outcomes[k], (unsigned long long)types->events[row][k]);
     }
     return code;
 }

@@ -19,13 +19,25 @@ int spool_op_wait(struct spool_op *op, uint32_t timeout_ms, int *ret_result)
     return op_wait(op, deadline_in_ms(timeout_ms), ret_result);
 }
 
-int spool_op_cancel(struct spool_op *op) { return op_cancel(op); }
+int spool_op_cancel(struct spool_op *op)
+{
+    return op_cancel(op);
+}
 
-int spool_op_is_cancelled(const struct spool_op *op) { return op_is_cancelled(op); }
+int spool_op_is_cancelled(const struct spool_op *op)
+{
+    return op_is_cancelled(op);
+}
 
-uint64_t spool_op_id(const struct spool_op *op) { return op_id(op); }
+uint64_t spool_op_id(const struct spool_op *op)
+{
+    return op_id(op);
+}
 
-void spool_op_free(struct spool_op *op) { op_free(op); }
+void spool_op_free(struct spool_op *op)
+{
+    op_free(op);
+}
 
 int spool_op_set_capacity(struct spool *spool, const char *resource, uint32_t capacity)
 {
@@ -36,11 +48,16 @@ int spool_op_set_capacity(struct spool *spool, const char *resource, uint32_t ca
 const char *spool_op_state_name(enum spool_op_state state)
 {
     switch (state) {
-    case SPOOL_OP_WAITING: return "waiting";
-    case SPOOL_OP_RUNNING: return "running";
-    case SPOOL_OP_CANCELLING: return "cancelling";
-    case SPOOL_OP_ENDING: return "ending";
-    case SPOOL_OP_HUNG: return "hung";
+    case SPOOL_OP_WAITING:
+        return "waiting";
+    case SPOOL_OP_RUNNING:
+        return "running";
+    case SPOOL_OP_CANCELLING:
+        return "cancelling";
+    case SPOOL_OP_ENDING:
+        return "ending";
+    case SPOOL_OP_HUNG:
+        return "hung";
     }
     return NULL;
 }

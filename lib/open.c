@@ -18,7 +18,7 @@
 static pthread_mutex_t open_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t registry_cond = PTHREAD_COND_INITIALIZER; /* a spool was closed */
-static struct spool *registry;  /* registry_mutex */
+static struct spool *registry;                                  /* registry_mutex */
 static struct spool *inherited; /* registry_mutex: handles of the parent that were closed, and are not freed yet */
 
 /* In a forked child nothing is open, and the mutex may be held by a thread that is not there. */
@@ -95,9 +95,9 @@ static void on_change(void *user)
 static void on_clock_event(void *user, const struct hlc_event *event)
 {
     static const enum spool_notice_kind kinds[] = {
-        [HLC_JUMP] = SPOOL_NOTICE_CLOCK_JUMP,       [HLC_LEAP] = SPOOL_NOTICE_CLOCK_JUMP,
-        [HLC_UNSET] = SPOOL_NOTICE_CLOCK_JUMP,      [HLC_SUSPEND] = SPOOL_NOTICE_CLOCK_SUSPEND,
-        [HLC_STATUS] = SPOOL_NOTICE_CLOCK_STATUS,   [HLC_REMOTE] = SPOOL_NOTICE_CLOCK_REMOTE,
+        [HLC_JUMP] = SPOOL_NOTICE_CLOCK_JUMP,     [HLC_LEAP] = SPOOL_NOTICE_CLOCK_JUMP,
+        [HLC_UNSET] = SPOOL_NOTICE_CLOCK_JUMP,    [HLC_SUSPEND] = SPOOL_NOTICE_CLOCK_SUSPEND,
+        [HLC_STATUS] = SPOOL_NOTICE_CLOCK_STATUS, [HLC_REMOTE] = SPOOL_NOTICE_CLOCK_REMOTE,
     };
     struct spool *spool = user;
     struct store_options options;
@@ -220,8 +220,8 @@ static int open_new(const char *dir, const struct spool_options *options, struct
 static int open_again(struct spool *spool, const struct spool_options *options, struct spool **ret)
 {
     if ((spool->options.flags ^ options->flags) & SPOOL_READ_ONLY)
-        return err_set(SPOOL_EBUSY, "%s is open in this process %s: close that first, or open it the same way", spool->dir,
-                       spool->options.flags & SPOOL_READ_ONLY ? "for reading only" : "for writing");
+        return err_set(SPOOL_EBUSY, "%s is open in this process %s: close that first, or open it the same way",
+                       spool->dir, spool->options.flags & SPOOL_READ_ONLY ? "for reading only" : "for writing");
     spool->opened++;
     *ret = spool;
     return SPOOL_OK;

@@ -8,12 +8,13 @@
 int struct_take(void *dst, size_t our_size, const void *src, size_t their_size, const char *what)
 {
     if (their_size < sizeof(size_t) || their_size > (1u << 16))
-        return err_set(SPOOL_EOPTION, "%s.size is %zu: fill it with sizeof, as the macro of that name does", what, their_size);
+        return err_set(SPOOL_EOPTION, "%s.size is %zu: fill it with sizeof, as the macro of that name does", what,
+                       their_size);
     const unsigned char *bytes = src;
     for (size_t i = our_size; i < their_size; i++) {
         if (bytes[i])
-            return err_set(SPOOL_EOPTION, "%s: something is set at byte %zu that this version (%s) does not know", what, i,
-                           spool_version());
+            return err_set(SPOOL_EOPTION, "%s: something is set at byte %zu that this version (%s) does not know", what,
+                           i, spool_version());
     }
     memset(dst, 0, our_size);
     memcpy(dst, src, their_size < our_size ? their_size : our_size);
@@ -78,7 +79,8 @@ static int check_numbers(const struct spool_options *o)
     if (!code)
         code = check_range("op_workers", o->op_workers, 1, 64);
     if (!code && o->max_bytes && o->segment_bytes > o->max_bytes / 2)
-        code = err_set(SPOOL_EOPTION, "segment_bytes (%llu) may be at most half of max_bytes (%llu), or nothing could be deleted",
+        code = err_set(SPOOL_EOPTION,
+                       "segment_bytes (%llu) may be at most half of max_bytes (%llu), or nothing could be deleted",
                        (unsigned long long)o->segment_bytes, (unsigned long long)o->max_bytes);
     return code;
 }
@@ -98,7 +100,8 @@ static int check_enums(const struct spool_options *o)
     if (o->flags & ~(uint32_t)KNOWN_FLAGS)
         return err_set(SPOOL_EOPTION, "flags has the unknown bits 0x%x", o->flags & ~(uint32_t)KNOWN_FLAGS);
     if (o->file_mode & ~0666u || (o->file_mode && (o->file_mode & 0600) != 0600))
-        return err_set(SPOOL_EOPTION, "file_mode is 0%o: it must hold 0600 and may add read and write for others", o->file_mode);
+        return err_set(SPOOL_EOPTION, "file_mode is 0%o: it must hold 0600 and may add read and write for others",
+                       o->file_mode);
     return SPOOL_OK;
 }
 

@@ -21,14 +21,17 @@ struct spool_reader {
     uint64_t since_ns, until_ns;
     char *type, *agent, *session;
     uint32_t flags;
-    uint32_t patience_ms;      /* of one look beside a peer that commits */
+    uint32_t patience_ms; /* of one look beside a peer that commits */
     struct event_view view;
-    struct store_block *held;  /* what the view points into */
+    struct store_block *held; /* what the view points into */
 };
 
 /* ------------------------------------------------------------------------------------------------------- a lane */
 
-static void note_id(struct lane_head *head) { bundle_id(&head->block->events, head->at, &head->id); }
+static void note_id(struct lane_head *head)
+{
+    bundle_id(&head->block->events, head->at, &head->id);
+}
 
 static void drop_block(struct lane_head *head)
 {
@@ -117,7 +120,10 @@ static bool equals(const char *want, const char *have)
     return have && strcmp(want, have) == 0;
 }
 
-static bool exactly(const char *want, const char *have) { return !want || (have && strcmp(want, have) == 0); }
+static bool exactly(const char *want, const char *have)
+{
+    return !want || (have && strcmp(want, have) == 0);
+}
 
 static bool is_wanted_id(const struct spool_reader *reader, const struct spool_id *id)
 {

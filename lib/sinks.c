@@ -144,9 +144,15 @@ static int pause_sink(struct spool *spool, const char *name, bool paused)
     return code ? code : store_sink_pause(spool->store, name, paused);
 }
 
-int spool_sink_pause(struct spool *spool, const char *name) { return pause_sink(spool, name, true); }
+int spool_sink_pause(struct spool *spool, const char *name)
+{
+    return pause_sink(spool, name, true);
+}
 
-int spool_sink_resume(struct spool *spool, const char *name) { return pause_sink(spool, name, false); }
+int spool_sink_resume(struct spool *spool, const char *name)
+{
+    return pause_sink(spool, name, false);
+}
 
 /* --------------------------------------------------------------------------------------------------- start and stop */
 

@@ -131,49 +131,49 @@ enum spool_durability { SPOOL_DURABLE_DEFAULT = 0, SPOOL_DURABLE_PROCESS, SPOOL_
  * optional unless marked (!). Any other non-empty type is legal.
  *
  * What an agent remembers: */
-#define SPOOL_TYPE_MEMORY_INTERACTION  "memory.interaction"  /* role(!), content(!), turn, tool_calls, in_reply_to */
-#define SPOOL_TYPE_MEMORY_CONTEXT      "memory.context"      /* key(!), value(!), scope, expires_at */
-#define SPOOL_TYPE_MEMORY_LEARNING     "memory.learning"     /* lesson(!), evidence, confidence 0..1, source */
+#define SPOOL_TYPE_MEMORY_INTERACTION "memory.interaction"   /* role(!), content(!), turn, tool_calls, in_reply_to */
+#define SPOOL_TYPE_MEMORY_CONTEXT "memory.context"           /* key(!), value(!), scope, expires_at */
+#define SPOOL_TYPE_MEMORY_LEARNING "memory.learning"         /* lesson(!), evidence, confidence 0..1, source */
 #define SPOOL_TYPE_MEMORY_SYSTEM_STATE "memory.system_state" /* component(!), state(!), previous, cause */
-#define SPOOL_TYPE_MEMORY_PERFORMANCE  "memory.performance"  /* metric(!), value(!), unit, window_ms, baseline */
-#define SPOOL_TYPE_MEMORY_ERROR        "memory.error"        /* message(!), kind, where, retryable, stack */
-#define SPOOL_TYPE_MEMORY_GOAL         "memory.goal"         /* goal(!), status, progress 0..1, parent_goal, deadline */
-#define SPOOL_TYPE_MEMORY_BELIEF       "memory.belief"       /* statement(!), confidence 0..1, evidence, revises */
-#define SPOOL_TYPE_MEMORY_PLAN         "memory.plan"         /* plan(!): array of steps, goal, revision, status */
+#define SPOOL_TYPE_MEMORY_PERFORMANCE "memory.performance"   /* metric(!), value(!), unit, window_ms, baseline */
+#define SPOOL_TYPE_MEMORY_ERROR "memory.error"               /* message(!), kind, where, retryable, stack */
+#define SPOOL_TYPE_MEMORY_GOAL "memory.goal"                 /* goal(!), status, progress 0..1, parent_goal, deadline */
+#define SPOOL_TYPE_MEMORY_BELIEF "memory.belief"             /* statement(!), confidence 0..1, evidence, revises */
+#define SPOOL_TYPE_MEMORY_PLAN "memory.plan"                 /* plan(!): array of steps, goal, revision, status */
 /* What an agent does: */
-#define SPOOL_TYPE_LOG_USER_INTERACTION    "log.user_interaction"    /* role(!), content(!), channel, latency_ms */
-#define SPOOL_TYPE_LOG_AGENT_DELEGATION    "log.agent_delegation"    /* to(!), task(!), tool, arguments, result */
-#define SPOOL_TYPE_LOG_LLM_CALL            "log.llm_call"            /* model(!), input_tokens, output_tokens, cost_usd, latency_ms */
+#define SPOOL_TYPE_LOG_USER_INTERACTION "log.user_interaction" /* role(!), content(!), channel, latency_ms */
+#define SPOOL_TYPE_LOG_AGENT_DELEGATION "log.agent_delegation" /* to(!), task(!), tool, arguments, result */
+#define SPOOL_TYPE_LOG_LLM_CALL "log.llm_call" /* model(!), input_tokens, output_tokens, cost_usd, latency_ms */
 #define SPOOL_TYPE_LOG_PERFORMANCE_METRICS "log.performance_metrics" /* metric(!), value(!), unit, labels */
-#define SPOOL_TYPE_LOG_ERROR               "log.error"               /* message(!), kind, where, retryable, stack */
-#define SPOOL_TYPE_LOG_CONTEXT             "log.context"             /* key(!), value(!) */
+#define SPOOL_TYPE_LOG_ERROR "log.error"                             /* message(!), kind, where, retryable, stack */
+#define SPOOL_TYPE_LOG_CONTEXT "log.context"                         /* key(!), value(!) */
 
 /* Limits of an envelope, in bytes without the NUL. The body is bounded by what one journal record may hold: a quarter of
  * journal_bytes or of segment_bytes, whichever is less (4 MiB by default). */
-#define SPOOL_TYPE_MAX         255
-#define SPOOL_AGENT_MAX        255
-#define SPOOL_SESSION_MAX      255
+#define SPOOL_TYPE_MAX 255
+#define SPOOL_AGENT_MAX 255
+#define SPOOL_SESSION_MAX 255
 #define SPOOL_CONTENT_TYPE_MAX 127
-#define SPOOL_TAG_MAX          127
-#define SPOOL_TAGS_MAX         16
+#define SPOOL_TAG_MAX 127
+#define SPOOL_TAGS_MAX 16
 
 /* One event: an envelope and an opaque body. Texts are UTF-8 without control characters. */
 struct spool_event {
-    size_t size;                     /* sizeof(struct spool_event): SPOOL_EVENT() fills it */
-    const struct spool_id *id;       /* normally NULL: assigned; set to enqueue again after SPOOL_EUNCERTAIN */
-    const char *type;                /* required, e.g. "log.llm_call" */
-    const char *agent;               /* optional; the ordering and sharding key */
-    const char *session;             /* optional */
-    enum spool_priority priority;    /* default SPOOL_MEDIUM */
-    enum spool_durability durability;/* default: the spool's */
-    const char *content_type;        /* default "application/json" */
-    const void *body;                /* may be NULL when body_size is 0 */
-    size_t body_size;                /* bytes */
-    const struct spool_id *parent;   /* optional: the event that caused this one */
-    const char *const *tags;         /* optional; NULL-terminated, at most SPOOL_TAGS_MAX */
-    const char *traceparent;         /* optional; W3C: "00-<32 hex>-<16 hex>-<2 hex>" */
-    uint64_t occurred_at_ns;         /* since 1970 UTC; 0: now */
-    uint64_t ttl_ms;                 /* not delivered when older than that; 0: for ever */
+    size_t size;                      /* sizeof(struct spool_event): SPOOL_EVENT() fills it */
+    const struct spool_id *id;        /* normally NULL: assigned; set to enqueue again after SPOOL_EUNCERTAIN */
+    const char *type;                 /* required, e.g. "log.llm_call" */
+    const char *agent;                /* optional; the ordering and sharding key */
+    const char *session;              /* optional */
+    enum spool_priority priority;     /* default SPOOL_MEDIUM */
+    enum spool_durability durability; /* default: the spool's */
+    const char *content_type;         /* default "application/json" */
+    const void *body;                 /* may be NULL when body_size is 0 */
+    size_t body_size;                 /* bytes */
+    const struct spool_id *parent;    /* optional: the event that caused this one */
+    const char *const *tags;          /* optional; NULL-terminated, at most SPOOL_TAGS_MAX */
+    const char *traceparent;          /* optional; W3C: "00-<32 hex>-<16 hex>-<2 hex>" */
+    uint64_t occurred_at_ns;          /* since 1970 UTC; 0: now */
+    uint64_t ttl_ms;                  /* not delivered when older than that; 0: for ever */
 };
 #define SPOOL_EVENT(...) ((struct spool_event){.size = sizeof(struct spool_event), __VA_ARGS__})
 
@@ -212,45 +212,45 @@ enum spool_log_level { SPOOL_LOG_ERROR = 0, SPOOL_LOG_WARNING, SPOOL_LOG_INFO, S
 
 /* What an operator should hear of; see spool_options.on_notice. */
 enum spool_notice_kind {
-    SPOOL_NOTICE_DROPPED = 1,      /* events left the spool by a limit you set: count, reason */
-    SPOOL_NOTICE_DEAD_LETTER,      /* an event was dead-lettered: id, sink, reason */
-    SPOOL_NOTICE_DAMAGE,           /* a block, segment or the state is damaged and was set aside: reason */
-    SPOOL_NOTICE_SINK_DOWN,        /* a sink is unavailable: reason */
-    SPOOL_NOTICE_SINK_UP,          /* … and works again */
-    SPOOL_NOTICE_DISK_FULL,        /* the disk refuses writes; acknowledged events wait in the journal */
-    SPOOL_NOTICE_DISK_OK,          /* … and accepts them again */
-    SPOOL_NOTICE_RECOVERED,        /* the journal of a dead process was applied: count */
-    SPOOL_NOTICE_CLOCK_JUMP,       /* the wall clock jumped, was never set, or a leap second passed: reason */
-    SPOOL_NOTICE_SINK_HUNG,        /* a sink did not return in time: sink, reason */
-    SPOOL_NOTICE_COMMIT_FAILED,    /* commits fail, but not for a full disk; events wait in the journal: reason */
-    SPOOL_NOTICE_COMMIT_OK,        /* … and are committed again */
-    SPOOL_NOTICE_SINK_FILE,        /* a file that a sink had written to was replaced or cut: sink, reason */
-    SPOOL_NOTICE_SINK_PAUSED,      /* a sink says that only an operator can mend it, and was paused: sink, reason */
-    SPOOL_NOTICE_BREAKER,          /* a sink's circuit breaker changed: sink, reason ("open: …", "half-open: …", "closed: …") */
-    SPOOL_NOTICE_CLOCK_SUSPEND,    /* the machine was suspended: reason */
-    SPOOL_NOTICE_CLOCK_STATUS,     /* sources agree, contradict each other, or are gone: reason */
-    SPOOL_NOTICE_CLOCK_REMOTE,     /* a stamp from elsewhere is too far ahead and was refused: id, reason */
-    SPOOL_NOTICE_OP_OVERDUE,       /* an operation waits or runs for long, or a batch (sink) waits for a named resource: reason
+    SPOOL_NOTICE_DROPPED = 1,   /* events left the spool by a limit you set: count, reason */
+    SPOOL_NOTICE_DEAD_LETTER,   /* an event was dead-lettered: id, sink, reason */
+    SPOOL_NOTICE_DAMAGE,        /* a block, segment or the state is damaged and was set aside: reason */
+    SPOOL_NOTICE_SINK_DOWN,     /* a sink is unavailable: reason */
+    SPOOL_NOTICE_SINK_UP,       /* … and works again */
+    SPOOL_NOTICE_DISK_FULL,     /* the disk refuses writes; acknowledged events wait in the journal */
+    SPOOL_NOTICE_DISK_OK,       /* … and accepts them again */
+    SPOOL_NOTICE_RECOVERED,     /* the journal of a dead process was applied: count */
+    SPOOL_NOTICE_CLOCK_JUMP,    /* the wall clock jumped, was never set, or a leap second passed: reason */
+    SPOOL_NOTICE_SINK_HUNG,     /* a sink did not return in time: sink, reason */
+    SPOOL_NOTICE_COMMIT_FAILED, /* commits fail, but not for a full disk; events wait in the journal: reason */
+    SPOOL_NOTICE_COMMIT_OK,     /* … and are committed again */
+    SPOOL_NOTICE_SINK_FILE,     /* a file that a sink had written to was replaced or cut: sink, reason */
+    SPOOL_NOTICE_SINK_PAUSED,   /* a sink says that only an operator can mend it, and was paused: sink, reason */
+    SPOOL_NOTICE_BREAKER, /* a sink's circuit breaker changed: sink, reason ("open: …", "half-open: …", "closed: …") */
+    SPOOL_NOTICE_CLOCK_SUSPEND, /* the machine was suspended: reason */
+    SPOOL_NOTICE_CLOCK_STATUS,  /* sources agree, contradict each other, or are gone: reason */
+    SPOOL_NOTICE_CLOCK_REMOTE,  /* a stamp from elsewhere is too far ahead and was refused: id, reason */
+    SPOOL_NOTICE_OP_OVERDUE, /* an operation waits or runs for long, or a batch (sink) waits for a named resource: reason
                                       says which, and who holds what */
-    SPOOL_NOTICE_CRASHED,          /* a process died while it delivered to a sink: sink, count of events in the sink's hands */
-    SPOOL_NOTICE_SINK_NOTE,        /* what a sink says with spool_sink_note(): sink, reason */
+    SPOOL_NOTICE_CRASHED,   /* a process died while it delivered to a sink: sink, count of events in the sink's hands */
+    SPOOL_NOTICE_SINK_NOTE, /* what a sink says with spool_sink_note(): sink, reason */
 };
 /* What became of an event at a sink. */
 enum spool_receipt_state {
-    SPOOL_RECEIPT_QUEUED = 0,      /* it waits */
-    SPOOL_RECEIPT_IN_FLIGHT,       /* the sink has it, or has answered and that is not durable yet; only known in the
+    SPOOL_RECEIPT_QUEUED = 0, /* it waits */
+    SPOOL_RECEIPT_IN_FLIGHT,  /* the sink has it, or has answered and that is not durable yet; only known in the
                                       process that delivers, another one sees it queued or retrying */
-    SPOOL_RECEIPT_RETRYING,        /* it failed and is tried again: attempts, due_ns, reason */
-    SPOOL_RECEIPT_DELIVERED,       /* the sink accepted it, durably noted */
-    SPOOL_RECEIPT_DEAD,            /* the sink gave it up: attempts, at_ns, reason, history */
-    SPOOL_RECEIPT_EXPIRED,         /* older than its time to live, and not delivered */
-    SPOOL_RECEIPT_FILTERED,        /* the sink's filter passes it over */
-    SPOOL_RECEIPT_DAMAGED,         /* it cannot be read: on_delivery only */
-    SPOOL_RECEIPT_SKIPPED,         /* the sink was registered later, and began with what came then */
-    SPOOL_RECEIPT_OVER,            /* finished with: delivered or dropped, before or among others that were; which is not kept */
-    SPOOL_RECEIPT_GONE,            /* deleted, as an event is that every sink is finished with, or that a limit has dropped */
-    SPOOL_RECEIPT_SENT,            /* the sink took it, but is best effort: whether it arrived nobody knows */
-    SPOOL_RECEIPT_PURGED,          /* it was a dead letter, and was purged or went by a limit: at_ns, reason. A sink remembers its
+    SPOOL_RECEIPT_RETRYING,   /* it failed and is tried again: attempts, due_ns, reason */
+    SPOOL_RECEIPT_DELIVERED,  /* the sink accepted it, durably noted */
+    SPOOL_RECEIPT_DEAD,       /* the sink gave it up: attempts, at_ns, reason, history */
+    SPOOL_RECEIPT_EXPIRED,    /* older than its time to live, and not delivered */
+    SPOOL_RECEIPT_FILTERED,   /* the sink's filter passes it over */
+    SPOOL_RECEIPT_DAMAGED,    /* it cannot be read: on_delivery only */
+    SPOOL_RECEIPT_SKIPPED,    /* the sink was registered later, and began with what came then */
+    SPOOL_RECEIPT_OVER,   /* finished with: delivered or dropped, before or among others that were; which is not kept */
+    SPOOL_RECEIPT_GONE,   /* deleted, as an event is that every sink is finished with, or that a limit has dropped */
+    SPOOL_RECEIPT_SENT,   /* the sink took it, but is best effort: whether it arrived nobody knows */
+    SPOOL_RECEIPT_PURGED, /* it was a dead letter, and was purged or went by a limit: at_ns, reason. A sink remembers its
                                       last 96; of events up to an older one SPOOL_RECEIPT_OVER is told */
 };
 /* "queued", "in flight", "retrying"…; "unknown" for none of them. */
@@ -262,78 +262,83 @@ struct spool_receipt {
     const char *sink;
     struct spool_id id;
     enum spool_receipt_state state;
-    uint32_t attempts;             /* failed so far */
-    uint64_t due_ns;               /* not tried again before; since 1970; 0: at once */
-    uint64_t at_ns;                /* when it died, or was purged */
-    const char *reason;            /* of the last failure, how it was purged, or what it may be if it is over; "" if none */
+    uint32_t attempts;  /* failed so far */
+    uint64_t due_ns;    /* not tried again before; since 1970; 0: at once */
+    uint64_t at_ns;     /* when it died, or was purged */
+    const char *reason; /* of the last failure, how it was purged, or what it may be if it is over; "" if none */
     const struct spool_attempt *history; /* of a dead letter, as in struct spool_dead_letter */
     size_t history_count;
 };
 
 /* Why an event left a sink undelivered, other than as a dead letter. */
 enum spool_drop {
-    SPOOL_DROP_EXPIRED = 0,        /* older than its time to live */
-    SPOOL_DROP_DAMAGED,            /* it cannot be read any more */
-    SPOOL_DROP_PENDING,            /* more waited for the sink than max_pending_bytes or max_pending_age_ms */
-    SPOOL_DROP_SIZE,               /* the spool was full: SPOOL_FULL_DROP_OLDEST */
-    SPOOL_DROPS                    /* how many there are in this version */
+    SPOOL_DROP_EXPIRED = 0, /* older than its time to live */
+    SPOOL_DROP_DAMAGED,     /* it cannot be read any more */
+    SPOOL_DROP_PENDING,     /* more waited for the sink than max_pending_bytes or max_pending_age_ms */
+    SPOOL_DROP_SIZE,        /* the spool was full: SPOOL_FULL_DROP_OLDEST */
+    SPOOL_DROPS             /* how many there are in this version */
 };
-#define SPOOL_DROPS_MAX 8          /* … and at most, ever */
+#define SPOOL_DROPS_MAX 8 /* … and at most, ever */
 /* "expired", "damaged", "pending_limit", "size_limit"; "unknown" for none of them. */
 const char *spool_drop_name(enum spool_drop why);
 
 struct spool_notice {
     size_t size;
     enum spool_notice_kind kind;
-    const char *sink;              /* NULL if none is concerned */
-    const struct spool_id *id;     /* NULL likewise */
-    uint64_t count;                /* events concerned; 0 if that has no meaning */
-    const char *reason;            /* never NULL */
+    const char *sink;          /* NULL if none is concerned */
+    const struct spool_id *id; /* NULL likewise */
+    uint64_t count;            /* events concerned; 0 if that has no meaning */
+    const char *reason;        /* never NULL */
 };
 
 /* What enqueue does when the spool is full for a priority. */
 enum spool_full_policy {
-    SPOOL_FULL_BLOCK = 0,          /* wait up to full_timeout_ms, then SPOOL_EFULL */
-    SPOOL_FULL_REJECT,             /* SPOOL_EFULL at once */
-    SPOOL_FULL_DROP_OLDEST,        /* drop the oldest segment whose undelivered events all have this policy, counted */
+    SPOOL_FULL_BLOCK = 0,   /* wait up to full_timeout_ms, then SPOOL_EFULL */
+    SPOOL_FULL_REJECT,      /* SPOOL_EFULL at once */
+    SPOOL_FULL_DROP_OLDEST, /* drop the oldest segment whose undelivered events all have this policy, counted */
 };
 
 /* What is done with events on their way from the journal to the segments; off the callers' path. */
 enum spool_compression { SPOOL_COMPRESS_NONE = 0, SPOOL_COMPRESS_ZSTD };
 
-#define SPOOL_READ_ONLY        (1u << 0) /* inspect: writes nothing, starts no thread, leaves no file */
-#define SPOOL_NO_CREATE        (1u << 1) /* SPOOL_ENOTSPOOL instead of making a new one */
+#define SPOOL_READ_ONLY (1u << 0)        /* inspect: writes nothing, starts no thread, leaves no file */
+#define SPOOL_NO_CREATE (1u << 1)        /* SPOOL_ENOTSPOOL instead of making a new one */
 #define SPOOL_ALLOW_NETWORK_FS (1u << 2) /* you know that its locks and flushes work */
-#define SPOOL_FLUSH_NEVER      UINT32_MAX
+#define SPOOL_FLUSH_NEVER UINT32_MAX
 
-struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max_bytes = …) fills size */
+struct spool_options { /* zero means the default; SPOOL_OPTIONS(.max_bytes = …) fills size */
     size_t size;
     enum spool_durability durability; /* default: SPOOL_DURABLE_POWER */
-    uint64_t max_bytes;            /* of the directory; default: as it was given last, else 8 GiB; at least 4 MiB. LOW meets
+    uint64_t max_bytes;     /* of the directory; default: as it was given last, else 8 GiB; at least 4 MiB. LOW meets
                                       the limit at 80 %, MEDIUM at 90 %, HIGH at 95 %, CRITICAL at 100 % */
-    uint32_t journal_bytes;        /* the ring of this process; default max_bytes / 8, at most 16 MiB; 64 KiB to 1 GiB */
-    uint32_t flush_interval_ms;    /* a PROCESS event is power-safe after that; default 100; SPOOL_FLUSH_NEVER */
-    uint64_t segment_bytes;        /* default: max_bytes / 16, at most 256 MiB; at least 1 MiB. Fixed when the spool is made */
-    uint64_t retention_ms;         /* keep delivered events that long; default 0: none. Yields to max_bytes */
+    uint32_t journal_bytes; /* the ring of this process; default max_bytes / 8, at most 16 MiB; 64 KiB to 1 GiB */
+    uint32_t flush_interval_ms; /* a PROCESS event is power-safe after that; default 100; SPOOL_FLUSH_NEVER */
+    uint64_t segment_bytes; /* default: max_bytes / 16, at most 256 MiB; at least 1 MiB. Fixed when the spool is made */
+    uint64_t retention_ms;  /* keep delivered events that long; default 0: none. Yields to max_bytes */
     enum spool_full_policy full_policy[SPOOL_PRIORITIES]; /* indexed by enum spool_priority */
-    uint32_t full_timeout_ms;      /* of SPOOL_FULL_BLOCK; default 5,000 */
-    uint32_t file_mode;            /* permission bits of files, e.g. 0660 to share with a group; default 0600 */
-    uint32_t flags;                /* SPOOL_READ_ONLY … */
-    uint32_t workers;              /* delivery threads; default 4, at most 64 */
-    uint32_t stop_timeout_ms;      /* what spool_close() gives spool_stop(); default 5,000 */
-    uint64_t (*clock_ns)(void *user); void *clock_user; /* wall clock in ns since 1970, for tests; NULL: the system's */
+    uint32_t full_timeout_ms;                             /* of SPOOL_FULL_BLOCK; default 5,000 */
+    uint32_t file_mode;       /* permission bits of files, e.g. 0660 to share with a group; default 0600 */
+    uint32_t flags;           /* SPOOL_READ_ONLY … */
+    uint32_t workers;         /* delivery threads; default 4, at most 64 */
+    uint32_t stop_timeout_ms; /* what spool_close() gives spool_stop(); default 5,000 */
+    uint64_t (*clock_ns)(void *user);
+    void *clock_user; /* wall clock in ns since 1970, for tests; NULL: the system's */
     /* Callbacks run on any thread, several at once, without a lock of ours; they must not call into the library. */
-    void (*log)(void *user, enum spool_log_level level, const char *message); void *log_user;
-    void (*on_notice)(void *user, const struct spool_notice *notice); void *notice_user;
-    uint32_t clock_max_offset_ms;  /* a stamp from elsewhere may be that far ahead of our clock; default 500 */
-    uint32_t clock_drift_ppm;      /* of this machine's oscillator at most; default 50, and 500 while nobody disciplines it */
-    uint32_t op_workers;           /* operations that run at once; default 4, at most 64 */
-    uint32_t op_bypasses_max;      /* later operations that may overtake one; default 16, see spool_op_submit() */
+    void (*log)(void *user, enum spool_log_level level, const char *message);
+    void *log_user;
+    void (*on_notice)(void *user, const struct spool_notice *notice);
+    void *notice_user;
+    uint32_t clock_max_offset_ms; /* a stamp from elsewhere may be that far ahead of our clock; default 500 */
+    uint32_t
+        clock_drift_ppm; /* of this machine's oscillator at most; default 50, and 500 while nobody disciplines it */
+    uint32_t op_workers; /* operations that run at once; default 4, at most 64 */
+    uint32_t op_bypasses_max;        /* later operations that may overtake one; default 16, see spool_op_submit() */
     enum spool_compression compress; /* of what this process enqueues; readers know by each block. Default: none */
     /* Hears of every event that a sink of this process is finished with: delivered or dead or expired or filtered or
      * damaged. Called when that is durable by one thread at a time. Acknowledgements wait for it: be quick. An event may come
      * again after a crash. Costs memory for each event until then. */
-    void (*on_delivery)(void *user, const struct spool_receipt *receipt); void *delivery_user;
+    void (*on_delivery)(void *user, const struct spool_receipt *receipt);
+    void *delivery_user;
 };
 #define SPOOL_OPTIONS(...) ((struct spool_options){.size = sizeof(struct spool_options), __VA_ARGS__})
 
@@ -385,19 +390,19 @@ int spool_drain(struct spool *spool, uint32_t timeout_ms);
 enum spool_outcome { SPOOL_RETRY = 0, SPOOL_DELIVERED, SPOOL_REJECTED }; /* a sink that forgets loses nothing */
 
 enum spool_order {
-    SPOOL_ORDER_NONE = 0,          /* fastest: batches side by side */
-    SPOOL_ORDER_AGENT,             /* within an agent and a priority as one process enqueued them */
-    SPOOL_ORDER_LANE,              /* within a priority */
+    SPOOL_ORDER_NONE = 0, /* fastest: batches side by side */
+    SPOOL_ORDER_AGENT,    /* within an agent and a priority as one process enqueued them */
+    SPOOL_ORDER_LANE,     /* within a priority */
 };
 
 /* One event in a sink's hands, valid until deliver returns. */
 struct spool_delivery {
-    size_t size;                   /* arrays of it step by [0].size: SPOOL_DELIVERY_AT(batch, i) */
+    size_t size; /* arrays of it step by [0].size: SPOOL_DELIVERY_AT(batch, i) */
     const struct spool_event *event;
     struct spool_id id;
-    uint32_t attempt;              /* 1 for the first */
-    enum spool_outcome outcome;    /* the sink's answer */
-    uint64_t retry_after_ms;       /* with SPOOL_RETRY: not before; 0: by backoff */
+    uint32_t attempt;           /* 1 for the first */
+    enum spool_outcome outcome; /* the sink's answer */
+    uint64_t retry_after_ms;    /* with SPOOL_RETRY: not before; 0: by backoff */
 };
 #define SPOOL_DELIVERY_AT(batch, i) ((struct spool_delivery *)((char *)(batch) + (size_t)(i) * (batch)[0].size))
 
@@ -438,9 +443,9 @@ const char *spool_breaker_name(enum spool_breaker breaker);
  *   traits      what the sink is with that configuration: SPOOL_TRAIT_BEST_EFFORT … or 0. Asked when it is added; opens
  *               nothing. May be NULL: 0. */
 struct spool_sink {
-    uint32_t abi;                  /* SPOOL_SINK_ABI */
-    size_t size;                   /* sizeof(struct spool_sink) */
-    const char *kind;              /* "file" */
+    uint32_t abi;     /* SPOOL_SINK_ABI */
+    size_t size;      /* sizeof(struct spool_sink) */
+    const char *kind; /* "file" */
     int (*open)(void **ret_state, void *user, const char *json_config, const void *checkpoint, size_t checkpoint_size);
     int (*deliver)(void *state, struct spool_delivery *batch, size_t n);
     void (*cancel)(void *state);
@@ -473,43 +478,47 @@ void spool_sink_note(const char *format, ...)
  * those that its other workers have in hand, come again after a crash: for a sink that has to remember what it took. */
 uint32_t spool_sink_unstored(void);
 
-struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS() fills size */
+struct spool_sink_options { /* zero means the default; SPOOL_SINK_OPTIONS() fills size */
     size_t size;
     void *user;
     enum spool_order order;
-    uint32_t workers;              /* batches at once; default 1; always 1 with a checkpoint or SPOOL_ORDER_LANE. With
+    uint32_t workers;            /* batches at once; default 1; always 1 with a checkpoint or SPOOL_ORDER_LANE. With
                                       SPOOL_ORDER_AGENT they are of different agents, see spool_sink_add(3) */
-    uint32_t batch_events_max;     /* default 1,024 */
-    uint32_t batch_bytes_max;      /* default 1 MiB; a single larger event goes alone */
-    uint32_t timeout_ms;           /* of one deliver: then cancel is called; default 30,000 */
-    uint32_t retry_base_ms;        /* exponential backoff with full jitter; default 100 */
-    uint32_t retry_cap_ms;         /* default 300,000 */
-    uint32_t max_attempts;         /* then a dead letter; default 0: no limit */
-    uint64_t max_age_ms;           /* likewise, since it was enqueued; default 0: no limit */
-    uint32_t retry_rows_max;       /* events waiting for a retry, then the cursor stops; default 10,000 */
-    uint64_t retry_bytes_max;      /* default 64 MiB */
-    uint32_t flags;                /* SPOOL_SINK_FROM_NOW */
-    uint32_t linger_ms;            /* a batch that is not full yet waits up to that long for more; default 0 */
-    const char *filter;            /* JSON, see spool.json(5): the events it gets. Others are counted as filtered */
-    const char *plugin;            /* for spool_sink_load(): the plugin's absolute path. NULL: searched by kind */
-    uint32_t breaker_failures;     /* of the sink as a whole, in a row, that open its circuit breaker; default 1 */
-    uint32_t probe_events;         /* tried at once when its wait is over; default 16. Delivered ones add to that */
-    uint32_t probes;               /* successes in a row that close it again; default 1 */
-    uint64_t inflight_bytes_max;   /* read ahead and in the sink's hands; default 8 MiB; a single batch may be more */
-    uint32_t dead_events_max;      /* dead letters kept; beyond it the oldest go, counted and reported; default 0: no limit */
-    uint64_t dead_bytes_max;       /* likewise, of events as stored */
-    uint64_t dead_age_max_ms;      /* likewise, since they died */
-    uint32_t max_crashes;          /* deaths of the process with the event in hand, then a dead letter; default 3; SPOOL_CRASHES_ANY */
-    uint64_t max_pending_bytes;    /* of segments that pending events keep; beyond it the oldest are dropped; default 0: no limit */
-    uint64_t max_pending_age_ms;   /* likewise, events that wait longer */
-    const char *resources;         /* that each batch needs besides a worker, by the names that operations use (see
+    uint32_t batch_events_max;   /* default 1,024 */
+    uint32_t batch_bytes_max;    /* default 1 MiB; a single larger event goes alone */
+    uint32_t timeout_ms;         /* of one deliver: then cancel is called; default 30,000 */
+    uint32_t retry_base_ms;      /* exponential backoff with full jitter; default 100 */
+    uint32_t retry_cap_ms;       /* default 300,000 */
+    uint32_t max_attempts;       /* then a dead letter; default 0: no limit */
+    uint64_t max_age_ms;         /* likewise, since it was enqueued; default 0: no limit */
+    uint32_t retry_rows_max;     /* events waiting for a retry, then the cursor stops; default 10,000 */
+    uint64_t retry_bytes_max;    /* default 64 MiB */
+    uint32_t flags;              /* SPOOL_SINK_FROM_NOW */
+    uint32_t linger_ms;          /* a batch that is not full yet waits up to that long for more; default 0 */
+    const char *filter;          /* JSON, see spool.json(5): the events it gets. Others are counted as filtered */
+    const char *plugin;          /* for spool_sink_load(): the plugin's absolute path. NULL: searched by kind */
+    uint32_t breaker_failures;   /* of the sink as a whole, in a row, that open its circuit breaker; default 1 */
+    uint32_t probe_events;       /* tried at once when its wait is over; default 16. Delivered ones add to that */
+    uint32_t probes;             /* successes in a row that close it again; default 1 */
+    uint64_t inflight_bytes_max; /* read ahead and in the sink's hands; default 8 MiB; a single batch may be more */
+    uint32_t
+        dead_events_max;     /* dead letters kept; beyond it the oldest go, counted and reported; default 0: no limit */
+    uint64_t dead_bytes_max; /* likewise, of events as stored */
+    uint64_t dead_age_max_ms; /* likewise, since they died */
+    uint32_t
+        max_crashes; /* deaths of the process with the event in hand, then a dead letter; default 3; SPOOL_CRASHES_ANY */
+    uint64_t
+        max_pending_bytes; /* of segments that pending events keep; beyond it the oldest are dropped; default 0: no limit */
+    uint64_t max_pending_age_ms; /* likewise, events that wait longer */
+    const char *resources;       /* that each batch needs besides a worker, by the names that operations use (see
                                       spool_op_submit()): "gpu, api:openai*2" is gpu for itself, and 2 of api:openai shared.
                                       It gets all or waits. At most SPOOL_SINK_RESOURCES_MAX; NULL: none */
 };
 #define SPOOL_CRASHES_ANY UINT32_MAX
 #define SPOOL_SINK_RESOURCES_MAX 16
 #define SPOOL_SINK_OPTIONS(...) ((struct spool_sink_options){.size = sizeof(struct spool_sink_options), __VA_ARGS__})
-#define SPOOL_SINK_FROM_NOW (1u << 0) /* a sink not known yet begins with what comes now, not with the oldest there is */
+#define SPOOL_SINK_FROM_NOW                                                                                            \
+    (1u << 0) /* a sink not known yet begins with what comes now, not with the oldest there is */
 
 /* Registers sink `name` ([A-Za-z0-9._-], 1 to 64 characters, first one no dot) and serves it from this process once
  * spool_start() has been called. From the moment it returns, every event enqueued is held for it, until it has accepted
@@ -561,10 +570,10 @@ int spool_sink_rewind(struct spool *spool, const char *name, uint64_t to_ns, con
 
 enum spool_reload_change {
     SPOOL_RELOAD_SAME = 0,
-    SPOOL_RELOAD_ADDED,            /* it is served from now on */
-    SPOOL_RELOAD_CHANGED,          /* it goes on with other options */
-    SPOOL_RELOAD_REPLACED,         /* it was let go of and added anew, and goes on at its cursor */
-    SPOOL_RELOAD_RELEASED,         /* the file does not name it any more: not served here, its events wait */
+    SPOOL_RELOAD_ADDED,    /* it is served from now on */
+    SPOOL_RELOAD_CHANGED,  /* it goes on with other options */
+    SPOOL_RELOAD_REPLACED, /* it was let go of and added anew, and goes on at its cursor */
+    SPOOL_RELOAD_RELEASED, /* the file does not name it any more: not served here, its events wait */
 };
 /* Reads a configuration file again, for a spool that was opened with it, and makes the sinks what it says, also while they are
  * served. A file with anything wrong in it is refused as a whole, with a message that says what, and nothing has changed:
@@ -602,46 +611,48 @@ int spool_stop(struct spool *spool, uint32_t timeout_ms);
 struct spool_op;
 
 enum spool_op_mode {
-    SPOOL_OP_EXCLUSIVE = 0,        /* nobody else has any of it */
-    SPOOL_OP_SHARED,               /* beside others that share it, as far as its capacity goes */
+    SPOOL_OP_EXCLUSIVE = 0, /* nobody else has any of it */
+    SPOOL_OP_SHARED,        /* beside others that share it, as far as its capacity goes */
 };
 struct spool_op_resource {
-    const char *name;              /* "agent:planner", "gpu"…: text of 1 to SPOOL_OP_RESOURCE_MAX bytes */
+    const char *name; /* "agent:planner", "gpu"…: text of 1 to SPOOL_OP_RESOURCE_MAX bytes */
     enum spool_op_mode mode;
-    uint32_t amount;               /* of its capacity, when shared; 0: 1. Exclusive: 0, it is all of it */
+    uint32_t amount; /* of its capacity, when shared; 0: 1. Exclusive: 0, it is all of it */
 };
-#define SPOOL_OP_NAME_MAX      127
-#define SPOOL_OP_RESOURCE_MAX  300
-#define SPOOL_OP_RESOURCES_MAX 64     /* of one operation */
-#define SPOOL_OPS_MAX          65536  /* waiting and running */
-#define SPOOL_OP_OVERDUE_MS    60000u /* the default of overdue_ms */
+#define SPOOL_OP_NAME_MAX 127
+#define SPOOL_OP_RESOURCE_MAX 300
+#define SPOOL_OP_RESOURCES_MAX 64  /* of one operation */
+#define SPOOL_OPS_MAX 65536        /* waiting and running */
+#define SPOOL_OP_OVERDUE_MS 60000u /* the default of overdue_ms */
 
 /* Hooks run on threads of the library, without a lock of ours. They may submit, cancel and list operations and enqueue
  * events, but not wait: spool_op_wait(), spool_stop(), spool_drain() and spool_close() answer SPOOL_EDEADLK there. */
-struct spool_op_options {          /* zero means the default; SPOOL_OP_OPTIONS() fills size */
+struct spool_op_options { /* zero means the default; SPOOL_OP_OPTIONS() fills size */
     size_t size;
-    const char *name;              /* for people; text of at most SPOOL_OP_NAME_MAX bytes. Default: "" */
-    int (*run)(struct spool_op *op, void *user); /* the work; required. What it returns is the result: 0 or your own code */
+    const char *name; /* for people; text of at most SPOOL_OP_NAME_MAX bytes. Default: "" */
+    int (*run)(struct spool_op *op,
+               void *user); /* the work; required. What it returns is the result: 0 or your own code */
     void (*cancel)(struct spool_op *op, void *user); /* while run runs, once, from another thread: makes it return soon.
                                                         May be NULL: then run asks spool_op_is_cancelled() */
-    void (*done)(struct spool_op *op, void *user, int result); /* once, at the end, also when run never ran; the resources
+    void (*done)(struct spool_op *op, void *user,
+                 int result); /* once, at the end, also when run never ran; the resources
                                                                   are free after it. May be NULL */
-    void *user;                    /* of the hooks; must stay valid until done has returned */
+    void *user;               /* of the hooks; must stay valid until done has returned */
     enum spool_priority priority;
     const struct spool_op_resource *resources; /* all that it needs, each name once; it gets all or waits */
     size_t resource_count;
-    uint32_t deadline_ms;          /* to begin within; then its result is SPOOL_ETIMEOUT and it never runs. 0: none */
-    uint32_t timeout_ms;           /* to run; then it is cancelled and named by SPOOL_NOTICE_OP_OVERDUE. 0: none */
-    uint32_t overdue_ms;           /* to wait or to run until SPOOL_NOTICE_OP_OVERDUE names it, again when it has been twice as
+    uint32_t deadline_ms; /* to begin within; then its result is SPOOL_ETIMEOUT and it never runs. 0: none */
+    uint32_t timeout_ms;  /* to run; then it is cancelled and named by SPOOL_NOTICE_OP_OVERDUE. 0: none */
+    uint32_t overdue_ms;  /* to wait or to run until SPOOL_NOTICE_OP_OVERDUE names it, again when it has been twice as
                                       long, and so on; default SPOOL_OP_OVERDUE_MS */
-    uint32_t flags;                /* SPOOL_OP_DRAIN */
+    uint32_t flags;       /* SPOOL_OP_DRAIN */
 };
 #define SPOOL_OP_OPTIONS(...) ((struct spool_op_options){.size = sizeof(struct spool_op_options), __VA_ARGS__})
 /* Fills resources and resource_count: SPOOL_OP_NEEDS({.name = "agent:a"}, {.name = "gpu", .mode = SPOOL_OP_SHARED}) */
 #define SPOOL_OP_NEEDS(...)                                                                                            \
     .resources = (const struct spool_op_resource[]){__VA_ARGS__},                                                      \
     .resource_count = sizeof((const struct spool_op_resource[]){__VA_ARGS__}) / sizeof(struct spool_op_resource)
-#define SPOOL_OP_DRAIN (1u << 0)      /* spool_stop() lets it begin within the first half of its time, when it waits still */
+#define SPOOL_OP_DRAIN (1u << 0) /* spool_stop() lets it begin within the first half of its time, when it waits still */
 
 /* Hands over an operation; texts and resources are copied. *ret_op (ret_op may be NULL) is released with spool_op_free();
  * that neither ends nor cancels it. Never blocks. Errors: SPOOL_EINVAL, SPOOL_EUTF8 (a name), SPOOL_EOPTION, SPOOL_EFULL
@@ -677,9 +688,9 @@ int spool_op_set_capacity(struct spool *spool, const char *resource, uint32_t ca
 enum spool_op_state {
     SPOOL_OP_WAITING = 1,
     SPOOL_OP_RUNNING,
-    SPOOL_OP_CANCELLING,           /* cancelled, run has not returned yet */
-    SPOOL_OP_ENDING,               /* never ran: only its done is to be called */
-    SPOOL_OP_HUNG,                 /* did not return when the spool was stopped */
+    SPOOL_OP_CANCELLING, /* cancelled, run has not returned yet */
+    SPOOL_OP_ENDING,     /* never ran: only its done is to be called */
+    SPOOL_OP_HUNG,       /* did not return when the spool was stopped */
 };
 const char *spool_op_state_name(enum spool_op_state state); /* "waiting"…; NULL for none of them */
 struct spool_op_info {
@@ -688,13 +699,13 @@ struct spool_op_info {
     const char *name;
     enum spool_op_state state;
     enum spool_priority priority;
-    uint64_t since_ms;             /* in the state of waiting or running, until now */
-    uint64_t bypasses;             /* later ones that began before it, while it waits */
-    const char *resources;         /* that it needs or holds: "gpu (2 shared), agent:planner"; cut at 511 bytes */
-    const char *waits_for;         /* the first resource it lacks, "a thread", or "" */
-    uint64_t holder;               /* id of one that holds it, or for which it is reserved; 0: none */
-    const char *holder_name;       /* "" if none; "a batch of sink archive" if it is that, with holder 0 */
-    const char *sink;              /* NULL: an operation. Else a batch of this sink, with id 0 and name "" */
+    uint64_t since_ms;       /* in the state of waiting or running, until now */
+    uint64_t bypasses;       /* later ones that began before it, while it waits */
+    const char *resources;   /* that it needs or holds: "gpu (2 shared), agent:planner"; cut at 511 bytes */
+    const char *waits_for;   /* the first resource it lacks, "a thread", or "" */
+    uint64_t holder;         /* id of one that holds it, or for which it is reserved; 0: none */
+    const char *holder_name; /* "" if none; "a batch of sink archive" if it is that, with holder 0 */
+    const char *sink;        /* NULL: an operation. Else a batch of this sink, with id 0 and name "" */
 };
 /* Calls `each` for every operation that is not over, the oldest first, until it returns non-zero, which is then returned.
  * Those that come meanwhile are seen too. Then for each batch of a sink that names resources, while it runs or is the
@@ -704,71 +715,74 @@ int spool_op_each(struct spool *spool, int (*each)(void *user, const struct spoo
 /* ---------------------------------------------------------------------------------------------------- statistics */
 
 struct spool_stats {
-    size_t size;                   /* set before the call: SPOOL_STATS() */
+    size_t size;                              /* set before the call: SPOOL_STATS() */
     uint64_t enqueued_events, enqueued_bytes; /* by this handle, since open */
-    uint64_t rejected_full;        /* SPOOL_EFULL answers, likewise */
-    uint64_t stored_events;        /* in the directory's segments now, delivered or not; exact up to whole blocks */
-    uint64_t unapplied_bytes;      /* in this process's journal, not in a segment yet */
-    uint64_t used_bytes, max_bytes;/* of the directory */
-    uint64_t event_bytes_max;      /* the largest event, packed, that can be enqueued */
-    uint64_t segments, journals;   /* files */
-    uint64_t dropped_events;       /* by a limit, since the spool was made */
+    uint64_t rejected_full;                   /* SPOOL_EFULL answers, likewise */
+    uint64_t stored_events;         /* in the directory's segments now, delivered or not; exact up to whole blocks */
+    uint64_t unapplied_bytes;       /* in this process's journal, not in a segment yet */
+    uint64_t used_bytes, max_bytes; /* of the directory */
+    uint64_t event_bytes_max;       /* the largest event, packed, that can be enqueued */
+    uint64_t segments, journals;    /* files */
+    uint64_t dropped_events;        /* by a limit, since the spool was made */
     uint64_t damaged_blocks, damaged_events; /* set aside, since the spool was made */
-    uint64_t recovered_events;     /* from journals of dead processes, by this handle */
-    uint64_t dead_letters;         /* waiting in the dead letter table */
-    uint64_t oldest_ns;            /* time of the oldest event that a sink still holds; 0: none */
-    uint32_t sinks;                /* registered */
-    uint32_t disk_full;            /* 1 while the disk refuses writes */
-    uint32_t dead_journals;        /* of dead processes, not applied yet (only when open read-only) */
+    uint64_t recovered_events;               /* from journals of dead processes, by this handle */
+    uint64_t dead_letters;                   /* waiting in the dead letter table */
+    uint64_t oldest_ns;                      /* time of the oldest event that a sink still holds; 0: none */
+    uint32_t sinks;                          /* registered */
+    uint32_t disk_full;                      /* 1 while the disk refuses writes */
+    uint32_t dead_journals;                  /* of dead processes, not applied yet (only when open read-only) */
     uint64_t damaged_blocks_seen, damaged_events_seen; /* of the damaged ones: known at the last spool_damage_seen() */
 };
 #define SPOOL_STATS() ((struct spool_stats){.size = sizeof(struct spool_stats)})
 int spool_stats(struct spool *spool, struct spool_stats *ret_stats);
 
 enum spool_sink_state {
-    SPOOL_SINK_ABSENT = 0,         /* registered, but no process serves it: its events wait */
-    SPOOL_SINK_ELSEWHERE,          /* another process delivers to it */
+    SPOOL_SINK_ABSENT = 0, /* registered, but no process serves it: its events wait */
+    SPOOL_SINK_ELSEWHERE,  /* another process delivers to it */
     SPOOL_SINK_RUNNING,
     SPOOL_SINK_PAUSED,
-    SPOOL_SINK_DOWN,               /* unavailable, backing off */
-    SPOOL_SINK_FAILED,             /* its configuration is refused: see last_error */
-    SPOOL_SINK_HUNG,               /* did not return at spool_stop() */
-    SPOOL_SINK_STOPPED,            /* added here, delivery not started */
+    SPOOL_SINK_DOWN,    /* unavailable, backing off */
+    SPOOL_SINK_FAILED,  /* its configuration is refused: see last_error */
+    SPOOL_SINK_HUNG,    /* did not return at spool_stop() */
+    SPOOL_SINK_STOPPED, /* added here, delivery not started */
 };
 const char *spool_sink_state_name(enum spool_sink_state state);
 struct spool_sink_info {
     size_t size;
     const char *name, *kind, *json_config; /* json_config: as registered; "{}" if none */
     enum spool_sink_state state;
-    uint64_t pending_events;       /* not delivered yet, retries included */
+    uint64_t pending_events; /* not delivered yet, retries included */
     uint64_t retrying_events, dead_letters;
-    uint64_t delivered_events;     /* acknowledged, since it was registered */
-    uint64_t dropped_events;       /* left it undelivered, other than as dead letters: see dropped_for */
-    uint64_t oldest_ns;            /* time of its oldest pending event; 0: none */
-    const char *last_error;        /* "" if none; of the process that delivers, or did last */
-    uint32_t attempt;              /* unavailable that many times in a row */
-    uint64_t next_try_ms;          /* from now, while down */
-    uint64_t filtered_events;      /* passed over by its filter, since it was registered */
-    const char *options_json;      /* the options it was added with that are not the default; "{}" if none */
-    const char *paused_reason;     /* what the sink said when it was paused for its own failure; "" otherwise */
-    enum spool_breaker breaker;    /* as the next two: of the process that delivers, or did last, since it was added there */
-    uint64_t breaker_since_ms;     /* how long it has been in that state */
-    uint64_t breaker_opened;       /* times that it opened */
-    uint64_t dead_dropped;         /* dead letters that went by a limit, since it was registered */
-    uint64_t over_limit_events;    /* of dropped_events, by max_pending_bytes and max_pending_age_ms; likewise */
-    uint64_t suspect_events;       /* were in its hands when a process died, and are delivered one by one; likewise */
+    uint64_t delivered_events; /* acknowledged, since it was registered */
+    uint64_t dropped_events;   /* left it undelivered, other than as dead letters: see dropped_for */
+    uint64_t oldest_ns;        /* time of its oldest pending event; 0: none */
+    const char *last_error;    /* "" if none; of the process that delivers, or did last */
+    uint32_t attempt;          /* unavailable that many times in a row */
+    uint64_t next_try_ms;      /* from now, while down */
+    uint64_t filtered_events;  /* passed over by its filter, since it was registered */
+    const char *options_json;  /* the options it was added with that are not the default; "{}" if none */
+    const char *paused_reason; /* what the sink said when it was paused for its own failure; "" otherwise */
+    enum spool_breaker
+        breaker; /* as the next two: of the process that delivers, or did last, since it was added there */
+    uint64_t breaker_since_ms;  /* how long it has been in that state */
+    uint64_t breaker_opened;    /* times that it opened */
+    uint64_t dead_dropped;      /* dead letters that went by a limit, since it was registered */
+    uint64_t over_limit_events; /* of dropped_events, by max_pending_bytes and max_pending_age_ms; likewise */
+    uint64_t suspect_events;    /* were in its hands when a process died, and are delivered one by one; likewise */
     /* Of the process that delivers to it, or did last; another one tells them once a second, and they may be of before its
      * death. */
     enum spool_sink_state deliverer_state; /* how it is over there; the same as `state` where nothing is known */
-    uint32_t deliverer_pid;        /* as it is known in its own container; 0: not known */
-    uint64_t deliverer_seen_ns;    /* when it said so; 0: never */
-    uint64_t latency_p50_ns, latency_p99_ns; /* of what it delivered, since enqueued; at most 1/16 off; 0: nothing yet */
-    uint32_t best_effort;          /* 1: what it accepted was sent, and may be lost: SPOOL_TRAIT_BEST_EFFORT */
-    uint32_t removing;             /* 1: spool_sink_remove() was called, and who delivers to it has not let go of it yet */
-    uint64_t dropped_for[SPOOL_DROPS_MAX]; /* dropped_events, by enum spool_drop; what an older version counted is in none */
-    const char *resources;         /* that each of its batches needs besides a worker; "" if none */
-    const char *waits_for;         /* what its next batch lacks: "gpu, held by operation 3 "train""; "" if nothing */
-    uint64_t waits_ms;             /* for how long */
+    uint32_t deliverer_pid;                /* as it is known in its own container; 0: not known */
+    uint64_t deliverer_seen_ns;            /* when it said so; 0: never */
+    uint64_t latency_p50_ns,
+        latency_p99_ns;   /* of what it delivered, since enqueued; at most 1/16 off; 0: nothing yet */
+    uint32_t best_effort; /* 1: what it accepted was sent, and may be lost: SPOOL_TRAIT_BEST_EFFORT */
+    uint32_t removing;    /* 1: spool_sink_remove() was called, and who delivers to it has not let go of it yet */
+    uint64_t
+        dropped_for[SPOOL_DROPS_MAX]; /* dropped_events, by enum spool_drop; what an older version counted is in none */
+    const char *resources;            /* that each of its batches needs besides a worker; "" if none */
+    const char *waits_for;            /* what its next batch lacks: "gpu, held by operation 3 "train""; "" if nothing */
+    uint64_t waits_ms;                /* for how long */
     /* By priority, indexed by enum spool_priority. What an older version delivered is in none. */
     uint64_t lane_pending[SPOOL_PRIORITIES], lane_retrying[SPOOL_PRIORITIES], lane_delivered[SPOOL_PRIORITIES];
     uint64_t lane_oldest_ns[SPOOL_PRIORITIES]; /* time of the oldest pending one; 0: none */
@@ -795,14 +809,14 @@ int spool_sink_each(struct spool *spool, int (*each)(void *user, const struct sp
 
 /* One setting of a plugin's configuration, for people. Does not grow. */
 struct spool_sink_setting {
-    const char *key;               /* "path" */
-    const char *value;             /* what may stand there and the default: "text (required)", "duration, 1s" */
-    const char *summary;           /* one line */
+    const char *key;     /* "path" */
+    const char *value;   /* what may stand there and the default: "text (required)", "duration, 1s" */
+    const char *summary; /* one line */
 };
 
 /* The library's functions, for the plugin. Append only. */
 struct spool_sink_host {
-    uint32_t abi;                  /* SPOOL_SINK_ABI */
+    uint32_t abi; /* SPOOL_SINK_ABI */
     size_t size;
     const char *(*version)(void);
     const char *(*error_text)(int code);
@@ -818,7 +832,8 @@ struct spool_sink_host {
     int (*event_from_json)(const char *json, size_t size, struct spool_event **ret_event);
     void (*event_free)(struct spool_event *event);
     void (*free)(void *memory);
-    void (*delivery_failv)(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args);
+    void (*delivery_failv)(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format,
+                           va_list args);
     int (*sink_errorv)(int code, const char *format, va_list args);
     void (*sink_notev)(const char *format, va_list args);
     uint32_t (*sink_unstored)(void);
@@ -827,16 +842,16 @@ struct spool_sink_host {
 /* What a plugin exports, as `spool_sink_plugin`: the only name the loader looks for. Append only, with the rules of
  * struct spool_sink. SPOOL_SINK_PLUGIN() fills all but what it is given. */
 struct spool_sink_plugin {
-    uint32_t abi;                  /* SPOOL_SINK_ABI */
-    size_t size;                   /* sizeof(struct spool_sink_plugin) */
-    size_t host_size;              /* of struct spool_sink_host as the plugin knows it: a library that has less refuses it */
+    uint32_t abi;     /* SPOOL_SINK_ABI */
+    size_t size;      /* sizeof(struct spool_sink_plugin) */
+    size_t host_size; /* of struct spool_sink_host as the plugin knows it: a library that has less refuses it */
     void (*attach)(const struct spool_sink_host *host); /* called once, before anything else */
-    const struct spool_sink *sink; /* its kind is that of the file's name */
+    const struct spool_sink *sink;                      /* its kind is that of the file's name */
     /* Looks at a configuration before the sink is registered, without opening anything or reading a secret: SPOOL_OK,
      * SPOOL_ECONFIG with spool_sink_error(). What was refused is not stored. May be NULL. */
     int (*check)(const char *json_config);
     const struct spool_sink_setting *settings; /* ends with a key of NULL. May be NULL */
-    const char *summary;           /* one line: "a row an event in an SQLite database". May be NULL */
+    const char *summary;                       /* one line: "a row an event in an SQLite database". May be NULL */
 };
 
 #ifdef __GNUC__
@@ -853,19 +868,19 @@ struct spool_sink_plugin {
     const struct spool_sink_plugin spool_sink_plugin = {.abi = SPOOL_SINK_ABI,                                         \
                                                         .size = sizeof(struct spool_sink_plugin),                      \
                                                         .host_size = sizeof(struct spool_sink_host),                   \
-                                                        .attach = sink_plugin_attach_,                                  \
+                                                        .attach = sink_plugin_attach_,                                 \
                                                         __VA_ARGS__};
 
 #define SPOOL_SINK_CALL_(type, name, params, args, call)                                                               \
     SPOOL_SINK_HIDDEN_ type name params                                                                                \
     {                                                                                                                  \
-        return sink_plugin_host_->call args;                                                                            \
+        return sink_plugin_host_->call args;                                                                           \
     }
 #define SPOOL_SINK_HOST_CALLS_                                                                                         \
-    static const struct spool_sink_host *sink_plugin_host_;                                                             \
-    static void sink_plugin_attach_(const struct spool_sink_host *host)                                                 \
+    static const struct spool_sink_host *sink_plugin_host_;                                                            \
+    static void sink_plugin_attach_(const struct spool_sink_host *host)                                                \
     {                                                                                                                  \
-        sink_plugin_host_ = host;                                                                                       \
+        sink_plugin_host_ = host;                                                                                      \
     }                                                                                                                  \
     SPOOL_SINK_CALL_(const char *, spool_version, (void), (), version)                                                 \
     SPOOL_SINK_CALL_(const char *, spool_strerror, (int code), (code), error_text)                                     \
@@ -886,25 +901,25 @@ struct spool_sink_plugin {
                      (json, size, event), event_from_json)                                                             \
     SPOOL_SINK_HIDDEN_ void spool_event_free(struct spool_event *event)                                                \
     {                                                                                                                  \
-        sink_plugin_host_->event_free(event);                                                                           \
+        sink_plugin_host_->event_free(event);                                                                          \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ void spool_free(void *memory)                                                                   \
     {                                                                                                                  \
-        sink_plugin_host_->free(memory);                                                                                \
+        sink_plugin_host_->free(memory);                                                                               \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome outcome,           \
                                                 const char *format, ...)                                               \
     {                                                                                                                  \
         va_list args;                                                                                                  \
         va_start(args, format);                                                                                        \
-        sink_plugin_host_->delivery_failv(delivery, outcome, format, args);                                             \
+        sink_plugin_host_->delivery_failv(delivery, outcome, format, args);                                            \
         va_end(args);                                                                                                  \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ int spool_sink_error(int code, const char *format, ...)                                         \
     {                                                                                                                  \
         va_list args;                                                                                                  \
         va_start(args, format);                                                                                        \
-        code = sink_plugin_host_->sink_errorv(code, format, args);                                                      \
+        code = sink_plugin_host_->sink_errorv(code, format, args);                                                     \
         va_end(args);                                                                                                  \
         return code;                                                                                                   \
     }                                                                                                                  \
@@ -912,19 +927,22 @@ struct spool_sink_plugin {
     {                                                                                                                  \
         va_list args;                                                                                                  \
         va_start(args, format);                                                                                        \
-        sink_plugin_host_->sink_notev(format, args);                                                                    \
+        sink_plugin_host_->sink_notev(format, args);                                                                   \
         va_end(args);                                                                                                  \
     }                                                                                                                  \
-    SPOOL_SINK_HIDDEN_ uint32_t spool_sink_unstored(void) { return sink_plugin_host_->sink_unstored(); }
+    SPOOL_SINK_HIDDEN_ uint32_t spool_sink_unstored(void)                                                              \
+    {                                                                                                                  \
+        return sink_plugin_host_->sink_unstored();                                                                     \
+    }
 
 /* One kind of sink that can be loaded, for listings. */
 struct spool_sink_kind {
     size_t size;
     const char *kind;
-    const char *file;              /* of the plugin; NULL: the library's own */
-    const char *summary;           /* "" if it says nothing about itself */
+    const char *file;                          /* of the plugin; NULL: the library's own */
+    const char *summary;                       /* "" if it says nothing about itself */
     const struct spool_sink_setting *settings; /* ends with a key of NULL; never NULL */
-    const char *problem;           /* why it cannot be loaded; NULL: it can */
+    const char *problem;                       /* why it cannot be loaded; NULL: it can */
 };
 /* Calls `each` for the library's own kinds and every plugin in the folders searched, by name, until it returns non-zero,
  * which is then returned. Loads them all. Strings are valid during the callback. SPOOL_EACCESS: SPOOL_SINK_PATH is wrong. */
@@ -938,11 +956,11 @@ int spool_metrics(struct spool *spool, char **ret_text, size_t *ret_size);
 /* -------------------------------------------------------------------------------------------------- dead letters */
 
 enum spool_attempt_kind {
-    SPOOL_ATTEMPT_FAILED = 1,      /* the sink was tried: reason */
-    SPOOL_ATTEMPT_REQUEUED,        /* put back into a queue: its attempts began at zero again */
-    SPOOL_ATTEMPT_EDITED,          /* its event was replaced */
-    SPOOL_ATTEMPT_IMPORTED,        /* it came from an export */
-    SPOOL_ATTEMPT_SUMMARY,         /* `count` of the above, the oldest; the reason is the first one's */
+    SPOOL_ATTEMPT_FAILED = 1, /* the sink was tried: reason */
+    SPOOL_ATTEMPT_REQUEUED,   /* put back into a queue: its attempts began at zero again */
+    SPOOL_ATTEMPT_EDITED,     /* its event was replaced */
+    SPOOL_ATTEMPT_IMPORTED,   /* it came from an export */
+    SPOOL_ATTEMPT_SUMMARY,    /* `count` of the above, the oldest; the reason is the first one's */
 };
 /* "failed", "requeued", "edited", "imported", "summary"; "unknown" for none of them. */
 const char *spool_attempt_kind_name(enum spool_attempt_kind kind);
@@ -951,9 +969,9 @@ const char *spool_attempt_kind_name(enum spool_attempt_kind kind);
 struct spool_attempt {
     size_t size;
     enum spool_attempt_kind kind;
-    uint32_t count;                /* 1, but in a summary */
-    uint64_t at_ns, until_ns;      /* since 1970; until: of the last one in a summary, else the same */
-    const char *reason;            /* cut at 120 bytes; "" if none */
+    uint32_t count;           /* 1, but in a summary */
+    uint64_t at_ns, until_ns; /* since 1970; until: of the last one in a summary, else the same */
+    const char *reason;       /* cut at 120 bytes; "" if none */
 };
 
 struct spool_dead_letter {
@@ -962,7 +980,7 @@ struct spool_dead_letter {
     const struct spool_event *event; /* with its id */
     uint32_t attempts;
     uint64_t died_at_ns;
-    const char *reason;            /* the last failure */
+    const char *reason;                  /* the last failure */
     const struct spool_attempt *history; /* the oldest first; steps by history[0].size */
     size_t history_count;
 };
@@ -979,10 +997,12 @@ int spool_dead_purge(struct spool *spool, const char *sink, const struct spool_i
 /* As spool_dead_requeue(), but to sink `to` (SPOOL_ENOTFOUND if it is not registered), or, when it is NULL, to every
  * registered sink. Another sink than the one that gave it up gets the event outside of its order; it may have had it
  * already, so only use this where that does no harm. */
-int spool_dead_requeue_to(struct spool *spool, const char *sink, const struct spool_id *id, const char *to, uint64_t *ret_n);
+int spool_dead_requeue_to(struct spool *spool, const char *sink, const struct spool_id *id, const char *to,
+                          uint64_t *ret_n);
 
 /* The dead letter of `sink` (NULL: the first of any) with `id`, as a copy: spool_dead_letter_free(). SPOOL_ENOTFOUND. */
-int spool_dead_get(struct spool *spool, const char *sink, const struct spool_id *id, struct spool_dead_letter **ret_letter);
+int spool_dead_get(struct spool *spool, const char *sink, const struct spool_id *id,
+                   struct spool_dead_letter **ret_letter);
 void spool_dead_letter_free(struct spool_dead_letter *letter);
 
 /* Puts `event` in the place of the one in the dead letters of `sink` (NULL: of all) with `id`, which the event keeps, as they
@@ -1002,20 +1022,21 @@ int spool_dead_import(struct spool *spool, const char *json, size_t size);
 
 /* ------------------------------------------------------------------------------------------------------- reading */
 
-struct spool_reader;               /* reads without consuming, in the order of ids as far as they are stored */
+struct spool_reader; /* reads without consuming, in the order of ids as far as they are stored */
 struct spool_reader_options {
     size_t size;
-    uint64_t since_ns, until_ns;   /* by the id's time; 0: open */
-    const struct spool_id *after;  /* only later ids */
+    uint64_t since_ns, until_ns;        /* by the id's time; 0: open */
+    const struct spool_id *after;       /* only later ids */
     const char *type, *agent, *session; /* only those equal; a type that ends in '*' is a prefix */
-    uint32_t flags;                /* SPOOL_READER_FOLLOW: wait for more at the end */
+    uint32_t flags;                     /* SPOOL_READER_FOLLOW: wait for more at the end */
 };
 #define SPOOL_READER_OPTIONS(...)                                                                                      \
     ((struct spool_reader_options){.size = sizeof(struct spool_reader_options), __VA_ARGS__})
 #define SPOOL_READER_FOLLOW (1u << 0)
-#define SPOOL_READER_TAIL   (1u << 1) /* begin at the end */
+#define SPOOL_READER_TAIL (1u << 1) /* begin at the end */
 
-int spool_reader_open(struct spool *spool, const struct spool_reader_options *options, struct spool_reader **ret_reader);
+int spool_reader_open(struct spool *spool, const struct spool_reader_options *options,
+                      struct spool_reader **ret_reader);
 /* The next event, valid until the next call on this reader; *ret_event's id is set. SPOOL_ENOTFOUND at the end (not with
  * FOLLOW), SPOOL_ETIMEOUT: without FOLLOW another process keeps the spool's lock; it is awaited as long, but 250 ms at least,
  * and 5,000 when timeout_ms is 0. One thread at a time. */
@@ -1028,20 +1049,21 @@ void spool_reader_close(struct spool_reader *reader);
  * is against cause and effect, is given with a flaw. */
 enum spool_merge_flaw {
     SPOOL_MERGE_FINE = 0,
-    SPOOL_MERGE_LATE,              /* it was stored behind `expected`, a later one: by who took over a dead journal */
-    SPOOL_MERGE_REGRESSED,         /* the same, and `expected` is of the same producer: its clock went back */
-    SPOOL_MERGE_BEFORE_PARENT,     /* its id is not later than `expected`, its parent's: clocks apart, no message's stamp taken */
-    SPOOL_MERGE_DUPLICATE,         /* a copy of the event before it */
-    SPOOL_MERGE_CONFLICT,          /* the same id as the event before it, and another content */
-    SPOOL_MERGE_AHEAD,             /* more than 500 ms in the future of this machine's wall clock */
+    SPOOL_MERGE_LATE,      /* it was stored behind `expected`, a later one: by who took over a dead journal */
+    SPOOL_MERGE_REGRESSED, /* the same, and `expected` is of the same producer: its clock went back */
+    SPOOL_MERGE_BEFORE_PARENT, /* its id is not later than `expected`, its parent's: clocks apart, no message's stamp taken */
+    SPOOL_MERGE_DUPLICATE, /* a copy of the event before it */
+    SPOOL_MERGE_CONFLICT,  /* the same id as the event before it, and another content */
+    SPOOL_MERGE_AHEAD,     /* more than 500 ms in the future of this machine's wall clock */
 };
 const char *spool_merge_flaw_name(enum spool_merge_flaw flaw); /* "late" … */
 struct spool_merge_item {
-    size_t size;                   /* set before the call: SPOOL_MERGE_ITEM() */
+    size_t size;                     /* set before the call: SPOOL_MERGE_ITEM() */
     const struct spool_event *event; /* valid until the next call on the merge */
-    size_t reader;                 /* index of the one that it is from */
-    enum spool_merge_flaw flaw;    /* the first that applies of BEFORE_PARENT, DUPLICATE, CONFLICT, REGRESSED, LATE, AHEAD */
-    struct spool_id expected;      /* set where named above; zero otherwise */
+    size_t reader;                   /* index of the one that it is from */
+    enum spool_merge_flaw
+        flaw;                 /* the first that applies of BEFORE_PARENT, DUPLICATE, CONFLICT, REGRESSED, LATE, AHEAD */
+    struct spool_id expected; /* set where named above; zero otherwise */
 };
 #define SPOOL_MERGE_ITEM() ((struct spool_merge_item){.size = sizeof(struct spool_merge_item)})
 struct spool_merge;
@@ -1075,15 +1097,16 @@ int spool_clock_update(struct spool *spool, const struct spool_id *remote);
 /* How far the time can be trusted. */
 enum spool_clock_status {
     SPOOL_CLOCK_UNSYNCHRONISED = 0, /* nobody vouches for the wall clock: the error is SPOOL_CLOCK_UNKNOWN */
-    SPOOL_CLOCK_DEGRADED,          /* sources contradict each other: the lowest error is taken, on nobody's word */
-    SPOOL_CLOCK_HOLDOVER,          /* no source answers: extrapolated from the last agreement, the error grows */
-    SPOOL_CLOCK_SYNCHRONISED,      /* a strict majority of the sources agrees */
+    SPOOL_CLOCK_DEGRADED,           /* sources contradict each other: the lowest error is taken, on nobody's word */
+    SPOOL_CLOCK_HOLDOVER,           /* no source answers: extrapolated from the last agreement, the error grows */
+    SPOOL_CLOCK_SYNCHRONISED,       /* a strict majority of the sources agrees */
 };
 const char *spool_clock_status_name(enum spool_clock_status status); /* "synchronised" … */
 #define SPOOL_CLOCK_UNKNOWN UINT64_MAX
 
-#define SPOOL_CLOCK_PAUSED      (1u << 0) /* the wall clock jumped forward: not followed, nothing expires, until sources agree */
-#define SPOOL_CLOCK_UNSET       (1u << 1) /* the wall clock is before 2026: it was never set */
+#define SPOOL_CLOCK_PAUSED                                                                                             \
+    (1u << 0) /* the wall clock jumped forward: not followed, nothing expires, until sources agree */
+#define SPOOL_CLOCK_UNSET (1u << 1)       /* the wall clock is before 2026: it was never set */
 #define SPOOL_CLOCK_LEAP_INSERT (1u << 2) /* the UTC day ends with a second more … */
 #define SPOOL_CLOCK_LEAP_DELETE (1u << 3) /* … or less */
 
@@ -1092,17 +1115,17 @@ const char *spool_clock_status_name(enum spool_clock_status status); /* "synchro
  *     agreeing / (voting + 1) * 500 ms / (500 ms + error_ns),    and 0 when SPOOL_CLOCK_UNSYNCHRONISED,
  * with the numbers of independent sources; of one source that contradicts all others agreeing is 1. */
 struct spool_clock_reading {
-    size_t size;                   /* set before the call: SPOOL_CLOCK_READING() */
+    size_t size; /* set before the call: SPOOL_CLOCK_READING() */
     struct spool_id stamp;
     enum spool_clock_status status;
-    uint32_t flags;                /* SPOOL_CLOCK_PAUSED … */
-    uint64_t time_ns;              /* the best estimate */
+    uint32_t flags;                  /* SPOOL_CLOCK_PAUSED … */
+    uint64_t time_ns;                /* the best estimate */
     uint64_t earliest_ns, latest_ns; /* 0 and UINT64_MAX when nothing is known */
-    uint64_t error_ns;             /* the larger distance of the two from time_ns, or SPOOL_CLOCK_UNKNOWN */
-    double confidence;             /* 0 to 1 */
-    uint32_t voting, agreeing;     /* independent sources that answered, and those that the interval agrees with */
-    int64_t wall_offset_ns;        /* time_ns minus the wall clock */
-    int32_t tai_offset_s;          /* TAI minus UTC as the kernel knows it; 0: it does not */
+    uint64_t error_ns;               /* the larger distance of the two from time_ns, or SPOOL_CLOCK_UNKNOWN */
+    double confidence;               /* 0 to 1 */
+    uint32_t voting, agreeing;       /* independent sources that answered, and those that the interval agrees with */
+    int64_t wall_offset_ns;          /* time_ns minus the wall clock */
+    int32_t tai_offset_s;            /* TAI minus UTC as the kernel knows it; 0: it does not */
 };
 #define SPOOL_CLOCK_READING() ((struct spool_clock_reading){.size = sizeof(struct spool_clock_reading)})
 /* A few microseconds; no network. Any thread. */
@@ -1114,14 +1137,14 @@ enum spool_clock_order spool_clock_compare(const struct spool_clock_reading *a, 
 
 /* What a source answers: at the moment CLOCK_BOOTTIME was boot_ns the time was unix_ns, wrong by error_ns at most. */
 struct spool_clock_sample {
-    size_t size;                   /* set by the library before the call */
-    uint64_t unix_ns;              /* UTC, since 1970 */
-    uint64_t error_ns;             /* or SPOOL_CLOCK_UNKNOWN: the source vouches for nothing */
-    uint64_t boot_ns;              /* 0: at some moment of the call, whose length is added to the error */
-    uint64_t root;                 /* where it has its time from: sources with the same root count once; 0: from itself */
-    int32_t leap;                  /* 1: the UTC day ends with a leap second, -1: with a second less, 0: neither */
-    uint32_t stratum;              /* 0: has no meaning */
-    uint64_t retry_after_ms;       /* on failure: not before; 0: by backoff */
+    size_t size;             /* set by the library before the call */
+    uint64_t unix_ns;        /* UTC, since 1970 */
+    uint64_t error_ns;       /* or SPOOL_CLOCK_UNKNOWN: the source vouches for nothing */
+    uint64_t boot_ns;        /* 0: at some moment of the call, whose length is added to the error */
+    uint64_t root;           /* where it has its time from: sources with the same root count once; 0: from itself */
+    int32_t leap;            /* 1: the UTC day ends with a leap second, -1: with a second less, 0: neither */
+    uint32_t stratum;        /* 0: has no meaning */
+    uint64_t retry_after_ms; /* on failure: not before; 0: by backoff */
 };
 
 #define SPOOL_CLOCK_SOURCE_ABI 1
@@ -1132,9 +1155,9 @@ struct spool_clock_sample {
  *   cancel  any thread, at any time between open and close: makes a running read return soon. May be NULL.
  *   close   frees the state. May be NULL. */
 struct spool_clock_source {
-    uint32_t abi;                  /* SPOOL_CLOCK_SOURCE_ABI */
-    size_t size;                   /* sizeof(struct spool_clock_source) */
-    const char *kind;              /* "sntp" */
+    uint32_t abi;     /* SPOOL_CLOCK_SOURCE_ABI */
+    size_t size;      /* sizeof(struct spool_clock_source) */
+    const char *kind; /* "sntp" */
     int (*open)(void **ret_state, void *user);
     int (*read)(void *state, uint32_t timeout_ms, struct spool_clock_sample *ret_sample);
     void (*cancel)(void *state);
@@ -1143,16 +1166,17 @@ struct spool_clock_source {
 struct spool_clock_source_options { /* zero means the default; SPOOL_CLOCK_SOURCE_OPTIONS() fills size */
     size_t size;
     void *user;
-    uint32_t preference;           /* of those that agree the one with the highest is chosen, then the least error; default 0 */
-    uint32_t poll_interval_ms;     /* default 64,000 with a jitter of an eighth; "sntp": at least 16,000; local: 1,000 */
-    uint32_t timeout_ms;           /* of one read; default 2,000 */
-    uint32_t assumed_error_ms;     /* of "realtime": taken for its error while nobody knows better; 0: none is assumed */
-    uint32_t flags;                /* SPOOL_CLOCK_SOURCE_LOCAL */
+    uint32_t preference; /* of those that agree the one with the highest is chosen, then the least error; default 0 */
+    uint32_t poll_interval_ms; /* default 64,000 with a jitter of an eighth; "sntp": at least 16,000; local: 1,000 */
+    uint32_t timeout_ms;       /* of one read; default 2,000 */
+    uint32_t assumed_error_ms; /* of "realtime": taken for its error while nobody knows better; 0: none is assumed */
+    uint32_t flags;            /* SPOOL_CLOCK_SOURCE_LOCAL */
 };
 #define SPOOL_CLOCK_SOURCE_OPTIONS(...)                                                                                \
     ((struct spool_clock_source_options){.size = sizeof(struct spool_clock_source_options), __VA_ARGS__})
-#define SPOOL_CLOCK_SOURCE_LOCAL (1u << 0) /* read does no I/O: it is asked by whoever wants the time, without a thread */
-#define SPOOL_CLOCK_SOURCES_MAX  32
+#define SPOOL_CLOCK_SOURCE_LOCAL                                                                                       \
+    (1u << 0) /* read does no I/O: it is asked by whoever wants the time, without a thread */
+#define SPOOL_CLOCK_SOURCES_MAX 32
 
 /* Adds a source under a name ([A-Za-z0-9._:-], 1 to 64 characters). "realtime", "kernel" and "monotonic" are there from
  * the beginning. The first one that is not local starts the thread that asks them (not with SPOOL_READ_ONLY).
@@ -1160,37 +1184,38 @@ struct spool_clock_source_options { /* zero means the default; SPOOL_CLOCK_SOURC
 int spool_clock_source_add(struct spool *spool, const char *name, const struct spool_clock_source *source,
                            const struct spool_clock_source_options *options);
 /* The same for an SNTP server (RFC 5905, client mode): "192.0.2.1", "time.example.org:123", "[2001:db8::1]:123". */
-int spool_clock_source_add_sntp(struct spool *spool, const char *server, const struct spool_clock_source_options *options);
+int spool_clock_source_add_sntp(struct spool *spool, const char *server,
+                                const struct spool_clock_source_options *options);
 /* Changes preference, intervals and assumed error of a source while it runs; asks it again soon, also one that refused. */
 int spool_clock_source_set(struct spool *spool, const char *name, const struct spool_clock_source_options *options);
 /* SPOOL_ENOTFOUND; SPOOL_EINVAL for the three; SPOOL_EBUSY if it is being read and does not heed cancel within a second. */
 int spool_clock_source_remove(struct spool *spool, const char *name);
 
 enum spool_clock_verdict {
-    SPOOL_CLOCK_UNASKED = 0,       /* has not answered yet */
-    SPOOL_CLOCK_UNREACHABLE,       /* does not answer, and what it said last is too old */
-    SPOOL_CLOCK_REFUSED,           /* asked us to go away */
-    SPOOL_CLOCK_UNBOUNDED,         /* answers, and vouches for nothing */
-    SPOOL_CLOCK_FALSETICKER,       /* contradicts the majority */
-    SPOOL_CLOCK_NO_MAJORITY,       /* there is none that it could belong to */
-    SPOOL_CLOCK_AGREES,            /* belongs to the majority */
-    SPOOL_CLOCK_STANDBY,           /* does not vote: used when no other one answers */
+    SPOOL_CLOCK_UNASKED = 0, /* has not answered yet */
+    SPOOL_CLOCK_UNREACHABLE, /* does not answer, and what it said last is too old */
+    SPOOL_CLOCK_REFUSED,     /* asked us to go away */
+    SPOOL_CLOCK_UNBOUNDED,   /* answers, and vouches for nothing */
+    SPOOL_CLOCK_FALSETICKER, /* contradicts the majority */
+    SPOOL_CLOCK_NO_MAJORITY, /* there is none that it could belong to */
+    SPOOL_CLOCK_AGREES,      /* belongs to the majority */
+    SPOOL_CLOCK_STANDBY,     /* does not vote: used when no other one answers */
 };
 const char *spool_clock_verdict_name(enum spool_clock_verdict verdict); /* "falseticker" … */
 struct spool_clock_source_info {
     size_t size;
     const char *name, *kind;
     enum spool_clock_verdict verdict;
-    uint32_t chosen;               /* 1: the estimate is its */
-    uint32_t answered;             /* 1: offset, error and age mean something */
-    int64_t offset_ns;             /* its time minus the wall clock, now */
-    uint64_t error_ns;             /* now: it has grown since the answer; or SPOOL_CLOCK_UNKNOWN */
-    uint64_t age_ms;               /* of the answer */
+    uint32_t chosen;   /* 1: the estimate is its */
+    uint32_t answered; /* 1: offset, error and age mean something */
+    int64_t offset_ns; /* its time minus the wall clock, now */
+    uint64_t error_ns; /* now: it has grown since the answer; or SPOOL_CLOCK_UNKNOWN */
+    uint64_t age_ms;   /* of the answer */
     uint64_t root;
     uint32_t stratum, preference;
-    uint64_t poll_interval_ms;     /* now, backoff included */
+    uint64_t poll_interval_ms; /* now, backoff included */
     uint64_t answers, failures;
-    const char *last_error;        /* "" if none */
+    const char *last_error; /* "" if none */
 };
 /* Calls `each` for every source until it returns non-zero, which is then returned. Strings are valid in the callback. */
 int spool_clock_source_each(struct spool *spool, int (*each)(void *user, const struct spool_clock_source_info *info),
@@ -1208,15 +1233,15 @@ int spool_clock_reset(struct spool *spool);
 /* One finding of spool_verify(): a file, block or row that is damaged. */
 struct spool_finding {
     size_t size;
-    const char *file;              /* relative to the spool's directory */
-    const char *what;              /* "block of lane high, events 4096 to 4351: checksum does not match" */
-    uint64_t events;               /* lost by it; 0 if unknown */
-    uint32_t seen;                 /* 1: it was there at the last spool_damage_seen() */
+    const char *file; /* relative to the spool's directory */
+    const char *what; /* "block of lane high, events 4096 to 4351: checksum does not match" */
+    uint64_t events;  /* lost by it; 0 if unknown */
+    uint32_t seen;    /* 1: it was there at the last spool_damage_seen() */
 };
 struct spool_verify_report {
     size_t size;
     uint64_t segments, blocks, events, journals, rows, findings; /* findings: that were not seen before */
-    uint64_t seen;                 /* those that were */
+    uint64_t seen;                                               /* those that were */
 };
 /* Reads everything and checks every checksum; changes nothing. `each` (may be NULL) hears of each finding, `progress` (may
  * be NULL) of bytes done and in all. Returns SPOOL_EDAMAGED if anything was found that was not seen before. */

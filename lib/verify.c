@@ -47,9 +47,9 @@ static int run(struct verification *v, struct spool_verify_report *report)
         return code;
     report->seen = v->seen;
     report->findings -= v->seen;
-    return report->findings ? err_set(SPOOL_EDAMAGED, "%s: %llu finding(s)", v->spool->dir,
-                                      (unsigned long long)report->findings)
-                            : SPOOL_OK;
+    return report->findings
+               ? err_set(SPOOL_EDAMAGED, "%s: %llu finding(s)", v->spool->dir, (unsigned long long)report->findings)
+               : SPOOL_OK;
 }
 
 int spool_verify(struct spool *spool, void (*each)(void *user, const struct spool_finding *finding),

@@ -18,7 +18,7 @@
 struct ahead {
     struct packer *packer;
     pthread_t thread;
-    bool tried, runs;        /* the thread: was to be started, and was */
+    bool tried, runs; /* the thread: was to be started, and was */
     pthread_mutex_t mutex;
     pthread_cond_t cond;     /* mutex: `wanted` or `ending` has changed */
     bool wanted, ending;     /* mutex: there is a group to pack; the thread has to end */
@@ -28,7 +28,10 @@ struct ahead {
     bool packed;
 };
 
-static int add_frame(void *user, const uint8_t *payload, size_t size) { return packer_add_frame(user, payload, size); }
+static int add_frame(void *user, const uint8_t *payload, size_t size)
+{
+    return packer_add_frame(user, payload, size);
+}
 
 /* A damaged record or a lack of memory: the committer finds it by itself, and says so. */
 static void pack(struct ahead *ahead)

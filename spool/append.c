@@ -27,8 +27,10 @@ static int measure_frame(struct store *store, struct frame *frame)
     }
     if (frame->bytes <= store->frame_max)
         return SPOOL_OK;
-    return err_set(SPOOL_ETOOBIG, "%zu bytes in %zu event(s), but at most %zu are taken at once: raise journal_bytes and "
-                   "segment_bytes, or send less", frame->bytes, frame->n, store->frame_max);
+    return err_set(SPOOL_ETOOBIG,
+                   "%zu bytes in %zu event(s), but at most %zu are taken at once: raise journal_bytes and "
+                   "segment_bytes, or send less",
+                   frame->bytes, frame->n, store->frame_max);
 }
 
 /* ------------------------------------------------------------------------------------------- admission (slow path) */
@@ -60,8 +62,10 @@ static int make_ring(struct store *store)
 static int refusal(struct store *store, const struct frame *frame)
 {
     if (!limits_allow(store, frame->lane, frame->bytes))
-        return err_set(SPOOL_EFULL, "%s: %llu of %llu bytes are used, the limit of priority %s is %llu: wait for delivery, "
-                       "add a sink, or raise max_bytes", store->dir.path, (unsigned long long)limits_used_bytes(store),
+        return err_set(SPOOL_EFULL,
+                       "%s: %llu of %llu bytes are used, the limit of priority %s is %llu: wait for delivery, "
+                       "add a sink, or raise max_bytes",
+                       store->dir.path, (unsigned long long)limits_used_bytes(store),
                        (unsigned long long)store->options.max_bytes, lane_name(frame->lane),
                        (unsigned long long)store->limit_bytes[frame->lane]);
     if (store->commit_error)
@@ -173,9 +177,10 @@ static int wait_for_commit_instead(struct store *store, struct journal *journal,
     if (store->commit_failures == failures && deadline_ns < patience)
         return err_set(SPOOL_ETIMEOUT, "%s: flushing the journal failed, and it was not committed in the time given",
                        store->dir.path);
-    return err_set(SPOOL_EUNCERTAIN, "%s: flushing the journal failed and so did committing it (%s): the event may be lost on a "
-                   "power failure; enqueue it again under its id", store->dir.path,
-                   store->commit_message[0] ? store->commit_message : "no answer in time");
+    return err_set(SPOOL_EUNCERTAIN,
+                   "%s: flushing the journal failed and so did committing it (%s): the event may be lost on a "
+                   "power failure; enqueue it again under its id",
+                   store->dir.path, store->commit_message[0] ? store->commit_message : "no answer in time");
 }
 
 static int make_power_safe(struct store *store, struct ring *ring, uint64_t end, uint64_t deadline)
@@ -187,8 +192,10 @@ static int make_power_safe(struct store *store, struct ring *ring, uint64_t end,
         pthread_mutex_unlock(&store->append_mutex);
     }
     if (code == SPOOL_OK && journal_has_lost(ring->journal, end))
-        return err_set(SPOOL_EUNCERTAIN, "%s: flushing the journal failed, and not all that was in it could be saved: the event "
-                       "may be lost; enqueue it again under its id", store->dir.path);
+        return err_set(SPOOL_EUNCERTAIN,
+                       "%s: flushing the journal failed, and not all that was in it could be saved: the event "
+                       "may be lost; enqueue it again under its id",
+                       store->dir.path);
     return code;
 }
 
@@ -233,7 +240,10 @@ int store_append(struct store *store, const struct spool_event *events, const st
     return code;
 }
 
-size_t store_frame_max(const struct store *store) { return store->frame_max; }
+size_t store_frame_max(const struct store *store)
+{
+    return store->frame_max;
+}
 
 /* ------------------------------------------------------------------------------------------------ waiting for all */
 
@@ -273,7 +283,8 @@ static int wait_adopted(struct store *store, uint64_t deadline_ns)
         store->want_room = true;
         wake_bump(store->wake, false);
         if (cond_wait_until(&store->room_cond, &store->append_mutex, deadline_ns))
-            return err_set(SPOOL_ETIMEOUT, "%s: the journal of a process that ended could not be committed yet", store->dir.path);
+            return err_set(SPOOL_ETIMEOUT, "%s: the journal of a process that ended could not be committed yet",
+                           store->dir.path);
     }
     return SPOOL_OK;
 }

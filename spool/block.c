@@ -116,8 +116,8 @@ int block_peek(const uint8_t *value, size_t size, struct block_info *ret)
     unsigned version = get_u16(value + 8);
     if (version == 0 || version > BLOCK_VERSION || value[11] > CODEC_LAST)
         return err_set(SPOOL_EVERSION,
-                       "a block has format %u and codec %u; this libspool reads formats to %d, codecs to %d",
-                       version, value[11], BLOCK_VERSION, CODEC_LAST);
+                       "a block has format %u and codec %u; this libspool reads formats to %d, codecs to %d", version,
+                       value[11], BLOCK_VERSION, CODEC_LAST);
     read_fields(value, &info);
     int code = check_fields(&info, size);
     if (code)

@@ -36,7 +36,10 @@ struct cycle {
     uint64_t damaged;    /* records whose checksum is wrong in memory */
 };
 
-static int gather_one(void *user, const uint8_t *payload, size_t size) { return packer_add_frame(user, payload, size); }
+static int gather_one(void *user, const uint8_t *payload, size_t size)
+{
+    return packer_add_frame(user, payload, size);
+}
 
 static size_t cycle_bytes_max(const struct store *store)
 {
@@ -99,7 +102,8 @@ static int gather_from(struct cycle *cycle, struct journal *journal, uint64_t fr
     size_t packed = packer_bytes(cycle->packer);
     if (packed >= bytes_max)
         return SPOOL_OK;
-    return journal_walk(journal, begun ? cycle->to : from, bytes_max - packed, verify, gather_one, cycle->packer, &cycle->to);
+    return journal_walk(journal, begun ? cycle->to : from, bytes_max - packed, verify, gather_one, cycle->packer,
+                        &cycle->to);
 }
 
 static int gather(struct cycle *cycle, struct journal *journal)
@@ -315,7 +319,8 @@ static bool pause_after_failure(struct store *store, uint32_t *pause_ms)
     if (store->stopping && deadline > store->close_deadline_ns)
         deadline = store->close_deadline_ns;
     *pause_ms = *pause_ms * 2 < RETRY_MAX_MS ? *pause_ms * 2 : RETRY_MAX_MS;
-    bool stopping = store->stopping; /* only that cuts the pause short: producers that wait for room kick all the time */
+    bool stopping =
+        store->stopping; /* only that cuts the pause short: producers that wait for room kick all the time */
     while (store->stopping == stopping && mono_ns() < deadline)
         cond_wait_until(&store->committer_cond, &store->append_mutex, deadline);
     return true;
@@ -367,7 +372,8 @@ void *committer_run(void *arg)
     struct store *store = arg;
     struct cycle cycle = {.store = store};
     uint32_t pause_ms = RETRY_MIN_MS;
-    while (new_packer(store, &cycle.packer)) { /* out of memory at the very start: wait, or there would be no committer */
+    while (
+        new_packer(store, &cycle.packer)) { /* out of memory at the very start: wait, or there would be no committer */
         pthread_mutex_lock(&store->append_mutex);
         bool go_on = pause_after_failure(store, &pause_ms);
         pthread_mutex_unlock(&store->append_mutex);

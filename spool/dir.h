@@ -10,12 +10,12 @@
 #include "store.h"
 
 struct dir {
-    char *path;                 /* as given */
+    char *path; /* as given */
     int fd, journal_fd, segments_fd, quarantine_fd;
     bool created, copy_on_write, read_only;
-    mode_t file_mode;           /* of new files */
-    uint64_t segment_bytes;     /* from spool.json; fixed when the spool was made */
-    uint8_t uuid[16];           /* of the spool, likewise */
+    mode_t file_mode;       /* of new files */
+    uint64_t segment_bytes; /* from spool.json; fixed when the spool was made */
+    uint8_t uuid[16];       /* of the spool, likewise */
 };
 
 /* Opens or makes the directory and what belongs in it, by spool_options.flags, and checks: a local file system

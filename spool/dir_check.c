@@ -135,8 +135,9 @@ static bool is_our_directory(const char *name)
 
 static bool is_our_file(const char *name)
 {
-    return !strcmp(name, "spool.json") || !strcmp(name, "limits.json") || !strcmp(name, "log.lock") || !strcmp(name, "state.lock") ||
-           !strcmp(name, "wake") || begins_with(name, "state.mdb") || begins_with(name, "sink-");
+    return !strcmp(name, "spool.json") || !strcmp(name, "limits.json") || !strcmp(name, "log.lock") ||
+           !strcmp(name, "state.lock") || !strcmp(name, "wake") || begins_with(name, "state.mdb") ||
+           begins_with(name, "sink-");
 }
 
 static int refuse_entry(const struct entries *entries, const char *name, const char *what)

@@ -64,9 +64,9 @@ uint8_t *journal_reserve(struct journal *journal, size_t payload_size);
 int journal_publish(struct journal *journal, uint64_t *ret_end);
 
 /* ---- Any thread. ---- */
-uint64_t journal_head(const struct journal *journal);     /* behind the last published record */
+uint64_t journal_head(const struct journal *journal); /* behind the last published record */
 uint64_t journal_applied(const struct journal *journal);
-uint64_t journal_flushed(const struct journal *journal);  /* power-safe up to here: flushed or applied, the greater */
+uint64_t journal_flushed(const struct journal *journal); /* power-safe up to here: flushed or applied, the greater */
 
 /* Waits until everything below `position` is power-safe; one waiter flushes for all. Returns SPOOL_OK, SPOOL_ETIMEOUT, or
  * errno of a flush that failed: then the journal is failed for good (journal_is_failed), the pages may be gone from the page

@@ -29,16 +29,17 @@ struct journal {
     uint32_t ring_bytes;
     bool use_pwrite;
     bool size_limited; /* RLIMIT_FSIZE is below the file's size: writing it may raise SIGXFSZ */
-    bool begun;       /* journal_begin_at() has been called; set once, before other threads know us */
-    uint8_t *ring;    /* the mapped ring; NULL when inspecting */
-    uint8_t *scratch; /* use_pwrite: where the next record is put together; the appender's lock */
+    bool begun;        /* journal_begin_at() has been called; set once, before other threads know us */
+    uint8_t *ring;     /* the mapped ring; NULL when inspecting */
+    uint8_t *scratch;  /* use_pwrite: where the next record is put together; the appender's lock */
 
     uint32_t head_offset;     /* head % ring_bytes; the appender's lock */
     uint32_t reserved;        /* payload bytes reserved, 0: nothing; the appender's lock */
     _Atomic uint64_t head;    /* written under the appender's lock, with release; read by all with acquire */
     _Atomic uint64_t applied; /* written by the committer */
 
-    uint64_t lap_begin, pages_open; /* positions: where appending began, and up to where pages are open; the committer's */
+    uint64_t lap_begin,
+        pages_open; /* positions: where appending began, and up to where pages are open; the committer's */
 
     pthread_mutex_t flush_mutex;
     _Atomic uint64_t flushed;       /* written under flush_mutex */

@@ -42,7 +42,10 @@ bool limits_is_full(int code)
     return code == ENOSPC || code == EDQUOT || code == EFBIG || code == SPOOL_EFULL;
 }
 
-bool limits_disk_is_full(const struct store *store) { return limits_is_full(store->commit_error); }
+bool limits_disk_is_full(const struct store *store)
+{
+    return limits_is_full(store->commit_error);
+}
 
 /* ---------------------------------------------------------------------------------------------- what is delivered */
 
@@ -141,7 +144,8 @@ static bool take_drop_wish(struct store *store)
     pthread_mutex_lock(&store->append_mutex);
     for (int lane = 0; lane < LANES; lane++) {
         /* Still too full now? What was deleted meanwhile may have been enough. */
-        wanted |= store->want_drop[lane] && (!limits_allow(store, lane, store->frame_max) || limits_disk_is_full(store));
+        wanted |=
+            store->want_drop[lane] && (!limits_allow(store, lane, store->frame_max) || limits_disk_is_full(store));
         store->want_drop[lane] = false;
     }
     pthread_mutex_unlock(&store->append_mutex);

@@ -361,8 +361,12 @@ int lock_open(int dir_fd, const char *name, bool read_only, mode_t mode, struct 
     struct lock *lock = calloc(1, sizeof *lock);
     if (!lock)
         return err_errno(ENOMEM, "%s", name);
-    *lock = (struct lock){.fd = -1, .dir_fd = dir_fd, .read_only = read_only, .tag = random_tag(), .hint = hint,
-                           .hurry_ns = DEADLINE_NEVER};
+    *lock = (struct lock){.fd = -1,
+                          .dir_fd = dir_fd,
+                          .read_only = read_only,
+                          .tag = random_tag(),
+                          .hint = hint,
+                          .hurry_ns = DEADLINE_NEVER};
     snprintf(lock->name, sizeof lock->name, "%s", name);
     int code = open_file(lock, mode);
     if (!code)

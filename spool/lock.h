@@ -18,8 +18,8 @@ enum lock_mode { LOCK_SHARED, LOCK_EXCLUSIVE };
 
 /* A pair of words in the mapped wake file that a lock uses; they hint, they never decide. */
 struct lock_hint {
-    _Atomic uint32_t released;  /* futex, bumped at each release that somebody may wait for */
-    _Atomic uint32_t wanted;    /* when somebody last waited (low 20 bits of the CLOCK_MONOTONIC milliseconds; clocks of
+    _Atomic uint32_t released; /* futex, bumped at each release that somebody may wait for */
+    _Atomic uint32_t wanted;   /* when somebody last waited (low 20 bits of the CLOCK_MONOTONIC milliseconds; clocks of
                                    containers on one kernel agree) and who (12 random bits of its handle): a releaser
                                    that sees a fresh one of another process leaves a gap before it takes the lock again, so
                                    that a busy process cannot starve the others. */
@@ -28,8 +28,8 @@ struct lock_hint {
 /* Opens (creates unless read_only) the lock file. With read_only only LOCK_SHARED may be taken, and a missing file is a
  * lock that nobody holds. `hint` may be NULL; `dir_fd` must stay open. SPOOL_EACCESS (a link), errno. */
 int lock_open(int dir_fd, const char *name, bool read_only, mode_t mode, struct lock_hint *hint, struct lock **ret);
-void lock_close(struct lock *lock);     /* must not be held; NULL is fine */
-void lock_abandon(struct lock *lock);   /* in a forked child */
+void lock_close(struct lock *lock);   /* must not be held; NULL is fine */
+void lock_abandon(struct lock *lock); /* in a forked child */
 
 /* SPOOL_ETIMEOUT at the deadline (0: try once), SPOOL_ESTOPPED while interrupted. Threads are served in the order they
  * came; readers that come together share. Not recursive. Owned by the handle, not by the thread. */

@@ -66,7 +66,8 @@ static int settle(struct commit *commit, int code, uint64_t txn_before, const st
         segment_number_runs(before, commit->runs, commit->n);
     pthread_mutex_lock(&commit->log->mutex);
     if (code == SPOOL_EUNCERTAIN && commit->log->count)
-        log_forget(commit->log, commit->log->count - 1); /* LMDB may be in its fatal state again: opened anew by the next try */
+        log_forget(commit->log,
+                   commit->log->count - 1); /* LMDB may be in its fatal state again: opened anew by the next try */
     log_release(commit->log, segment);
     pthread_mutex_unlock(&commit->log->mutex);
     return code;
@@ -81,8 +82,10 @@ static void raise_tally(struct log *log, struct segment *segment)
         uint64_t *next = &segment->tally.lane[lane].next;
         if (*next >= log->least[lane])
             continue;
-        log_note(log, segment->number, 0, "lane %s ends at %" PRIu64 ", but sinks know of events up to %" PRIu64
-                 ", which are not there: it goes on behind them", lane_name(lane), *next, log->least[lane]);
+        log_note(log, segment->number, 0,
+                 "lane %s ends at %" PRIu64 ", but sinks know of events up to %" PRIu64
+                 ", which are not there: it goes on behind them",
+                 lane_name(lane), *next, log->least[lane]);
         *next = log->least[lane];
     }
 }

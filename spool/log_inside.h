@@ -54,17 +54,17 @@ struct log {
     struct log_options options;
     bool (*alive)(void *user, const uint8_t uuid[JOURNAL_UUID_SIZE]); /* set before threads */
     void *alive_user;
-    uint64_t least[LANES];       /* set before threads: no event gets a lower sequence number */
+    uint64_t least[LANES]; /* set before threads: no event gets a lower sequence number */
     pthread_mutex_t mutex;
-    struct log_entry *entries;   /* mutex; ascending by number */
-    size_t count, cap;           /* mutex */
-    size_t open_count;           /* mutex */
-    uint64_t uses;               /* mutex: a clock for "least recently used" */
-    struct log_note *notes;      /* mutex; newest first */
-    struct log_note spare;       /* mutex: one of them, when there is no memory */
-    bool spare_used;             /* mutex */
-    struct log_flaw *flaws;      /* mutex */
-    size_t flaw_count, flaw_cap; /* mutex */
+    struct log_entry *entries;      /* mutex; ascending by number */
+    size_t count, cap;              /* mutex */
+    size_t open_count;              /* mutex */
+    uint64_t uses;                  /* mutex: a clock for "least recently used" */
+    struct log_note *notes;         /* mutex; newest first */
+    struct log_note spare;          /* mutex: one of them, when there is no memory */
+    bool spare_used;                /* mutex */
+    struct log_flaw *flaws;         /* mutex */
+    size_t flaw_count, flaw_cap;    /* mutex */
     uint64_t end_number, end_bytes; /* mutex: the segment that was the newest at the last look, and how full it was */
     _Atomic uint64_t grown_bytes;   /* by how much segments were seen to grow */
 };

@@ -197,7 +197,10 @@ static int make_hint(struct log *log, size_t index, struct salvage_hint *ret)
     return code == LOG_AGAIN ? LOG_AGAIN : SPOOL_OK;
 }
 
-static bool is_no_room(int code) { return code == ENOSPC || code == EDQUOT || code == EFBIG; }
+static bool is_no_room(int code)
+{
+    return code == ENOSPC || code == EDQUOT || code == EFBIG;
+}
 
 /* A full disk does not keep what is whole from being delivered: it is served from memory until there is room. */
 static int stand_in(struct log *log, size_t index, const struct salvage_hint *hint, const char *why)

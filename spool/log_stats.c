@@ -46,7 +46,10 @@ static int add_up(struct log *log, struct log_stats *ret)
     return SPOOL_OK;
 }
 
-uint64_t log_grown_bytes(const struct log *log) { return atomic_load(&log->grown_bytes); }
+uint64_t log_grown_bytes(const struct log *log)
+{
+    return atomic_load(&log->grown_bytes);
+}
 
 int log_stats(struct log *log, struct log_stats *ret)
 {
@@ -100,7 +103,8 @@ int log_overflow(struct log *log, const uint64_t cursor[LANES], uint64_t max_byt
             continue;
         bytes -= allocated_bytes(log, entry->number);
         for (int lane = 0; lane < LANES; lane++)
-            ret_upto[lane] = entry->tally.lane[lane].next > ret_upto[lane] ? entry->tally.lane[lane].next : ret_upto[lane];
+            ret_upto[lane] =
+                entry->tally.lane[lane].next > ret_upto[lane] ? entry->tally.lane[lane].next : ret_upto[lane];
     }
     pthread_mutex_unlock(&log->mutex);
     return SPOOL_OK;

@@ -70,8 +70,7 @@ static int check_event(const struct store_block *block, uint32_t i)
     int code = bundle_event(&block->events, i, &view);
     if (code)
         return code;
-    if (memcmp(&view.id, &block->min_id, sizeof view.id) < 0 ||
-        memcmp(&view.id, &block->max_id, sizeof view.id) > 0)
+    if (memcmp(&view.id, &block->min_id, sizeof view.id) < 0 || memcmp(&view.id, &block->max_id, sizeof view.id) > 0)
         return err_set(SPOOL_EDAMAGED, "its id is outside of the block's range");
     if (lane_of(view.event.priority) != block->lane)
         return err_set(SPOOL_EDAMAGED, "its priority is not that of its lane");

@@ -21,19 +21,19 @@ struct begun_run {
 };
 
 struct packer_lane {
-    struct buffer bytes;    /* its runs, one after the other */
+    struct buffer bytes; /* its runs, one after the other */
     struct bundle_writer writer;
-    size_t open;            /* index + 1 of the run that is not complete; 0: none */
+    size_t open; /* index + 1 of the run that is not complete; 0: none */
 };
 
 struct packer {
     struct packer_lane lane[LANES];
     struct begun_run *begun; /* in the order in which they began */
     size_t begun_count, begun_cap;
-    struct log_run *runs;   /* as handed out */
-    ZSTD_CCtx *zstd;        /* NULL: nothing is compressed */
-    struct buffer frames;   /* compressed runs, one after the other */
-    size_t bytes;           /* of the events as they came */
+    struct log_run *runs; /* as handed out */
+    ZSTD_CCtx *zstd;      /* NULL: nothing is compressed */
+    struct buffer frames; /* compressed runs, one after the other */
+    size_t bytes;         /* of the events as they came */
     uint64_t events;
     struct spool_id max_id;
 };
@@ -197,7 +197,8 @@ int packer_add_frame(struct packer *packer, const uint8_t *payload, size_t size)
     for (size_t at = 0; at < size;) {
         size_t left = size - at, event = left >= EVENT_PACKED_MIN ? event_packed_size(payload + at) : 0;
         if (event < EVENT_PACKED_MIN || event > left)
-            return err_set(SPOOL_EDAMAGED, "a journal frame of %zu bytes holds an event of %zu bytes at %zu", size, event, at);
+            return err_set(SPOOL_EDAMAGED, "a journal frame of %zu bytes holds an event of %zu bytes at %zu", size,
+                           event, at);
         int code = add_event(packer, payload + at, event);
         if (code)
             return code;
@@ -206,11 +207,20 @@ int packer_add_frame(struct packer *packer, const uint8_t *payload, size_t size)
     return SPOOL_OK;
 }
 
-size_t packer_bytes(const struct packer *packer) { return packer->bytes; }
+size_t packer_bytes(const struct packer *packer)
+{
+    return packer->bytes;
+}
 
-uint64_t packer_events(const struct packer *packer) { return packer->events; }
+uint64_t packer_events(const struct packer *packer)
+{
+    return packer->events;
+}
 
-const struct spool_id *packer_max_id(const struct packer *packer) { return &packer->max_id; }
+const struct spool_id *packer_max_id(const struct packer *packer)
+{
+    return &packer->max_id;
+}
 
 /* Puts the frame of one run behind those in packer->frames, which has room for it; or leaves the run as it is. */
 static void compress_run(struct packer *packer, struct log_run *run)

@@ -20,7 +20,10 @@ struct applying {
 };
 
 /* A peer may hold the lock for long, or be stopped: recovery at open waits for it, but not for ever. */
-static uint64_t recovery_deadline(void) { return deadline_in_ms(10000); }
+static uint64_t recovery_deadline(void)
+{
+    return deadline_in_ms(10000);
+}
 
 static int commit_gathered(struct applying *applying)
 {
@@ -49,7 +52,8 @@ static int apply_record(void *user, const uint8_t *payload, size_t size, uint64_
     int code = packer_add_frame(applying->packer, payload, size);
     if (code != SPOOL_EDAMAGED)
         return code;
-    store_damaged(applying->store, "journal", err_last(), 1); /* the checksum is right, the content is not: a bug or a forgery */
+    store_damaged(applying->store, "journal", err_last(),
+                  1); /* the checksum is right, the content is not: a bug or a forgery */
     return SPOOL_OK;
 }
 
@@ -67,8 +71,8 @@ static int apply_all(struct applying *applying, struct journal *journal, uint64_
         return code;
     if (scan.gaps)
         report(&applying->store->options.reporter, SPOOL_LOG_WARNING,
-               "journal %s: %llu gap(s) between records: process-level events that a loss of power took", journal_name(journal),
-               (unsigned long long)scan.gaps);
+               "journal %s: %llu gap(s) between records: process-level events that a loss of power took",
+               journal_name(journal), (unsigned long long)scan.gaps);
     *ret_position = scan.records ? scan.end : applied;
     if (!scan.records)
         return SPOOL_OK;
@@ -102,10 +106,10 @@ static int apply_journal(struct store *store, struct journal *journal)
 
 struct sweep {
     struct store *store;
-    struct journal *own;    /* kept: an emptied one of the right size */
+    struct journal *own; /* kept: an emptied one of the right size */
     bool want_own;
     uint32_t all, spare;
-    uint32_t unapplied;     /* could not be committed: the disk is full, or a peer holds the lock */
+    uint32_t unapplied; /* could not be committed: the disk is full, or a peer holds the lock */
 };
 
 /* The record lock does not tell: it is the process's, and to close one's own journal once more gives it up. While the
@@ -307,7 +311,8 @@ static int inspect_one(void *user, const char *name)
         return 0;
     uint64_t applied = 0;
     struct journal_scan scan = {0};
-    int code = dead ? log_position(inspection->store->log, journal_uuid(journal), recovery_deadline(), &applied) : SPOOL_EBUSY;
+    int code =
+        dead ? log_position(inspection->store->log, journal_uuid(journal), recovery_deadline(), &applied) : SPOOL_EBUSY;
     if (code == SPOOL_OK || code == SPOOL_ENOTFOUND)
         code = journal_scan(journal, applied, code == SPOOL_OK, ignore_record, NULL, &scan);
     inspection->dead += code == SPOOL_OK && scan.records > 0;

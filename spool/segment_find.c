@@ -249,8 +249,8 @@ int segment_find(int fd, struct found *ret)
     int code = search(ret);
     /* Beside a head of ours it is only something that an event carries. */
     if (!code && ret->other_format && !ret->have_head)
-        return err_set(SPOOL_EVERSION, "the segment has format %u, which this libspool (%s) does not read", ret->other_format,
-                       spool_version());
+        return err_set(SPOOL_EVERSION, "the segment has format %u, which this libspool (%s) does not read",
+                       ret->other_format, spool_version());
     return code;
 }
 

@@ -23,7 +23,7 @@
 #include "../lib/base/sync.h"
 
 enum {
-    BATCH_BYTES = 16 << 20, /* of one transaction while rebuilding */
+    BATCH_BYTES = 16 << 20,  /* of one transaction while rebuilding */
     SPARE_BYTES = 256 << 10, /* for B-tree pages and rows */
 };
 static const uint64_t JUMP = 1ull << STORE_HOLE_SHIFT;
@@ -349,8 +349,8 @@ static void forget_foreign(struct found *found, uint64_t number)
 }
 
 /* With ret_segment in memory. */
-static int salvage_file(const struct dir *dir, uint64_t number, const struct salvage_hint *hint, struct salvage_result *ret,
-                        struct segment **ret_segment)
+static int salvage_file(const struct dir *dir, uint64_t number, const struct salvage_hint *hint,
+                        struct salvage_result *ret, struct segment **ret_segment)
 {
     char name[SEGMENT_NAME_SIZE];
     struct salvage salvage = {0};
@@ -365,8 +365,9 @@ static int salvage_file(const struct dir *dir, uint64_t number, const struct sal
         choose_blocks(&salvage, hint);
         make_head(&salvage, number, hint);
         make_tally(&salvage, hint);
-        code = ret_segment ? segment_create_standin(dir, number, map_bytes_for(dir, &salvage), build, &salvage, ret_segment)
-                           : replace_file(dir, name, &salvage);
+        code = ret_segment
+                   ? segment_create_standin(dir, number, map_bytes_for(dir, &salvage), build, &salvage, ret_segment)
+                   : replace_file(dir, name, &salvage);
     }
     close(fd);
     segment_find_free(&salvage.found);

@@ -62,7 +62,7 @@ struct found {
     size_t block_cap, position_cap, tally_cap;
     struct segment_head head;
     bool have_head;
-    uint32_t other_format; /* of a head that is not ours; 0: none */
+    uint32_t other_format;                                    /* of a head that is not ours; 0: none */
     uint64_t snapshot_offset, snapshot_size, snapshot_commit; /* size 0: none */
     uint64_t file_bytes;
     /* Of LMDB's meta pages: the last transaction that is known to be committed, and whether none can be later. */

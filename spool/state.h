@@ -114,8 +114,8 @@ int state_dead_purge(struct state *state, const char *sink, const struct spool_i
                      uint64_t *ret_n);
 int state_dead_find(struct state *state, const char *sink, const struct spool_id *id, uint64_t deadline_ns,
                     int (*each)(void *user, const struct store_dead *dead), void *user);
-int state_dead_edit(struct state *state, const char *sink, const struct spool_id *id, const uint8_t *packed, size_t size,
-                    uint64_t deadline_ns, uint64_t *ret_n);
+int state_dead_edit(struct state *state, const char *sink, const struct spool_id *id, const uint8_t *packed,
+                    size_t size, uint64_t deadline_ns, uint64_t *ret_n);
 int state_dead_import(struct state *state, const struct store_dead *dead, uint64_t deadline_ns);
 int state_dead_trim(struct state *state, const char *sink, const struct store_dead_limits *limits, uint64_t deadline_ns,
                     uint64_t *ret_dropped);

@@ -448,7 +448,8 @@ int state_checkpoint(struct state *state, uint32_t sink_id, uint64_t deadline_ns
 {
     uint8_t *bytes = NULL;
     size_t size = 0;
-    int code = atomic_load(&state->is_copy) ? SPOOL_ENOTFOUND : read_checkpoint(state, sink_id, deadline_ns, &bytes, &size);
+    int code =
+        atomic_load(&state->is_copy) ? SPOOL_ENOTFOUND : read_checkpoint(state, sink_id, deadline_ns, &bytes, &size);
     if (code && code != SPOOL_ENOTFOUND && code != SPOOL_EDAMAGED)
         return code; /* a damaged one was reported, and is none */
     if (size > cap)

@@ -70,13 +70,13 @@ struct state {
     struct state_identity identity;
     uint64_t epoch; /* grows each time env is replaced */
     uint64_t map_bytes, page_bytes;
-    uint64_t base;    /* what stamps add to LMDB's transaction number */
-    uint32_t version; /* of the file; a writer raises it, under state.lock */
+    uint64_t base;       /* what stamps add to LMDB's transaction number */
+    uint32_t version;    /* of the file; a writer raises it, under state.lock */
     atomic_bool is_copy; /* and that could not be stored yet: its checkpoints do not count, and none are stored */
     _Atomic uint64_t settled_stamp; /* up to this transaction it is on the disk for sure */
     atomic_bool unflushed;          /* a flush of this file failed: no later one can be believed */
-    bool taken_over;  /* a salvage that a crash interrupted was finished by this handle */
-    bool is_new;     /* there was no file at the opening */
+    bool taken_over;                /* a salvage that a crash interrupted was finished by this handle */
+    bool is_new;                    /* there was no file at the opening */
     atomic_uint busy; /* transactions under way: not 0 in a forked child means LMDB's memory may be half changed */
     atomic_bool reserve_told; /* that the disk reserve could not be allocated */
     pthread_mutex_t told_mutex;

@@ -120,8 +120,14 @@ static int change_flags(struct state *state, const char *name, void (*change)(st
     return state_txn_end(&txn, code);
 }
 
-static void set_removing(struct sink_row *sink, bool on) { sink->removing = on; }
-static void set_best_effort(struct sink_row *sink, bool on) { sink->best_effort = on; }
+static void set_removing(struct sink_row *sink, bool on)
+{
+    sink->removing = on;
+}
+static void set_best_effort(struct sink_row *sink, bool on)
+{
+    sink->best_effort = on;
+}
 
 int state_sink_mark_removal(struct state *state, const char *name, uint64_t deadline_ns)
 {

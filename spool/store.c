@@ -155,9 +155,11 @@ static void restore_state(struct store *store, bool salvaged, uint64_t deadline)
     if (added)
         store_damaged(store, "state.mdb", "it lacked sinks: they go on where the newest segment knew them last", 0);
     else if (is_lost(store, deadline))
-        store_damaged(store, "state.mdb", "was missing and is made anew; sinks that are added again get all there is", 0);
+        store_damaged(store, "state.mdb", "was missing and is made anew; sinks that are added again get all there is",
+                      0);
     if (code && (code != SPOOL_ENOTFOUND || salvaged)) /* what there is stands */
-        report(&store->options.reporter, SPOOL_LOG_WARNING, "the state could not be completed from the log: %s", err_last());
+        report(&store->options.reporter, SPOOL_LOG_WARNING, "the state could not be completed from the log: %s",
+               err_last());
 }
 
 static bool is_behind(const uint64_t a[LANES], const uint64_t b[LANES])
@@ -180,8 +182,8 @@ static int number_behind_state(struct store *store, uint64_t deadline)
         return code;
     code = state_known_next(store->state, true, deadline, known);
     if (!code && log_raise(store->log, known, deadline)) /* a full disk does not keep a spool from opening */
-        report(&store->options.reporter, SPOOL_LOG_WARNING, "%s: the next commit will have to go on at higher numbers: %s",
-               store->dir.path, err_last());
+        report(&store->options.reporter, SPOOL_LOG_WARNING,
+               "%s: the next commit will have to go on at higher numbers: %s", store->dir.path, err_last());
     return code;
 }
 
@@ -206,8 +208,10 @@ static int check_home(struct store *store, uint64_t deadline)
     if (code)
         return err_prefix(code, "%s: finding out whether it is a copy", store->dir.path);
     if (forgotten)
-        report(&store->options.reporter, SPOOL_LOG_WARNING, "%s is a copy of another spool: the checkpoints of its sinks were "
-               "forgotten, so that nothing of the original's is taken back; sinks may get events again", store->dir.path);
+        report(&store->options.reporter, SPOOL_LOG_WARNING,
+               "%s is a copy of another spool: the checkpoints of its sinks were "
+               "forgotten, so that nothing of the original's is taken back; sinks may get events again",
+               store->dir.path);
     return SPOOL_OK;
 }
 
@@ -239,7 +243,8 @@ static int start_threads(struct store *store)
     if (code)
         return code;
     store->committer_runs = true;
-    store->clock_resets = wake_clock_resets(store->wake); /* here: one that comes before the thread runs is not missed */
+    store->clock_resets =
+        wake_clock_resets(store->wake); /* here: one that comes before the thread runs is not missed */
     code = thread_start(&store->keeper, "spool-keep", keeper_run, store);
     store->keeper_runs = !code;
     return code;
@@ -375,7 +380,8 @@ static void free_rings(struct store *store, void (*end)(struct journal *journal)
     }
 }
 
-static void free_elections(struct store *store, void (*end)(struct lock *lock), void (*end_hand)(struct store_hand *hand))
+static void free_elections(struct store *store, void (*end)(struct lock *lock),
+                           void (*end_hand)(struct store_hand *hand))
 {
     while (store->elections) {
         struct election *next = store->elections->next;
@@ -442,4 +448,7 @@ void store_abandon(struct store *store)
     free(store); /* mutexes may be held by threads that are not in this process: not destroyed */
 }
 
-bool store_is_read_only(const struct store *store) { return store->dir.read_only; }
+bool store_is_read_only(const struct store *store)
+{
+    return store->dir.read_only;
+}

@@ -39,7 +39,7 @@ enum { SINK_NAME_MAX = 64, SINK_KIND_MAX = 31, REASON_MAX = 255 };
 
 /* ------------------------------------------------------------------------------------------------ open and close */
 
-struct store_options {              /* as in struct spool_options, with the defaults filled in; but the sizes may be 0 */
+struct store_options { /* as in struct spool_options, with the defaults filled in; but the sizes may be 0 */
     uint64_t max_bytes, segment_bytes, retention_ms;
     uint32_t journal_bytes, flush_interval_ms, full_timeout_ms, file_mode, flags;
     enum spool_full_policy full_policy[LANES]; /* by lane */
@@ -91,10 +91,10 @@ struct store_block {
     atomic_uint refs;
     int lane;
     uint32_t count;
-    uint64_t first_seq;          /* of the first event */
+    uint64_t first_seq; /* of the first event */
     struct spool_id min_id, max_id;
-    size_t size;                 /* of events, bytes */
-    struct bundle events;        /* in memory behind the struct */
+    size_t size;          /* of events, bytes */
+    struct bundle events; /* in memory behind the struct */
 };
 void store_block_ref(struct store_block *block);
 void store_block_unref(struct store_block *block); /* NULL is fine */
@@ -146,7 +146,8 @@ enum { STORE_RANGES_MAX = 128 }; /* a sink's, per lane, that are stored; later o
 /* Events that left a sink undelivered. */
 struct store_drops {
     uint64_t events[SPOOL_DROPS]; /* by enum spool_drop */
-    uint64_t upto[LANES];         /* of what is finished before it some was dropped, and which is not kept. (Of expired ones their
+    uint64_t
+        upto[LANES]; /* of what is finished before it some was dropped, and which is not kept. (Of expired ones their
                                      time tells: they do not move it.) */
 };
 
@@ -164,7 +165,8 @@ static inline void store_drops_upto(struct store_drops *drops, int lane, uint64_
 }
 
 /* `events` of the lane, none of them at or behind `upto`, leave undelivered. Those without a place in the log move nothing. */
-static inline void store_drops_note(struct store_drops *drops, enum spool_drop why, int lane, uint64_t upto, uint64_t events)
+static inline void store_drops_note(struct store_drops *drops, enum spool_drop why, int lane, uint64_t upto,
+                                    uint64_t events)
 {
     drops->events[why] += events;
     if (why != SPOOL_DROP_EXPIRED && upto < SEQ_DETACHED)
@@ -181,23 +183,23 @@ static inline void store_drops_add(struct store_drops *to, const struct store_dr
 
 struct store_sink {
     char name[SINK_NAME_MAX + 1], kind[SINK_KIND_MAX + 1];
-    uint32_t id;                 /* never used again */
-    uint64_t generation;         /* changes with rewind and removal; acknowledgements carry it */
-    uint64_t serial;             /* of the last acknowledgement that was counted */
-    uint32_t order;              /* enum spool_order */
+    uint32_t id;         /* never used again */
+    uint64_t generation; /* changes with rewind and removal; acknowledgements carry it */
+    uint64_t serial;     /* of the last acknowledgement that was counted */
+    uint32_t order;      /* enum spool_order */
     bool paused;
-    bool removing;               /* its removal is asked for: nobody delivers to it any more */
-    bool best_effort;            /* as told by store_sink_set_best_effort() */
+    bool removing;    /* its removal is asked for: nobody delivers to it any more */
+    bool best_effort; /* as told by store_sink_set_best_effort() */
     uint64_t cursor[LANES];
     struct store_range ranges[LANES][STORE_RANGES_MAX]; /* ascending, disjoint, beyond the cursor */
     uint32_t range_count[LANES];
-    uint64_t delivered, dropped, filtered; /* events, since registered */
-    uint64_t delivered_in[LANES]; /* `delivered` by lane, as far as they were counted so */
-    struct store_drops drops;    /* `dropped` by reason, as far as they were counted so */
-    uint64_t dead_dropped;       /* dead letters, by a limit */
-    uint64_t start[LANES];       /* what it began with: nothing before was ever meant for it */
-    uint64_t retry_rows, dead_rows; /* filled by store_sink_get and store_sink_each */
-    char paused_reason[REASON_MAX + 1]; /* of store_sink_pause_for(); "" otherwise */
+    uint64_t delivered, dropped, filtered;          /* events, since registered */
+    uint64_t delivered_in[LANES];                   /* `delivered` by lane, as far as they were counted so */
+    struct store_drops drops;                       /* `dropped` by reason, as far as they were counted so */
+    uint64_t dead_dropped;                          /* dead letters, by a limit */
+    uint64_t start[LANES];                          /* what it began with: nothing before was ever meant for it */
+    uint64_t retry_rows, dead_rows;                 /* filled by store_sink_get and store_sink_each */
+    char paused_reason[REASON_MAX + 1];             /* of store_sink_pause_for(); "" otherwise */
     uint64_t max_pending_bytes, max_pending_age_ms; /* as set by store_sink_limit(); 0: none */
 };
 
@@ -205,7 +207,7 @@ struct store_sink {
  * all that is committed. */
 int store_sink_register(struct store *store, const char *name, const char *kind, uint32_t order, const char *config,
                         bool from_now, struct store_sink *ret);
-int store_sink_get(struct store *store, const char *name, struct store_sink *ret);   /* SPOOL_ENOTFOUND */
+int store_sink_get(struct store *store, const char *name, struct store_sink *ret); /* SPOOL_ENOTFOUND */
 /* The JSON configuration; malloc'd, free(). */
 int store_sink_config(struct store *store, const char *name, char **ret);
 /* Another one for a sink that is registered, which its deliverer hears of. */
@@ -243,10 +245,10 @@ bool store_sink_is_served(struct store *store, const char *name);
 /* Events that were in the hands of a process which died: [first, end) of a lane. */
 struct store_suspect {
     int lane;
-    uint32_t crashes;            /* deaths with it in hand */
+    uint32_t crashes; /* deaths with it in hand */
     uint64_t first, end;
-    bool alone;                  /* it is one event, which was there alone at the last death */
-    bool fresh;                  /* that was found by the election now held */
+    bool alone; /* it is one event, which was there alone at the last death */
+    bool fresh; /* that was found by the election now held */
 };
 enum { STORE_SUSPECTS_MAX = 512 };
 /* What is in hand from now on: `count` events of the lane, consecutive from `first` on, or those in `seqs`. */
@@ -254,7 +256,7 @@ struct store_mark {
     int lane;
     uint32_t count;
     uint64_t first;
-    const uint64_t *seqs;        /* NULL: consecutive */
+    const uint64_t *seqs; /* NULL: consecutive */
 };
 enum { STORE_MARK_ROWS_MAX = 500 };
 
@@ -285,33 +287,33 @@ int store_sink_published(struct store *store, const char *name, uint8_t **ret, s
 /* A row of the retry table: an event on its own, because it failed or waits behind one of its key that failed. */
 struct store_retry {
     int lane;
-    uint64_t seq;                /* with the lane: which one */
+    uint64_t seq; /* with the lane: which one */
     struct spool_id id;
     uint32_t attempts;           /* failed so far; 0 for a parked one */
     uint64_t first_ns, due_ns;   /* wall clock, since 1970: enqueued (the id's time), not before */
     uint32_t size;               /* packed bytes */
     uint64_t key_hash;           /* of the ordering key; 0 without order */
     char reason[REASON_MAX + 1]; /* of the last failure */
-    uint64_t failed_ns;          /* in a put: when it failed, for its history; 0: it did not fail now. Not stored as such */
+    uint64_t failed_ns; /* in a put: when it failed, for its history; 0: it did not fail now. Not stored as such */
 };
 /* One entry of the history of an event at a sink. */
 enum { STORE_ATTEMPTS_MAX = 32, STORE_ATTEMPT_REASON_MAX = 120 };
 struct store_attempt {
-    uint32_t kind;               /* enum spool_attempt_kind */
-    uint32_t count;              /* entries it stands for: more than 1 in a summary */
-    uint64_t at_ns, until_ns;    /* wall clock; until: of the last one in a summary, else the same */
-    const char *reason;          /* not terminated */
+    uint32_t kind;            /* enum spool_attempt_kind */
+    uint32_t count;           /* entries it stands for: more than 1 in a summary */
+    uint64_t at_ns, until_ns; /* wall clock; until: of the last one in a summary, else the same */
+    const char *reason;       /* not terminated */
     size_t reason_size;
 };
 
 struct store_retry_put {
     struct store_retry row;
-    const uint8_t *packed;       /* the event; NULL: the row is there already, only its fields change */
+    const uint8_t *packed; /* the event; NULL: the row is there already, only its fields change */
 };
 struct store_dead_put {
-    struct store_retry row;      /* attempts and reason at death */
+    struct store_retry row; /* attempts and reason at death */
     uint64_t died_ns;
-    const uint8_t *packed;       /* NULL: taken from the retry row, which is deleted in the same transaction */
+    const uint8_t *packed; /* NULL: taken from the retry row, which is deleted in the same transaction */
 };
 /* What the event of a retry row that is finished with counts as. */
 enum store_end { STORE_END_DELIVERED, STORE_END_FILTERED, STORE_END_EXPIRED, STORE_END_DAMAGED };
@@ -330,14 +332,14 @@ struct store_done {
  * not counted). Sent again after a failure, whatever part of it is stored, it changes and counts only the rest. */
 struct store_ack {
     uint32_t sink_id;
-    uint64_t generation;         /* SPOOL_ESTALE and no change if it is no longer this */
-    uint64_t cursor[LANES];      /* merged by maximum */
+    uint64_t generation;                     /* SPOOL_ESTALE and no change if it is no longer this */
+    uint64_t cursor[LANES];                  /* merged by maximum */
     const struct store_range *ranges[LANES]; /* replaces what is stored; NULL when range_count is 0 */
     uint32_t range_count[LANES];
-    uint64_t serial;             /* 0: none. Another one than that of the acknowledgement before, but the same when sent again */
+    uint64_t serial; /* 0: none. Another one than that of the acknowledgement before, but the same when sent again */
     uint64_t delivered[LANES], filtered; /* of the log; added, as are the next */
     struct store_drops drops;
-    const void *checkpoint;      /* stored when checkpoint_size > 0 */
+    const void *checkpoint; /* stored when checkpoint_size > 0 */
     size_t checkpoint_size;
     const struct store_retry_put *retries;
     size_t retry_count;
@@ -392,13 +394,13 @@ enum { STORE_PURGED_MAX = 96 };
 struct store_purged {
     struct spool_id id;
     int lane;
-    uint64_t seq, at_ns;         /* wall clock: when it went */
+    uint64_t seq, at_ns; /* wall clock: when it went */
     bool by_limit;
 };
 int store_purged_find(struct store *store, uint32_t sink_id, const struct spool_id *id, struct store_purged *ret);
 /* Puts another event, of the same id, in the place of the one in the letters. */
-int store_dead_edit(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed, size_t size,
-                    uint64_t *ret_n);
+int store_dead_edit(struct store *store, const char *sink, const struct spool_id *id, const uint8_t *packed,
+                    size_t size, uint64_t *ret_n);
 /* Adds a letter that was exported; its sink need not be registered. SPOOL_EEXISTS if there is one of that id and sink. */
 int store_dead_import(struct store *store, const struct store_dead *dead);
 
@@ -407,7 +409,8 @@ struct store_dead_limits {
     uint64_t rows_max, bytes_max, age_max_ms; /* of packed events; since they died */
 };
 /* Deletes the oldest (by id) beyond the limits, counted in the sink. */
-int store_dead_trim(struct store *store, const char *sink, const struct store_dead_limits *limits, uint64_t *ret_dropped);
+int store_dead_trim(struct store *store, const char *sink, const struct store_dead_limits *limits,
+                    uint64_t *ret_dropped);
 
 /* Promises on disk that stamps up to a second beyond this one may be handed out without an event, so that they are not
  * repeated after a crash. Cheap when promised already. */
@@ -421,7 +424,7 @@ void store_clock_reset(struct store *store);
 struct store_stats {
     uint64_t enqueued_events, enqueued_bytes, rejected_full, recovered_events; /* this handle */
     uint64_t stored_events, unapplied_bytes, used_bytes, max_bytes, segments, journals;
-    uint64_t dropped_events, damaged_blocks, damaged_events, dead_letters;     /* of the spool */
+    uint64_t dropped_events, damaged_blocks, damaged_events, dead_letters; /* of the spool */
     uint64_t seen_blocks, seen_events; /* of the damaged ones: what an operator has seen */
     uint32_t dead_journals;
     bool disk_full;

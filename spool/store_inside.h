@@ -25,21 +25,21 @@
 #include "wake.h"
 
 enum {
-    COMMIT_BYTES = 1 << 20,      /* so much gathered is committed at once */
-    AHEAD_BYTES = 4 << 20,       /* of journal pages at most are made writable before the producers come to them */
-    COMMIT_LINGER_MS = 5,        /* with a sink registered, an event waits at most that long for company … */
-    COMMIT_PACE_MS = 25,         /* … or as long as this after the last commit, but never longer than flush_interval_ms */
-    SPARE_JOURNALS_MAX = 4,      /* emptied journals that are kept for processes to come */
-    SPARES_KNOWN_MAX = 16,       /* … and remembered, so that a probe need not read them again */
-    HOUSEKEEP_MS = 1000,         /* probing for dead peers, deleting what is delivered */
-    LOCK_SLICE_MS = 250,         /* of waiting for a file lock, between looks at whether we are stopping */
+    COMMIT_BYTES = 1 << 20, /* so much gathered is committed at once */
+    AHEAD_BYTES = 4 << 20,  /* of journal pages at most are made writable before the producers come to them */
+    COMMIT_LINGER_MS = 5,   /* with a sink registered, an event waits at most that long for company … */
+    COMMIT_PACE_MS = 25,    /* … or as long as this after the last commit, but never longer than flush_interval_ms */
+    SPARE_JOURNALS_MAX = 4, /* emptied journals that are kept for processes to come */
+    SPARES_KNOWN_MAX = 16,  /* … and remembered, so that a probe need not read them again */
+    HOUSEKEEP_MS = 1000,    /* probing for dead peers, deleting what is delivered */
+    LOCK_SLICE_MS = 250,    /* of waiting for a file lock, between looks at whether we are stopping */
 };
 
 /* A journal and how many producers wait for its flush; a failed one is replaced, and freed when they have left. */
 struct ring {
     struct journal *journal;
-    atomic_uint users;           /* raised under append_mutex; who lowers it does not look at the ring again */
-    struct ring *next;           /* of the retired; append_mutex */
+    atomic_uint users; /* raised under append_mutex; who lowers it does not look at the ring again */
+    struct ring *next; /* of the retired; append_mutex */
 };
 
 /* A sink this process was elected for. */
@@ -77,26 +77,27 @@ struct store {
     bool want_drop[LANES];         /* append_mutex: … or to drop the oldest, by policy of that lane */
     uint64_t ring_tried_ns;        /* append_mutex: when a missing journal was last asked for */
     uint64_t enqueued_events, enqueued_bytes, rejected_full; /* append_mutex */
-    uint64_t close_deadline_ns;    /* append_mutex; set with stopping */
-    uint64_t committed_ns;         /* committer only: when it last tried */
-    bool commit_failure_told;      /* committer only: one of another reason than a full disk */
+    uint64_t close_deadline_ns;                              /* append_mutex; set with stopping */
+    uint64_t committed_ns;                                   /* committer only: when it last tried */
+    bool commit_failure_told; /* committer only: one of another reason than a full disk */
 
-    _Atomic uint64_t measured_bytes; /* of the directory at the last look, less what the log had grown by then: limits.c */
+    _Atomic uint64_t
+        measured_bytes; /* of the directory at the last look, less what the log had grown by then: limits.c */
     _Atomic uint64_t recovered_events;
     _Atomic uint32_t journal_count, sink_count;
     _Atomic uint32_t unapplied_journals; /* of dead processes, that the last sweep could not apply */
     _Atomic bool disk_full;
-    _Atomic bool pressure;         /* housekeeping is worth doing soon */
+    _Atomic bool pressure; /* housekeeping is worth doing soon */
 
     pthread_mutex_t sinks_mutex;
-    struct election *elections;    /* sinks_mutex */
-    uint64_t sinks_again_ns;       /* the keeper: when to look at limits of sinks */
+    struct election *elections; /* sinks_mutex */
+    uint64_t sinks_again_ns;    /* the keeper: when to look at limits of sinks */
 
     pthread_mutex_t clock_mutex;
-    struct spool_id clock_lease;   /* clock_mutex: stamps up to here were promised on disk */
-    uint32_t clock_resets;         /* the keeper's: as seen last */
+    struct spool_id clock_lease; /* clock_mutex: stamps up to here were promised on disk */
+    uint32_t clock_resets;       /* the keeper's: as seen last */
 
-    struct spare {               /* keeper only (and open, before it): journals found empty, and when last taken */
+    struct spare { /* keeper only (and open, before it): journals found empty, and when last taken */
         char name[JOURNAL_NAME_SIZE];
         struct timespec taken;
     } spares[SPARES_KNOWN_MAX];
@@ -106,7 +107,10 @@ struct store {
     bool committer_runs, keeper_runs, mutexes_made;
 };
 
-static inline uint64_t lock_slice(void) { return deadline_in_ms(LOCK_SLICE_MS); }
+static inline uint64_t lock_slice(void)
+{
+    return deadline_in_ms(LOCK_SLICE_MS);
+}
 
 /* committer.c */
 void *committer_run(void *store);
@@ -114,9 +118,9 @@ void *committer_run(void *store);
 void committer_kick(struct store *store);
 
 /* recovery.c */
-int recovery_open(struct store *store);           /* dead journals applied, and one of our own */
+int recovery_open(struct store *store); /* dead journals applied, and one of our own */
 int recovery_own_journal(struct store *store, struct journal **ret);
-void recovery_adopt_dead(struct store *store);    /* those of others, while we run */
+void recovery_adopt_dead(struct store *store); /* those of others, while we run */
 void recovery_inspect(struct store *store, uint32_t *ret_dead, uint64_t *ret_journals);
 bool recovery_journal_exists(void *store, const uint8_t uuid[JOURNAL_UUID_SIZE]);
 
@@ -135,7 +139,7 @@ void packer_runs(struct packer *packer, struct log_run **ret, size_t *ret_n);
 
 /* keeper.c */
 void *keeper_run(void *store);
-void keeper_measure(struct store *store);         /* brings measured_bytes and sink_count up to date */
+void keeper_measure(struct store *store); /* brings measured_bytes and sink_count up to date */
 
 /* limits.c */
 void limits_init(struct store *store);
@@ -143,14 +147,15 @@ void limits_init(struct store *store);
 bool limits_allow(const struct store *store, int lane, uint64_t bytes);
 /* Without locks: deletes what is delivered, and drops by policy what must go. */
 void limits_reclaim(struct store *store);
-uint64_t limits_used_bytes(const struct store *store); /* of the directory: the last look and what was committed since */
+uint64_t
+limits_used_bytes(const struct store *store);     /* of the directory: the last look and what was committed since */
 bool limits_are_tight(const struct store *store); /* three quarters of max_bytes are used */
-bool limits_is_full(int code);               /* of what a commit answered: there is no room */
+bool limits_is_full(int code);                    /* of what a commit answered: there is no room */
 /* append_mutex held: the last commit found no room on the disk (and did not fail for another reason). */
 bool limits_disk_is_full(const struct store *store);
 
 /* store_removal.c */
-void removals_finish(struct store *store);        /* of all sinks that are marked and that nobody delivers to any more */
+void removals_finish(struct store *store); /* of all sinks that are marked and that nobody delivers to any more */
 void removal_of_namesake(struct store *store, const char *name); /* before another one of that name is registered */
 
 /* store.c */

@@ -4,9 +4,15 @@
 
 enum { READ_DEADLINE_MS = 5000, LOOK_DEADLINE_MS = 1000 };
 
-static uint64_t read_deadline(void) { return deadline_in_ms(READ_DEADLINE_MS); }
+static uint64_t read_deadline(void)
+{
+    return deadline_in_ms(READ_DEADLINE_MS);
+}
 
-void store_block_ref(struct store_block *block) { atomic_fetch_add_explicit(&block->refs, 1, memory_order_relaxed); }
+void store_block_ref(struct store_block *block)
+{
+    atomic_fetch_add_explicit(&block->refs, 1, memory_order_relaxed);
+}
 
 void store_block_unref(struct store_block *block)
 {
@@ -47,9 +53,15 @@ int store_seek(struct store *store, int lane, const struct spool_id *id, uint64_
     return log_seek(store->log, lane, id, read_deadline(), ret_seq);
 }
 
-uint32_t store_change(const struct store *store) { return wake_change(store->wake); }
+uint32_t store_change(const struct store *store)
+{
+    return wake_change(store->wake);
+}
 
-uint32_t store_control(const struct store *store) { return wake_control(store->wake); }
+uint32_t store_control(const struct store *store)
+{
+    return wake_control(store->wake);
+}
 
 int store_wait_change(struct store *store, uint32_t seen, uint64_t deadline_ns)
 {

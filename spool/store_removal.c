@@ -34,7 +34,8 @@ static int remove_marked(struct store *store, const char *name, uint64_t deadlin
 
 int store_sink_ask_removal(struct store *store, const char *name, uint64_t deadline_ns)
 {
-    int code = store->dir.read_only ? err_set(SPOOL_EREADONLY, "%s is open for reading only", store->dir.path) : SPOOL_OK;
+    int code =
+        store->dir.read_only ? err_set(SPOOL_EREADONLY, "%s is open for reading only", store->dir.path) : SPOOL_OK;
     if (!code)
         code = state_sink_mark_removal(store->state, name, deadline_ns);
     if (!code)
@@ -64,9 +65,9 @@ int store_sink_await_removal(struct store *store, const char *name, uint64_t dea
         if (code != SPOOL_EBUSY)
             break;
         if (mono_ns() >= deadline_ns)
-            return err_set(SPOOL_ETIMEOUT,
-                           "sink %s: who delivers to it has not let go of it yet; it is removed as soon as that happens",
-                           name);
+            return err_set(
+                SPOOL_ETIMEOUT,
+                "sink %s: who delivers to it has not let go of it yet; it is removed as soon as that happens", name);
         store_wait_change(store, seen, again_ns < deadline_ns ? again_ns : deadline_ns);
     }
     if (!code)

@@ -8,7 +8,10 @@
 
 enum { STATE_DEADLINE_MS = 5000 };
 
-static uint64_t state_deadline(void) { return deadline_in_ms(STATE_DEADLINE_MS); }
+static uint64_t state_deadline(void)
+{
+    return deadline_in_ms(STATE_DEADLINE_MS);
+}
 
 static int refuse_read_only(const struct store *store)
 {
@@ -210,7 +213,8 @@ void store_sink_publish(struct store *store, const char *name, const void *bytes
     int code = election && size <= STORE_PUBLISHED_MAX ? lock_note(election->lock, bytes, size) : SPOOL_OK;
     pthread_mutex_unlock(&store->sinks_mutex);
     if (code)
-        report(&store->options.reporter, SPOOL_LOG_DEBUG, "sink %s: what it does is not published: %s", name, err_last());
+        report(&store->options.reporter, SPOOL_LOG_DEBUG, "sink %s: what it does is not published: %s", name,
+               err_last());
 }
 
 int store_sink_published(struct store *store, const char *name, uint8_t **ret, size_t *ret_size)

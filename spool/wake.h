@@ -4,9 +4,9 @@
 
 #include "lock.h"
 
-struct wake_page {              /* at offset 0 of the file; its content is only hints, any bytes are fine */
-    _Atomic uint32_t change;    /* futex: bumped after each commit and change of control */
-    _Atomic uint32_t control;   /* bumped (before `change`) when sinks, pauses, retries, dead letters were changed */
+struct wake_page {            /* at offset 0 of the file; its content is only hints, any bytes are fine */
+    _Atomic uint32_t change;  /* futex: bumped after each commit and change of control */
+    _Atomic uint32_t control; /* bumped (before `change`) when sinks, pauses, retries, dead letters were changed */
     struct lock_hint log, state;
     _Atomic uint32_t clock_resets; /* bumped by an operator: every process follows the wall clock as it is */
 };

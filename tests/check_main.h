@@ -35,7 +35,10 @@ static inline int test_remove_one(const char *path, const struct stat *st, int f
 }
 
 /* Removes a directory tree. */
-static inline void test_rmdir(const char *path) { nftw(path, test_remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+static inline void test_rmdir(const char *path)
+{
+    nftw(path, test_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
 
 /* May a test fork beside running threads? The sanitizers' allocators are not made for that (the child may hang in
  * malloc()), and valgrind takes what the parent's threads held for leaks of the child: left to the plain build. */
@@ -66,7 +69,10 @@ static inline char *test_dir(void)
 }
 
 /* For test_dir() of a suite with many flushes, of which none matters. */
-static inline void test_in_memory(void) { setenv("TMPDIR", memory_dir(), 0); }
+static inline void test_in_memory(void)
+{
+    setenv("TMPDIR", memory_dir(), 0);
+}
 
 /* The seed of a randomised test: $SEED, or `fallback`; printed so that a failure can be repeated. */
 static inline unsigned long test_seed(unsigned long fallback)
@@ -78,7 +84,10 @@ static inline unsigned long test_seed(unsigned long fallback)
 }
 
 /* Of a randomised test: under valgrind, which looks at memory and is slow, a tenth. */
-static inline int test_rounds(int n) { return getenv("VALGRIND") ? (n + 9) / 10 : n; }
+static inline int test_rounds(int n)
+{
+    return getenv("VALGRIND") ? (n + 9) / 10 : n;
+}
 
 /* A time limit is for what hangs. A loaded machine under a sanitizer is slow, and Check's own 4 s are short. */
 #define CHECK_MAIN(suite)                                                                                              \

@@ -8,8 +8,8 @@ struct merge_request {
     const char *const *dirs;
     size_t count;
     struct spool_reader_options options;
-    uint64_t most;   /* events to print */
-    bool check;      /* say what is out of order */
+    uint64_t most; /* events to print */
+    bool check;    /* say what is out of order */
 };
 
 /* Returns enum tool_status. */

@@ -54,10 +54,10 @@ static void see_waiting(struct problems *problems, const struct spool_sink_info 
     char span[UNITS_SIZE];
     if (!*sink->waits_for || sink->waits_ms < WAITS_S * 1000u)
         return;
-    add_problem(problems, false,
-                tool_format("%s waits for %s, for %s", sink->name, sink->waits_for,
-                            units_span(sink->waits_ms * 1000000, span)),
-                text("see to whoever has it; events wait, and nothing is lost"));
+    add_problem(
+        problems, false,
+        tool_format("%s waits for %s, for %s", sink->name, sink->waits_for, units_span(sink->waits_ms * 1000000, span)),
+        text("see to whoever has it; events wait, and nothing is lost"));
 }
 
 /* It says that it runs, and has said nothing for long although there is work. */
@@ -78,7 +78,8 @@ static void see_sink(struct problems *problems, const struct spool_sink_info *si
 {
     enum spool_sink_state state = true_state(sink);
     if (sink->removing)
-        add_problem(problems, false, tool_format("%s is to be removed, and who delivers to it has not let go", sink->name),
+        add_problem(problems, false,
+                    tool_format("%s is to be removed, and who delivers to it has not let go", sink->name),
                     text("it goes as soon as that happens; if the sink hangs, end the process that delivers to it"));
     else if (state == SPOOL_SINK_PAUSED && sink->pending_events)
         add_problem(

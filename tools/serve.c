@@ -48,7 +48,8 @@ static void say_reload(void *user, const char *sink, enum spool_reload_change ch
 static void reload(struct server *server)
 {
     if (!server->configured) {
-        say(server->tool, "SIGHUP: there is no file to read again; sinks that are added or changed are taken over anyway");
+        say(server->tool,
+            "SIGHUP: there is no file to read again; sinks that are added or changed are taken over anyway");
         return;
     }
     int code = spool_reload_config(server->spool, server->config, say_reload, server);
@@ -116,7 +117,8 @@ static bool is_in_the_file(int code)
 
 static int open_configured(struct server *server, const char *config)
 {
-    const struct spool_options callbacks = SPOOL_OPTIONS(.on_notice = tool_say_note, .notice_user = (void *)server->tool->verb);
+    const struct spool_options callbacks =
+        SPOOL_OPTIONS(.on_notice = tool_say_note, .notice_user = (void *)server->tool->verb);
     int code = spool_open_config_with(config, &callbacks, &server->spool);
     if (code) {
         int status = say_error(server->tool, code, NULL);

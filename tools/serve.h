@@ -11,9 +11,9 @@ struct server {
     struct spool *spool;
     bool configured; /* by a file: its sinks are all there will be */
     const char *config;
-    bool verbose;    /* also says which sinks work */
+    bool verbose; /* also says which sinks work */
     uint32_t stop_timeout_ms;
-    struct survey last;        /* as reported last, to tell what has changed */
+    struct survey last;                     /* as reported last, to tell what has changed */
     uint64_t delivered_before, dead_before; /* by earlier runs */
     uint32_t disk_full;
     uint64_t damaged_blocks;

@@ -118,7 +118,8 @@ static int sink_add(const struct tool *tool, const struct sink_args *args, char 
     bool known = is_known(spool, items[0]);
     int code = spool_sink_load(spool, items[0], items[1], config, &options);
     if (code == SPOOL_ENOTFOUND || code == SPOOL_ECONFIG || code == SPOOL_EINVAL)
-        status = say_usage(tool, "%s", spool_last_error()); /* name, kind or setting: a wrong word, nothing that failed */
+        status =
+            say_usage(tool, "%s", spool_last_error()); /* name, kind or setting: a wrong word, nothing that failed */
     else if (code)
         status = say_error(tool, code, items[0]);
     else

@@ -18,13 +18,12 @@ static const struct tool_verb version_verb = {
 
 /* In the order of the help text. */
 static const struct tool_verb *const verbs[] = {
-    &put_verb,      &run_verb,      &drain_verb,        &status_verb,      &cat_verb,        &tail_verb,
-    &show_verb,     &sinks_verb,    &sink_add_verb,     &sink_remove_verb, &sink_pause_verb, &sink_resume_verb, &sink_rewind_verb, &sink_set_verb,
-    &sink_kinds_verb, &sink_test_verb,
-    &clock_verb,    &clock_reset_verb,
-    &dlq_list_verb, &dlq_show_verb, &dlq_stats_verb, &dlq_requeue_verb, &dlq_edit_verb, &dlq_purge_verb,
-    &dlq_export_verb, &dlq_import_verb, &metrics_verb, &verify_verb,     &torture_verb,
-    &help_verb,     &version_verb,  &torture_work_verb,
+    &put_verb,         &run_verb,          &drain_verb,      &status_verb,      &cat_verb,        &tail_verb,
+    &show_verb,        &sinks_verb,        &sink_add_verb,   &sink_remove_verb, &sink_pause_verb, &sink_resume_verb,
+    &sink_rewind_verb, &sink_set_verb,     &sink_kinds_verb, &sink_test_verb,   &clock_verb,      &clock_reset_verb,
+    &dlq_list_verb,    &dlq_show_verb,     &dlq_stats_verb,  &dlq_requeue_verb, &dlq_edit_verb,   &dlq_purge_verb,
+    &dlq_export_verb,  &dlq_import_verb,   &metrics_verb,    &verify_verb,      &torture_verb,    &help_verb,
+    &version_verb,     &torture_work_verb,
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 

@@ -51,9 +51,10 @@ static void print_spool(const struct status *status)
     printf("dead      %s letter%s\n", units_count(stats->dead_letters, a), plural(stats->dead_letters));
     printf("dropped   %s event%s by a limit\n", units_count(stats->dropped_events, a), plural(stats->dropped_events));
     if (stats->damaged_blocks || stats->damaged_events)
-        printf("damage    %s event%s in %s block%s, segment%s or state, set aside%s\n", units_count(stats->damaged_events, b),
-               plural(stats->damaged_events), units_count(stats->damaged_blocks, c), plural(stats->damaged_blocks),
-               plural(stats->damaged_blocks), has_new_damage(stats) ? "" : " (seen)");
+        printf("damage    %s event%s in %s block%s, segment%s or state, set aside%s\n",
+               units_count(stats->damaged_events, b), plural(stats->damaged_events),
+               units_count(stats->damaged_blocks, c), plural(stats->damaged_blocks), plural(stats->damaged_blocks),
+               has_new_damage(stats) ? "" : " (seen)");
     else
         puts("damage    none");
 }
@@ -86,7 +87,8 @@ static void print_state(struct table *table, const struct spool_sink_info *sink)
 static void print_delivered(struct table *table, const struct spool_sink_info *sink)
 {
     char text[UNITS_SIZE];
-    table_cell(table, "%s%s", units_count(sink->delivered_events, text), sink->best_effort ? " sent (best effort)" : "");
+    table_cell(table, "%s%s", units_count(sink->delivered_events, text),
+               sink->best_effort ? " sent (best effort)" : "");
 }
 
 static void print_sinks(const struct survey *survey)
@@ -188,7 +190,7 @@ static int status_run(const struct tool *tool, void *user_args, const struct wor
 
 static void print_sink_list(const struct survey *survey)
 {
-    static const char *const titles[] = {"SINK",       "KIND",     "STATE",        ">WAITING",
+    static const char *const titles[] = {"SINK",       "KIND",      "STATE",    ">WAITING",
                                          ">DELIVERED", ">FILTERED", ">DROPPED", "CONFIGURATION"};
     char text[UNITS_SIZE];
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);

@@ -10,7 +10,8 @@ struct verify_args {
 };
 
 static const struct opt verify_options[] = {
-    OPT_ENTRY(struct verify_args, 0, "seen", OPT_FLAG, seen, NULL, "mark all damage as known: status and verify pass over it"),
+    OPT_ENTRY(struct verify_args, 0, "seen", OPT_FLAG, seen, NULL,
+              "mark all damage as known: status and verify pass over it"),
     {0},
 };
 
@@ -131,7 +132,8 @@ const struct tool_verb verify_verb = {
     .name = "verify",
     .usage = "[--seen]",
     .summary = "Check every checksum, change nothing; exit status 1 if something is damaged",
-    .notes = "--seen says that you know of it, and have taken what you need out of quarantine/: exit status 0 from then on.",
+    .notes =
+        "--seen says that you know of it, and have taken what you need out of quarantine/: exit status 0 from then on.",
     .options = verify_options,
     .run = verify_run,
 };

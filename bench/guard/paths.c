@@ -137,8 +137,8 @@ MEASURED measured_count(struct sink *sink, const struct batch *batch, const stru
 /* Of eight types, four events of one after another. */
 static void run_count(const struct buffer *events)
 {
-    static const char *const types[] = {SPOOL_TYPE_LOG_LLM_CALL,   SPOOL_TYPE_LOG_ERROR,    SPOOL_TYPE_MEMORY_PLAN,
-                                        SPOOL_TYPE_MEMORY_BELIEF,  SPOOL_TYPE_MEMORY_GOAL,  SPOOL_TYPE_MEMORY_ERROR,
+    static const char *const types[] = {SPOOL_TYPE_LOG_LLM_CALL,   SPOOL_TYPE_LOG_ERROR,   SPOOL_TYPE_MEMORY_PLAN,
+                                        SPOOL_TYPE_MEMORY_BELIEF,  SPOOL_TYPE_MEMORY_GOAL, SPOOL_TYPE_MEMORY_ERROR,
                                         SPOOL_TYPE_MEMORY_CONTEXT, SPOOL_TYPE_LOG_CONTEXT};
     static struct bench_item items[EVENTS];
     static struct event_view views[EVENTS];

@@ -18,7 +18,7 @@ enum { CONFIG_KEYS = 48 };
 
 struct config {
     const char *kind;
-    json_t *object;               /* keys asked for are taken out … */
+    json_t *object;                 /* keys asked for are taken out … */
     const char *asked[CONFIG_KEYS]; /* … and stand here, for those that come near one; as many as there is room for */
     size_t asked_count;
 };

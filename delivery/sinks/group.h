@@ -41,9 +41,9 @@ struct group {
     atomic_bool cancelled;
     struct member *members;
     size_t member_count;
-    uint16_t counted;  /* members, as bits, whose word counts: in a quorum not those that are best effort */
-    bool best_effort;  /* failover: its last member is, and it says so */
-    uint32_t accept;   /* quorum */
+    uint16_t counted; /* members, as bits, whose word counts: in a quorum not those that are best effort */
+    bool best_effort; /* failover: its last member is, and it says so */
+    uint32_t accept;  /* quorum */
     struct jitter jitter;
     struct seen *seen; /* quorum: see there */
 

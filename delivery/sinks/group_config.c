@@ -116,8 +116,9 @@ static int read_quorum(struct config *config, struct group *g)
                                                "them can say that it has an event");
     int code = config_number(config, "accept", counting / 2 + 1, &accept);
     if (code == SPOOL_OK && (accept < 1 || accept > counting))
-        code = spool_sink_error(SPOOL_ECONFIG, "configuration of the quorum sink: \"accept\" must be 1 to %zu%s", counting,
-                                counting < g->member_count ? ": members that are best effort do not count" : "");
+        code =
+            spool_sink_error(SPOOL_ECONFIG, "configuration of the quorum sink: \"accept\" must be 1 to %zu%s", counting,
+                             counting < g->member_count ? ": members that are best effort do not count" : "");
     g->accept = (uint32_t)accept;
     return code;
 }
@@ -128,15 +129,17 @@ static int read_failover(struct config *config, struct group *g)
     bool asked = json_is_true(value), bad = value && !json_is_boolean(value);
     json_object_del(config->object, "best_effort");
     if (bad)
-        return spool_sink_error(SPOOL_ECONFIG, "configuration of the failover sink: \"best_effort\" must be true or false");
+        return spool_sink_error(SPOOL_ECONFIG,
+                                "configuration of the failover sink: \"best_effort\" must be true or false");
     for (size_t i = 0; i < g->member_count; i++) {
         if (!g->members[i].best_effort)
             continue;
         if (i + 1 < g->member_count)
             return wrong("failover", i, "is best effort: it never fails, so that the next one would get nothing");
         if (!asked)
-            return wrong("failover", i, "is best effort, and loses events unnoticed: that needs \"best_effort\": true for "
-                                        "the failover sink, whose events count as sent then");
+            return wrong("failover", i,
+                         "is best effort, and loses events unnoticed: that needs \"best_effort\": true for "
+                         "the failover sink, whose events count as sent then");
         g->best_effort = true;
     }
     return SPOOL_OK;

@@ -88,7 +88,8 @@ static size_t members_that_count(const struct group *g)
 }
 
 /* What it wants of an event that it has not accepted; of a member that does not count that is nothing. */
-static void count_wish(const struct group *g, const struct spool_delivery *d, size_t at, bool again, struct votes *votes)
+static void count_wish(const struct group *g, const struct spool_delivery *d, size_t at, bool again,
+                       struct votes *votes)
 {
     votes->retry |= again;
     if (d->retry_after_ms > votes->retry_after_ms)

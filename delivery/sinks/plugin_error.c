@@ -38,7 +38,8 @@ int err_prefix(int code, const char *format, ...)
     va_end(args);
     memcpy(text, message, sizeof text);
     int size = snprintf(message, sizeof message, "%s: ", before);
-    snprintf(message + size, sizeof message - (size_t)size, "%.*s", MESSAGE_MAX - 1 - size, text); /* cut where it must be */
+    snprintf(message + size, sizeof message - (size_t)size, "%.*s", MESSAGE_MAX - 1 - size,
+             text); /* cut where it must be */
     return code;
 }
 

@@ -269,8 +269,10 @@ static int wait_for_replicas(struct stream *s)
 static int stream_deliver(void *state, struct spool_delivery *batch, size_t n)
 {
     struct stream *s = state;
-    if (spool_sink_unstored() > UNSTORED_MAX) /* the disk of the spool hangs: more could not be told apart after a crash */
-        return spool_sink_error(SPOOL_EUNAVAILABLE, "%d batches are delivered and not stored as such yet", UNSTORED_MAX);
+    if (spool_sink_unstored() >
+        UNSTORED_MAX) /* the disk of the spool hangs: more could not be told apart after a crash */
+        return spool_sink_error(SPOOL_EUNAVAILABLE, "%d batches are delivered and not stored as such yet",
+                                UNSTORED_MAX);
     int code = connect_server(s);
     if (code == SPOOL_OK)
         code = store(s, batch, n);

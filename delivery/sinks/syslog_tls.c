@@ -36,7 +36,8 @@ static int failed(int code, const char *where, const char *what)
         passing |= is_passing(error);
         has_cause |= is_cause(error);
     }
-    return spool_sink_error(passing || !has_cause ? SPOOL_EUNAVAILABLE : code, "%s: %s%s%s", where, what, *text ? ": " : "", text);
+    return spool_sink_error(passing || !has_cause ? SPOOL_EUNAVAILABLE : code, "%s: %s%s%s", where, what,
+                            *text ? ": " : "", text);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- context

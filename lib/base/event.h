@@ -9,7 +9,7 @@
 
 /* What event_measure() found out, so that packing does not look again. */
 struct event_measure {
-    size_t packed_size; /* a multiple of 8 */
+    size_t packed_size;                                      /* a multiple of 8 */
     uint16_t type, agent, session, content_type, tags_bytes; /* bytes with their NULs; 0: absent or default */
     uint8_t tag_count, has_trace;
 };
@@ -65,7 +65,10 @@ int event_check_parts(const struct event_parts *parts);
 int event_check_envelope(const uint8_t head[EVENT_HEAD], const uint8_t *texts);
 size_t event_texts_size(const uint8_t head[EVENT_HEAD]);
 /* EVENT_HAS_* and others. */
-static inline uint8_t event_flags(const uint8_t head[EVENT_HEAD]) { return head[EVENT_AT_FLAGS]; }
+static inline uint8_t event_flags(const uint8_t head[EVENT_HEAD])
+{
+    return head[EVENT_AT_FLAGS];
+}
 /* The event that these parts are, all of them checked. packed_size is what event_pack() would make of it. */
 void event_join(const struct event_parts *parts, struct event_view *ret);
 

@@ -7,9 +7,9 @@
 #ifndef BASE_ID_H
 #define BASE_ID_H
 
-#include <stdbool.h>
 #include "../spool.h"
 #include "bytes.h"
+#include <stdbool.h>
 
 struct hlc_stamp {
     uint64_t ticks;   /* of 1/4096 ms since 1970; 60 bits */
@@ -28,13 +28,19 @@ static inline struct hlc_stamp id_stamp(const struct spool_id *id)
     uint64_t high = get_be64(id->bytes), low = get_be64(id->bytes + 8);
     return (struct hlc_stamp){high >> 16 << 12 | (high & 0xfff), (uint16_t)(low >> 48 & 0x3fff)};
 }
-static inline uint64_t id_node(const struct spool_id *id) { return get_be64(id->bytes + 8) & 0xffffffffffff; }
+static inline uint64_t id_node(const struct spool_id *id)
+{
+    return get_be64(id->bytes + 8) & 0xffffffffffff;
+}
 /* Version and variant are right. */
-static inline bool id_is_valid(const struct spool_id *id) { return id->bytes[6] >> 4 == 7 && id->bytes[8] >> 6 == 2; }
+static inline bool id_is_valid(const struct spool_id *id)
+{
+    return id->bytes[6] >> 4 == 7 && id->bytes[8] >> 6 == 2;
+}
 int id_stamp_compare(struct hlc_stamp a, struct hlc_stamp b);
 
-uint64_t ticks_from_ns(uint64_t unix_ns);        /* rounds down */
-uint64_t ticks_to_ns(uint64_t ticks);            /* rounds up, so that ticks_from_ns(ticks_to_ns(t)) == t */
+uint64_t ticks_from_ns(uint64_t unix_ns); /* rounds down */
+uint64_t ticks_to_ns(uint64_t ticks);     /* rounds up, so that ticks_from_ns(ticks_to_ns(t)) == t */
 
 /* The smallest and the largest id of a point in time, for ranges. */
 void id_min_at_ns(uint64_t unix_ns, struct spool_id *ret_id);

@@ -2,10 +2,10 @@
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 
-#include <stdbool.h>
-#include <stddef.h>
 #include "buffer.h"
 #include "event.h"
+#include <stdbool.h>
+#include <stddef.h>
 
 /* Appends `text` as a JSON string with its quotes. Bytes that are not valid UTF-8 become U+FFFD. */
 int json_put_string(struct buffer *out, const char *text, size_t size);

@@ -16,7 +16,7 @@ uint64_t mono_ns(void);                       /* CLOCK_MONOTONIC */
 uint64_t real_ns(void);                       /* CLOCK_REALTIME, since 1970 */
 uint64_t deadline_in_ms(uint64_t timeout_ms); /* now + timeout, saturating */
 
-int cond_init(pthread_cond_t *cond);          /* on CLOCK_MONOTONIC; errno */
+int cond_init(pthread_cond_t *cond); /* on CLOCK_MONOTONIC; errno */
 /* Waits with `mutex` held; 0 when woken (or spuriously), ETIMEDOUT when the deadline has passed. */
 int cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_ns);
 
@@ -37,6 +37,6 @@ void file_size_signal_release(const struct file_size_signal *signal);
 
 /* Grows by one in every forked child (pthread_atfork); compare with the value at open. */
 uint32_t fork_generation(void);
-int fork_watch(void);                         /* installs the handler, once per process; one thread at a time; errno */
+int fork_watch(void); /* installs the handler, once per process; one thread at a time; errno */
 
 #endif

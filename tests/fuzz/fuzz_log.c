@@ -50,9 +50,8 @@ static size_t put_block(struct input *in, uint8_t *dst)
 {
     static uint8_t events[16 << 10];
     uint8_t kind = take_u8(in);
-    struct block_info info = {.lane = kind % LANES,
-                              .form = kind / LANES % 2 ? BUNDLE_PACKED : BUNDLE_SHARED,
-                              .count = 1 + take_u8(in) % 9u};
+    struct block_info info = {
+        .lane = kind % LANES, .form = kind / LANES % 2 ? BUNDLE_PACKED : BUNDLE_SHARED, .count = 1 + take_u8(in) % 9u};
     uint64_t ticks = 1000 + take_odd_number(in) % (1ull << 59);
     info.first_seq = take_odd_number(in);
     info.commit = take_odd_number(in);

@@ -36,7 +36,7 @@ static unsigned draw(unsigned n)
 
 int mdb_txn_commit(MDB_txn *txn)
 {
-    static int (*_Atomic real)(MDB_txn *txn);
+    static int (*_Atomic real)(MDB_txn * txn);
     if (!real)
         real = (int (*)(MDB_txn *))dlsym(RTLD_NEXT, "mdb_txn_commit");
     unsigned what = atomic_load(&failing) && is_committer() ? draw(8) : 7;
@@ -76,8 +76,9 @@ static unsigned long open_kib(void)
 static struct spool *open_with(uint32_t flush_interval_ms)
 {
     struct spool *spool;
-    ck_ok(spool_open(path, &SPOOL_OPTIONS(.max_bytes = 64 << 20, .journal_bytes = 1 << 20,
-                                          .flush_interval_ms = flush_interval_ms), &spool));
+    ck_ok(spool_open(
+        path, &SPOOL_OPTIONS(.max_bytes = 64 << 20, .journal_bytes = 1 << 20, .flush_interval_ms = flush_interval_ms),
+        &spool));
     return spool;
 }
 
@@ -144,8 +145,8 @@ static void check_all(struct spool *spool)
 START_TEST(whichever_commits_fail_each_event_is_there_once_and_in_its_place)
 {
     struct spool *spool;
-    struct spool_options options =
-        SPOOL_OPTIONS(.max_bytes = 64 << 20, .segment_bytes = 1 << 20, .journal_bytes = 512 << 10, .full_timeout_ms = 60000);
+    struct spool_options options = SPOOL_OPTIONS(.max_bytes = 64 << 20, .segment_bytes = 1 << 20,
+                                                 .journal_bytes = 512 << 10, .full_timeout_ms = 60000);
     state = test_seed(1);
     ck_ok(spool_open(path, &options, &spool));
     atomic_store(&failing, true);

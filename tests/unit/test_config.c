@@ -222,10 +222,11 @@ END_TEST
 /* What jansson refuses and our scanner does not is wrong, and no lack of memory, which would be tried again for ever. */
 START_TEST(what_jansson_alone_refuses)
 {
-    static const char *const wrong[] = {"\"\\ud800\"", "[\"a\\udc00\"]", "\"\\ud83d\\u0041\"", "\"\\ud83dx\\ude00\"",
-                                        "\"\\ude00\\ud83d\"", "\"\\\\\\ud800\"", "\"\\u0000\"", "{\"a\":1,\"a\":2}",
-                                        "9223372036854775808", "1e999"};
-    static const char *const good[] = {"\"\\ud83d\\ude00\"", "\"\\\\ud800\"", "\"\\u0041\\ud83d\\ude00\\ud83d\\ude00\""};
+    static const char *const wrong[] = {
+        "\"\\ud800\"",     "[\"a\\udc00\"]", "\"\\ud83d\\u0041\"", "\"\\ud83dx\\ude00\"", "\"\\ude00\\ud83d\"",
+        "\"\\\\\\ud800\"", "\"\\u0000\"",    "{\"a\":1,\"a\":2}",  "9223372036854775808", "1e999"};
+    static const char *const good[] = {"\"\\ud83d\\ude00\"", "\"\\\\ud800\"",
+                                       "\"\\u0041\\ud83d\\ude00\\ud83d\\ude00\""};
     json_error_t error;
     json_t *tree = NULL;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)

@@ -68,7 +68,8 @@ START_TEST(what_is_in_flight_is_bounded)
     pthread_cond_init(&other.changed, NULL);
     rig->fake->block = true;
     fake_commit(rig->store, SPOOL_MEDIUM, NULL, 0, EVENTS, 0, real_ns());
-    rig_add(rig, SPOOL_SINK_OPTIONS(.workers = 2, .batch_events_max = 1, .batch_bytes_max = 1000, .inflight_bytes_max = 1000));
+    rig_add(rig, SPOOL_SINK_OPTIONS(.workers = 2, .batch_events_max = 1, .batch_bytes_max = 1000,
+                                    .inflight_bytes_max = 1000));
     const struct spool_sink_options options = SPOOL_SINK_OPTIONS(.user = &other, .batch_events_max = 1);
     ck_ok(delivery_sink_add(rig->delivery, "t", &fake_hooks, NULL, &options));
     ck_ok(delivery_start(rig->delivery));

@@ -123,7 +123,8 @@ static int covering_flush(int fd)
 {
     uint64_t head = journal_head(watched);
     _Atomic uint32_t word = 0;
-    futex_wait_until(&word, 0, deadline_in_ms(1)); /* where a flush is nothing, as on tmpfs, nobody would come meanwhile */
+    futex_wait_until(&word, 0,
+                     deadline_in_ms(1)); /* where a flush is nothing, as on tmpfs, nobody would come meanwhile */
     int rc = fdatasync(fd);
     atomic_fetch_add(&flushes, 1);
     atomic_store(&covered, head);

@@ -1,10 +1,10 @@
 /* test_log_salvage.c - a damaged log: blocks that are skipped, segments that are rebuilt, and never a signal or a
  * number given twice. */
-#include <zstd.h>
 #include <dirent.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <zstd.h>
 
 #include "../../lib/base/bytes.h"
 #include "../../lib/base/crc32c.h"

@@ -51,8 +51,7 @@ static bool model_need_fits(const struct op_need *need, uint64_t aged_before)
 {
     uint64_t taken = 0;
     for (size_t i = 0; i < JOBS; i++) {
-        bool counts =
-            jobs[i].running || (jobs[i].waiting && is_aged(&jobs[i]) && jobs[i].ticket < aged_before);
+        bool counts = jobs[i].running || (jobs[i].waiting && is_aged(&jobs[i]) && jobs[i].ticket < aged_before);
         for (uint32_t k = 0; counts && k < jobs[i].job.task.need_count; k++) {
             const struct op_need *other = &jobs[i].job.needs[k];
             if (other->resource == need->resource && (other->amount == 0 || need->amount == 0))

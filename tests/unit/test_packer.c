@@ -221,7 +221,10 @@ START_TEST(without_memory_runs_stand_as_they_are)
     struct log_run *runs;
     size_t n;
     int code;
-    fail_each(code, FAIL_MEMORY, packer_compress(packer)) { ck_code(code, ENOMEM); }
+    fail_each(code, FAIL_MEMORY, packer_compress(packer))
+    {
+        ck_code(code, ENOMEM);
+    }
     ck_ok(code);
     add(LANE_HIGH, 100, 50000);
     fail_arm(FAIL_MEMORY, 1);

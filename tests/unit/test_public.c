@@ -12,13 +12,14 @@
 static struct spool *open_spool(void)
 {
     struct spool *spool = NULL;
-    struct spool_options options = SPOOL_OPTIONS(.max_bytes = 64 << 20, .segment_bytes = 1 << 20, .journal_bytes = 256 << 10);
+    struct spool_options options =
+        SPOOL_OPTIONS(.max_bytes = 64 << 20, .segment_bytes = 1 << 20, .journal_bytes = 256 << 10);
     ck_ok(spool_open(path, &options, &spool));
     return spool;
 }
 
-static void enqueue(struct spool *spool, const char *type, const char *agent, enum spool_priority priority, const char *body,
-                    struct spool_id *ret_id)
+static void enqueue(struct spool *spool, const char *type, const char *agent, enum spool_priority priority,
+                    const char *body, struct spool_id *ret_id)
 {
     struct spool_event event = SPOOL_EVENT(.type = type, .agent = agent, .priority = priority, .body = body,
                                            .body_size = strlen(body), .durability = SPOOL_DURABLE_PROCESS);
@@ -49,7 +50,8 @@ static int see(void *state, struct spool_delivery *batch, size_t n)
     return down ? spool_sink_error(SPOOL_EUNAVAILABLE, "out for lunch") : SPOOL_OK;
 }
 
-static const struct spool_sink seeing = {.abi = SPOOL_SINK_ABI, .size = sizeof seeing, .kind = "seeing", .deliver = see};
+static const struct spool_sink seeing = {
+    .abi = SPOOL_SINK_ABI, .size = sizeof seeing, .kind = "seeing", .deliver = see};
 
 static unsigned count_seen(struct seen *seen)
 {
@@ -112,7 +114,8 @@ START_TEST(compressed_and_plain_blocks_live_side_by_side)
         ck_ok(spool_open(path, &options, &spool));
         ck_ok(spool_stats(spool, &before));
         for (int n = 0; n < EVENTS; n++) {
-            snprintf(body, sizeof body, "\"event %d of round %d, which is as long as events are, and longer than it need be\"", n, i);
+            snprintf(body, sizeof body,
+                     "\"event %d of round %d, which is as long as events are, and longer than it need be\"", n, i);
             enqueue(spool, "t", "a", SPOOL_MEDIUM, body, NULL);
         }
         ck_ok(spool_close(spool));
@@ -131,7 +134,8 @@ START_TEST(compressed_and_plain_blocks_live_side_by_side)
     }
     ck_code(spool_reader_next(reader, 0, &event), SPOOL_ENOTFOUND);
     spool_reader_close(reader);
-    ck_ok(spool_verify(spool, NULL, NULL, NULL, &(struct spool_verify_report){.size = sizeof(struct spool_verify_report)}));
+    ck_ok(spool_verify(spool, NULL, NULL, NULL,
+                       &(struct spool_verify_report){.size = sizeof(struct spool_verify_report)}));
     ck_ok(spool_close(spool));
 }
 END_TEST

@@ -36,8 +36,8 @@ static struct spool *open_delivering(const char *name)
 {
     struct spool *spool = NULL;
     char config[512];
-    struct spool_options options = SPOOL_OPTIONS(.max_bytes = 16 << 20, .segment_bytes = 1 << 20,
-                                                 .journal_bytes = 256 << 10, .log = hear);
+    struct spool_options options =
+        SPOOL_OPTIONS(.max_bytes = 16 << 20, .segment_bytes = 1 << 20, .journal_bytes = 256 << 10, .log = hear);
     snprintf(config, sizeof config, "{\"path\":\"%s\"}", lines);
     ck_ok(spool_open(name, &options, &spool));
     ck_ok(spool_sink_load(spool, "file", "file", config, NULL));

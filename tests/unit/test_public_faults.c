@@ -5,7 +5,6 @@
 #include "fail_nth.h"
 #include "scratch_fixture.h"
 
-
 static void set_up(void)
 {
     scratch_begin();

@@ -161,9 +161,9 @@ START_TEST(what_the_clock_tells)
         enum hlc_event_kind kind;
         enum spool_notice_kind notice;
     } kinds[] = {
-        {HLC_JUMP, SPOOL_NOTICE_CLOCK_JUMP},      {HLC_LEAP, SPOOL_NOTICE_CLOCK_JUMP},
-        {HLC_UNSET, SPOOL_NOTICE_CLOCK_JUMP},     {HLC_SUSPEND, SPOOL_NOTICE_CLOCK_SUSPEND},
-        {HLC_STATUS, SPOOL_NOTICE_CLOCK_STATUS},  {HLC_REMOTE, SPOOL_NOTICE_CLOCK_REMOTE},
+        {HLC_JUMP, SPOOL_NOTICE_CLOCK_JUMP},     {HLC_LEAP, SPOOL_NOTICE_CLOCK_JUMP},
+        {HLC_UNSET, SPOOL_NOTICE_CLOCK_JUMP},    {HLC_SUSPEND, SPOOL_NOTICE_CLOCK_SUSPEND},
+        {HLC_STATUS, SPOOL_NOTICE_CLOCK_STATUS}, {HLC_REMOTE, SPOOL_NOTICE_CLOCK_REMOTE},
     };
     begin();
     struct spool *spool = open_spool();

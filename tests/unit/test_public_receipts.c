@@ -352,7 +352,8 @@ START_TEST(what_a_best_effort_sink_took_was_sent)
     ck_assert_int_eq(state_of(spool, &ok, "lossy"), SPOOL_RECEIPT_SENT);
     ck_ok(spool_sink_each(spool, count_best_effort, &marked));
     ck_assert_uint_eq(marked, 1);
-    ck_ok(spool_sink_add(spool, "lossy", &lossy, "{}", &sink_options)); /* with another configuration it is another matter */
+    ck_ok(spool_sink_add(spool, "lossy", &lossy, "{}",
+                         &sink_options)); /* with another configuration it is another matter */
     marked = 0;
     ck_ok(spool_sink_each(spool, count_best_effort, &marked));
     ck_assert_uint_eq(marked, 0);

@@ -138,7 +138,8 @@ START_TEST(a_member_that_failed_is_left_alone)
         give(sink, state, i, i + 5);
     for (size_t i = 0; i < EVENTS; i++)
         ck_assert_int_eq(outcome_of[i], SPOOL_DELIVERED);
-    ck_assert_uint_eq(members[0].delivers, 1); /* of a wait between 0 and 20 h less than the test takes is drawn once in a million */
+    ck_assert_uint_eq(members[0].delivers,
+                      1); /* of a wait between 0 and 20 h less than the test takes is drawn once in a million */
     sink->close(state);
 
     tell_members(0);
@@ -223,7 +224,8 @@ START_TEST(quorum_does_not_count_best_effort)
                 give(&quorum_sink, state, 0, EVENTS);
             check_quorum(at, accept, 2);
             for (unsigned i = 0; i < EVENTS && members[2].way == WELL; i++)
-                ck_assert_msg(members[2].got[i] == 1, "%s: the third one has event %u %u times", at, i, members[2].got[i]);
+                ck_assert_msg(members[2].got[i] == 1, "%s: the third one has event %u %u times", at, i,
+                              members[2].got[i]);
             quorum_sink.close(state);
             check_closed();
         }
@@ -296,9 +298,11 @@ START_TEST(failover_and_best_effort)
         uint32_t traits;
     } cases[] = {
         {"{\"kind\":\"plug\"},{\"kind\":\"plug\",\"lossy\":1}", "", "members[1]: is best effort", 0},
-        {"{\"kind\":\"plug\"},{\"kind\":\"plug\",\"lossy\":1}", ",\"best_effort\":false", "members[1]: is best effort", 0},
+        {"{\"kind\":\"plug\"},{\"kind\":\"plug\",\"lossy\":1}", ",\"best_effort\":false", "members[1]: is best effort",
+         0},
         {"{\"kind\":\"plug\"},{\"kind\":\"plug\",\"lossy\":1}", ",\"best_effort\":true", NULL, SPOOL_TRAIT_BEST_EFFORT},
-        {"{\"kind\":\"plug\",\"lossy\":1},{\"kind\":\"plug\"}", ",\"best_effort\":true", "members[0]: is best effort", 0},
+        {"{\"kind\":\"plug\",\"lossy\":1},{\"kind\":\"plug\"}", ",\"best_effort\":true", "members[0]: is best effort",
+         0},
         {"{\"kind\":\"plug\"},{\"kind\":\"plug\"}", ",\"best_effort\":true", NULL, 0},
         {"{\"kind\":\"plug\"}", ",\"best_effort\":1", "must be true or false", 0},
     };
@@ -310,7 +314,8 @@ START_TEST(failover_and_best_effort)
             ck_assert_msg(strstr(delivery_sink_message(), cases[i].message) != NULL, "%s", delivery_sink_message());
         ck_assert_uint_eq(failover_sink.traits(config), cases[i].traits);
     }
-    ck_assert_int_eq(quorum_check("{\"members\":[{\"kind\":\"plug\"},{\"kind\":\"plug\",\"lossy\":1}],\"accept\":1}"), SPOOL_OK);
+    ck_assert_int_eq(quorum_check("{\"members\":[{\"kind\":\"plug\"},{\"kind\":\"plug\",\"lossy\":1}],\"accept\":1}"),
+                     SPOOL_OK);
 }
 END_TEST
 

@@ -266,7 +266,8 @@ START_TEST(removed_when_a_process_that_hangs_dies)
     struct spool *spool = open_spool(300);
     put(spool);
     until(look_at(spool).state == SPOOL_SINK_ELSEWHERE);
-    usleep(50000); /* most often it is in the hook by then; where it is not, the removal is done at once, which is fine */
+    usleep(
+        50000); /* most often it is in the hook by then; where it is not, the removal is done at once, which is fine */
     int code = spool_sink_remove(spool, "s");
     ck_assert(code == SPOOL_ETIMEOUT || code == SPOOL_OK);
     ck_assert_uint_eq(look_at(spool).removing, code == SPOOL_ETIMEOUT);

@@ -62,10 +62,11 @@ static void check_all_once(struct run *run, unsigned n)
     run->sink->close(run->state);
     run->state = NULL;
     char *command;
-    ck_assert(asprintf(&command,
-                       "mkdir %s.all && cd %s && for f in $(find . -type f ! -name '.*.ledger' ! -name '*.zst.tmp'); do "
-                       "case $f in *.zst) zstd -dcq $f;; *) [ -e $f.zst ] || cat $f;; esac || exit 1; done > %s.all/all",
-                       run->dir, run->dir, run->dir) > 0);
+    ck_assert(
+        asprintf(&command,
+                 "mkdir %s.all && cd %s && for f in $(find . -type f ! -name '.*.ledger' ! -name '*.zst.tmp'); do "
+                 "case $f in *.zst) zstd -dcq $f;; *) [ -e $f.zst ] || cat $f;; esac || exit 1; done > %s.all/all",
+                 run->dir, run->dir, run->dir) > 0);
     ck_assert_int_eq(system(command), 0);
     free(command);
     struct run whole = *run;

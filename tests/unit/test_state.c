@@ -157,7 +157,7 @@ START_TEST(low_cursor_and_drop)
     const uint64_t upto[LANES] = {44, 0, 3, 4};
     const uint64_t first[LANES] = {0};
     ck_ok(state_drop_below(f.state, first, upto, soon(), &dropped));
-    ck_assert_uint_eq(dropped, 43); /* as many different ones */
+    ck_assert_uint_eq(dropped, 43);                                  /* as many different ones */
     ck_ok(state_drop_below(f.state, first, upto, soon(), &dropped)); /* by a peer at the same time, say */
     ck_assert_uint_eq(dropped, 0);
     struct state_stats stats;

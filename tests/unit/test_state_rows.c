@@ -374,7 +374,8 @@ START_TEST(versions)
         uint8_t body[16];
         size_t size;
         int code; /* of opening */
-    } cases[] = {{{STATE_VERSION + 1}, 16, SPOOL_EVERSION}, {{1}, 3, SPOOL_EVERSION}, {{1}, 8, SPOOL_OK}, {{0}, 0, SPOOL_OK}};
+    } cases[] = {
+        {{STATE_VERSION + 1}, 16, SPOOL_EVERSION}, {{1}, 3, SPOOL_EVERSION}, {{1}, 8, SPOOL_OK}, {{0}, 0, SPOOL_OK}};
     struct fixture f;
     struct state_key key = state_key(TABLE_META);
     begin(&f);

@@ -12,8 +12,10 @@
 #include "../../spool/journal_inside.h"
 #include "store_fixture.h"
 
-
-static int good_fdatasync(int fd) { return fdatasync(fd); }
+static int good_fdatasync(int fd)
+{
+    return fdatasync(fd);
+}
 
 static void set_up(void)
 {
@@ -51,7 +53,8 @@ static unsigned count(struct store *store, const struct spool_id *id, unsigned *
     for (int lane = 0; lane < LANES; lane++) {
         struct store_block *block;
         uint64_t skip_to;
-        for (uint64_t seq = first[lane]; store_read(store, lane, seq, deadline_in_ms(5000), &block, &skip_to) == SPOOL_OK;) {
+        for (uint64_t seq = first[lane];
+             store_read(store, lane, seq, deadline_in_ms(5000), &block, &skip_to) == SPOOL_OK;) {
             for (uint32_t i = 0; i < block->count; i++) {
                 struct spool_id found;
                 bundle_id(&block->events, i, &found);
@@ -621,7 +624,8 @@ START_TEST(a_dead_journal_that_cannot_be_read_now_is_not_forgotten)
     die_with_events(10, false);
     header_reads = HEADER_UNREADABLE;
     struct store *store = open_store(&options);
-    ck_code(store_commit(store, deadline_in_ms(100)), SPOOL_ETIMEOUT); /* not all that was in the spool is in segments */
+    ck_code(store_commit(store, deadline_in_ms(100)),
+            SPOOL_ETIMEOUT); /* not all that was in the spool is in segments */
     header_reads = HEADER_WHOLE;
     ck_ok(store_commit(store, deadline_in_ms(60000)));
     ck_assert_uint_eq(count(store, NULL, NULL), 10);
@@ -687,8 +691,8 @@ START_TEST(closing_is_bounded_when_a_peer_holds_the_lock)
     if (child == 0) {
         struct lock *lock;
         char byte = 1;
-        if (lock_open(store->dir.fd, "log.lock", false, 0600, NULL, &lock) || lock_take(lock, LOCK_EXCLUSIVE, deadline_in_ms(5000)) ||
-            write(ready[1], &byte, 1) != 1)
+        if (lock_open(store->dir.fd, "log.lock", false, 0600, NULL, &lock) ||
+            lock_take(lock, LOCK_EXCLUSIVE, deadline_in_ms(5000)) || write(ready[1], &byte, 1) != 1)
             _exit(1);
         raise(SIGSTOP);
         _exit(0);

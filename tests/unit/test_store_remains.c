@@ -16,7 +16,6 @@
 #include "../../spool/journal_inside.h"
 #include "store_fixture.h"
 
-
 /* ------------------------------------------------------------------------------------------------ a disk that fails */
 
 static atomic_bool meta_fails; /* the next write of a meta page arrives, but is answered with a failure; and then … */

@@ -74,7 +74,8 @@ START_TEST(nonsense_is_refused)
     struct type_counts got;
     fill(3);
     size_t size = type_counts_pack(&counts, bytes, sizeof bytes);
-    const uint8_t wrong[][2] = {{0, TYPES_MAX + 1}, {1, TYPE_NAME_MAX + 1}, {2, 0}}; /* where, what: the last is in a name */
+    const uint8_t wrong[][2] = {
+        {0, TYPES_MAX + 1}, {1, TYPE_NAME_MAX + 1}, {2, 0}}; /* where, what: the last is in a name */
     bytes[wrong[_i][0]] = wrong[_i][1];
     ck_assert_uint_eq(type_counts_unpack(bytes, size, &got), 0);
 }

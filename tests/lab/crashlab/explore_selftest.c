@@ -360,7 +360,7 @@ static int overwrite_run(const char *dir, uint64_t seed)
 
 #define CASE(name, what, prepare, run, oracle, recover)                                                                \
     {                                                                                                                  \
-        &(const struct lab_scenario){name, what, prepare, run, NULL}, oracle, recover                                        \
+        &(const struct lab_scenario){name, what, prepare, run, NULL}, oracle, recover                                  \
     }
 enum expected { SAFE, CAUGHT, NOT_RECORDED };
 enum { CAUGHT_WITHIN_S = 30 };

@@ -268,8 +268,8 @@ static bool account_fits(const struct judge *judge, const struct store_sink *sin
     }
     for (size_t i = 0; i < judge->found->row_count; i++) {
         const struct found_row *row = &judge->found->rows[i];
-        rows += !row->dead && strcmp(row->sink, sink->name) == 0 &&
-                found_is_passed(sink, row->event.lane, row->event.seq);
+        rows +=
+            !row->dead && strcmp(row->sink, sink->name) == 0 && found_is_passed(sink, row->event.lane, row->event.seq);
     }
     uint64_t counted = sink->delivered + sink->filtered + sink->dropped;
     if (rules->damage || rules->no_check || promised->was_removed || promised->moved ||
@@ -299,7 +299,8 @@ static bool sink_is_right(const struct judge *judge, int number)
             !move_is_whole(judge, sink, &judge->promise->events[i], number))
             return false;
     }
-    return settings_fit(judge, sink, promised) && numbers_fit(judge, sink, promised) && account_fits(judge, sink, promised);
+    return settings_fit(judge, sink, promised) && numbers_fit(judge, sink, promised) &&
+           account_fits(judge, sink, promised);
 }
 
 /* Dead letters outlive their sink. */

@@ -40,7 +40,8 @@ struct promise_sink {
     bool known; /* it was asked for: may be there */
     bool sure;  /* it must be there */
     bool was_removed;
-    bool moved; /* rewound, or its dead letters were requeued, purged or moved: what it counts is not one for each event */
+    bool
+        moved; /* rewound, or its dead letters were requeued, purged or moved: what it counts is not one for each event */
     int paused; /* -1: either */
     char reason[16];
     int64_t limit; /* of what may wait; -1: either */

@@ -27,7 +27,8 @@ static int run_compressed(const char *dir, uint64_t seed)
     return rotate(dir, seed, &(struct scene_options){.compress = SPOOL_COMPRESS_ZSTD});
 }
 
-const struct lab_scenario scenario_compressed = {"compressed", "the same, in compressed blocks", NULL, run_compressed, NULL};
+const struct lab_scenario scenario_compressed = {"compressed", "the same, in compressed blocks", NULL, run_compressed,
+                                                 NULL};
 
 /* ------------------------------------------------------------------------------------- commits seen and not on the
  * disk */

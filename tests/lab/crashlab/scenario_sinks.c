@@ -137,11 +137,8 @@ static int run_file_partition(const char *dir, uint64_t seed)
 {
     struct spool *spool = scene_open(dir, NULL);
     struct scene_producer producer = {.spool = spool, .number = 1, .order_agents = 2 + (uint32_t)(seed % 3)};
-    struct scene_sink sink = {.number = 0,
-                              .name = "apart",
-                              .config = "{\"path\":\"out/{agent}.jsonl\"}",
-                              .dir = dir,
-                              .batch_events_max = 4};
+    struct scene_sink sink = {
+        .number = 0, .name = "apart", .config = "{\"path\":\"out/{agent}.jsonl\"}", .dir = dir, .batch_events_max = 4};
     if (!spool || scene_sink_add(spool, &sink) || spool_start(spool))
         return -1;
     for (int round = 0; round < 4; round++) {
@@ -151,8 +148,9 @@ static int run_file_partition(const char *dir, uint64_t seed)
     return scene_close(spool);
 }
 
-const struct lab_scenario scenario_file_partition = {
-    "file-partition", "the file sink has each event once in the file that it belongs to", NULL, run_file_partition, NULL};
+const struct lab_scenario scenario_file_partition = {"file-partition",
+                                                     "the file sink has each event once in the file that it belongs to",
+                                                     NULL, run_file_partition, NULL};
 
 /* ---------------------------------------------------------------------------------------------------------- retries */
 
@@ -244,7 +242,8 @@ static int run_dead_letters(const char *dir, uint64_t seed)
         return -1;
     atomic_store(&forgiving, false);
     if (spool_start(spool) || scene_enqueue_some(&producer, 6, 2000, SPOOL_DURABLE_PROCESS, &random) ||
-        scene_drain(spool) || scene_stop(spool) || scene_sink_remove(spool, &sink, false) || scene_sink_add(spool, &sink))
+        scene_drain(spool) || scene_stop(spool) || scene_sink_remove(spool, &sink, false) ||
+        scene_sink_add(spool, &sink))
         return -1;
     return scene_purge(spool, &sink) ? -1 : scene_close(spool);
 }

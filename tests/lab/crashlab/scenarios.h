@@ -9,10 +9,10 @@ extern const struct lab_scenario scenario_create, scenario_process, scenario_pow
 extern const struct lab_scenario scenario_rotation, scenario_compressed, scenario_killed_commit,
     scenario_killed_acknowledgement, scenario_delete, scenario_drop; /* scenario_log.c */
 extern const struct lab_scenario scenario_acknowledge, scenario_sinks, scenario_checkpoint, scenario_file_sink,
-    scenario_file_compressed, scenario_file_partition,
-    scenario_retry, scenario_retry_rotation, scenario_dead_letters, scenario_many_rows; /* scenario_sinks.c */
-extern const struct lab_scenario scenario_rewind, scenario_edit, scenario_requeue_to,
-    scenario_forbidden, scenario_removal, scenario_reload; /* scenario_control.c */
+    scenario_file_compressed, scenario_file_partition, scenario_retry, scenario_retry_rotation, scenario_dead_letters,
+    scenario_many_rows; /* scenario_sinks.c */
+extern const struct lab_scenario scenario_rewind, scenario_edit, scenario_requeue_to, scenario_forbidden,
+    scenario_removal, scenario_reload; /* scenario_control.c */
 extern const struct lab_scenario scenario_recovery, scenario_adopt_open, scenario_adopt_alive, scenario_two_writers,
     scenario_surplus, scenario_killed_delivery; /* scenario_processes.c */
 extern const struct lab_scenario scenario_journal_damage, scenario_block_damage,

@@ -223,8 +223,7 @@ static const struct {
     {"pause", 5, do_pause},      {"damage", 2, do_damage}, {"requeue", 3, do_requeue}, {"rewind", 1, do_rewind},
     {"crash", 8, do_crash},      {"boot", 14, do_boot},    {"stall", 4, do_stall},     {"start", 8, do_start},
     {"stop", 5, do_stop},        {"close", 3, do_close},   {"add", 4, do_add},         {"drop", 3, do_drop},
-    {"remove", 1, do_remove},    {"settle", 4, do_settle}, {"status", 4, do_status},
-    {"keep", 6, do_keep},
+    {"remove", 1, do_remove},    {"settle", 4, do_settle}, {"status", 4, do_status},   {"keep", 6, do_keep},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 

@@ -536,9 +536,9 @@ int store_ack(struct store *store, const struct store_ack *ack, uint64_t deadlin
     world.acks++;
     sched_progress();
     trace("ack %s: delivered %llu dropped %llu, %zu retries, %zu done, %zu dead, cursors %llu %llu %llu %llu",
-          sink->name, (unsigned long long)store_ack_delivered(ack), (unsigned long long)store_drops_total(&ack->drops), ack->retry_count,
-          ack->done_count, ack->dead_count, (unsigned long long)ack->cursor[0], (unsigned long long)ack->cursor[1],
-          (unsigned long long)ack->cursor[2], (unsigned long long)ack->cursor[3]);
+          sink->name, (unsigned long long)store_ack_delivered(ack), (unsigned long long)store_drops_total(&ack->drops),
+          ack->retry_count, ack->done_count, ack->dead_count, (unsigned long long)ack->cursor[0],
+          (unsigned long long)ack->cursor[1], (unsigned long long)ack->cursor[2], (unsigned long long)ack->cursor[3]);
     oracle_ack_before(sink, store->proc, &spoilt);
     code = disk_ack(sink, &spoilt, between_parts, store);
     oracle_ack_after(sink, &spoilt, code == SPOOL_OK);

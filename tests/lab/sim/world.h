@@ -16,7 +16,15 @@
 #include "arena.h"
 #include "sched.h"
 
-enum { SINKS_MAX = 4, SIM_LOG_MAX = 32000, STOPS_MAX = 8, EVENTS_MAX = 4000, BLOCKS_MAX = 2000, PLAN_MAX = 160, AGENTS_MAX = 16 };
+enum {
+    SINKS_MAX = 4,
+    SIM_LOG_MAX = 32000,
+    STOPS_MAX = 8,
+    EVENTS_MAX = 4000,
+    BLOCKS_MAX = 2000,
+    PLAN_MAX = 160,
+    AGENTS_MAX = 16
+};
 
 /* Things broken on purpose, which a run must notice: the name is that of --control. */
 #define SIM_CONTROLS(X)                                                                                                \
@@ -149,13 +157,13 @@ struct sink_world {
     bool paused_read[PROCS_MAX];
     uint64_t paused_seen_ns[PROCS_MAX]; /* when the process had read that it is paused, and its rows; 0: it has not */
     uint64_t paused_excused_ns[PROCS_MAX];
-    uint32_t served[PROCS_MAX];  /* 1: added and not dropped there */
-    uint32_t adding[PROCS_MAX];  /* calls under way */
-    uint32_t running[PROCS_MAX]; /* delivers */
+    uint32_t served[PROCS_MAX];                    /* 1: added and not dropped there */
+    uint32_t adding[PROCS_MAX];                    /* calls under way */
+    uint32_t running[PROCS_MAX];                   /* delivers */
     uint8_t agents_in_hand[PROCS_MAX][AGENTS_MAX]; /* of an agent: delivers that have some of its events */
-    uint32_t failed_tries;       /* of the sink as a whole, in a row, since it was read */
-    uint64_t capped_ns;          /* since when these wait as long as they may */
-    uint64_t paused_ns;          /* since when; 0: it is not */
+    uint32_t failed_tries;                         /* of the sink as a whole, in a row, since it was read */
+    uint64_t capped_ns;                            /* since when these wait as long as they may */
+    uint64_t paused_ns;                            /* since when; 0: it is not */
     uint32_t
         asked_pause[PROCS_MAX]; /* the load in which it said there that only an operator can mend it, and 1; 0: not */
     uint64_t asked_ns[PROCS_MAX], asked_excused_ns[PROCS_MAX];
