@@ -131,49 +131,49 @@ enum spool_durability { SPOOL_DURABLE_DEFAULT = 0, SPOOL_DURABLE_PROCESS, SPOOL_
  * optional unless marked (!). Any other non-empty type is legal.
  *
  * What an agent remembers: */
-#define SPOOL_TYPE_MEMORY_INTERACTION "memory.interaction"   /* role(!), content(!), turn, tool_calls, in_reply_to */
-#define SPOOL_TYPE_MEMORY_CONTEXT "memory.context"           /* key(!), value(!), scope, expires_at */
-#define SPOOL_TYPE_MEMORY_LEARNING "memory.learning"         /* lesson(!), evidence, confidence 0..1, source */
+#define SPOOL_TYPE_MEMORY_INTERACTION  "memory.interaction"  /* role(!), content(!), turn, tool_calls, in_reply_to */
+#define SPOOL_TYPE_MEMORY_CONTEXT      "memory.context"      /* key(!), value(!), scope, expires_at */
+#define SPOOL_TYPE_MEMORY_LEARNING     "memory.learning"     /* lesson(!), evidence, confidence 0..1, source */
 #define SPOOL_TYPE_MEMORY_SYSTEM_STATE "memory.system_state" /* component(!), state(!), previous, cause */
-#define SPOOL_TYPE_MEMORY_PERFORMANCE "memory.performance"   /* metric(!), value(!), unit, window_ms, baseline */
-#define SPOOL_TYPE_MEMORY_ERROR "memory.error"               /* message(!), kind, where, retryable, stack */
-#define SPOOL_TYPE_MEMORY_GOAL "memory.goal"                 /* goal(!), status, progress 0..1, parent_goal, deadline */
-#define SPOOL_TYPE_MEMORY_BELIEF "memory.belief"             /* statement(!), confidence 0..1, evidence, revises */
-#define SPOOL_TYPE_MEMORY_PLAN "memory.plan"                 /* plan(!): array of steps, goal, revision, status */
+#define SPOOL_TYPE_MEMORY_PERFORMANCE  "memory.performance"  /* metric(!), value(!), unit, window_ms, baseline */
+#define SPOOL_TYPE_MEMORY_ERROR        "memory.error"        /* message(!), kind, where, retryable, stack */
+#define SPOOL_TYPE_MEMORY_GOAL         "memory.goal"         /* goal(!), status, progress 0..1, parent_goal, deadline */
+#define SPOOL_TYPE_MEMORY_BELIEF       "memory.belief"       /* statement(!), confidence 0..1, evidence, revises */
+#define SPOOL_TYPE_MEMORY_PLAN         "memory.plan"         /* plan(!): array of steps, goal, revision, status */
 /* What an agent does: */
-#define SPOOL_TYPE_LOG_USER_INTERACTION "log.user_interaction" /* role(!), content(!), channel, latency_ms */
-#define SPOOL_TYPE_LOG_AGENT_DELEGATION "log.agent_delegation" /* to(!), task(!), tool, arguments, result */
-#define SPOOL_TYPE_LOG_LLM_CALL "log.llm_call" /* model(!), input_tokens, output_tokens, cost_usd, latency_ms */
+#define SPOOL_TYPE_LOG_USER_INTERACTION    "log.user_interaction"    /* role(!), content(!), channel, latency_ms */
+#define SPOOL_TYPE_LOG_AGENT_DELEGATION    "log.agent_delegation"    /* to(!), task(!), tool, arguments, result */
+#define SPOOL_TYPE_LOG_LLM_CALL            "log.llm_call"            /* model(!), input_tokens, output_tokens, cost_usd, latency_ms */
 #define SPOOL_TYPE_LOG_PERFORMANCE_METRICS "log.performance_metrics" /* metric(!), value(!), unit, labels */
-#define SPOOL_TYPE_LOG_ERROR "log.error"                             /* message(!), kind, where, retryable, stack */
-#define SPOOL_TYPE_LOG_CONTEXT "log.context"                         /* key(!), value(!) */
+#define SPOOL_TYPE_LOG_ERROR               "log.error"               /* message(!), kind, where, retryable, stack */
+#define SPOOL_TYPE_LOG_CONTEXT             "log.context"             /* key(!), value(!) */
 
 /* Limits of an envelope, in bytes without the NUL. The body is bounded by what one journal record may hold: a quarter of
  * journal_bytes or of segment_bytes, whichever is less (4 MiB by default). */
-#define SPOOL_TYPE_MAX 255
-#define SPOOL_AGENT_MAX 255
-#define SPOOL_SESSION_MAX 255
+#define SPOOL_TYPE_MAX         255
+#define SPOOL_AGENT_MAX        255
+#define SPOOL_SESSION_MAX      255
 #define SPOOL_CONTENT_TYPE_MAX 127
-#define SPOOL_TAG_MAX 127
-#define SPOOL_TAGS_MAX 16
+#define SPOOL_TAG_MAX          127
+#define SPOOL_TAGS_MAX         16
 
 /* One event: an envelope and an opaque body. Texts are UTF-8 without control characters. */
 struct spool_event {
-    size_t size;                      /* sizeof(struct spool_event): SPOOL_EVENT() fills it */
-    const struct spool_id *id;        /* normally NULL: assigned; set to enqueue again after SPOOL_EUNCERTAIN */
-    const char *type;                 /* required, e.g. "log.llm_call" */
-    const char *agent;                /* optional; the ordering and sharding key */
-    const char *session;              /* optional */
-    enum spool_priority priority;     /* default SPOOL_MEDIUM */
-    enum spool_durability durability; /* default: the spool's */
-    const char *content_type;         /* default "application/json" */
-    const void *body;                 /* may be NULL when body_size is 0 */
-    size_t body_size;                 /* bytes */
-    const struct spool_id *parent;    /* optional: the event that caused this one */
-    const char *const *tags;          /* optional; NULL-terminated, at most SPOOL_TAGS_MAX */
-    const char *traceparent;          /* optional; W3C: "00-<32 hex>-<16 hex>-<2 hex>" */
-    uint64_t occurred_at_ns;          /* since 1970 UTC; 0: now */
-    uint64_t ttl_ms;                  /* not delivered when older than that; 0: for ever */
+    size_t size;                     /* sizeof(struct spool_event): SPOOL_EVENT() fills it */
+    const struct spool_id *id;       /* normally NULL: assigned; set to enqueue again after SPOOL_EUNCERTAIN */
+    const char *type;                /* required, e.g. "log.llm_call" */
+    const char *agent;               /* optional; the ordering and sharding key */
+    const char *session;             /* optional */
+    enum spool_priority priority;    /* default SPOOL_MEDIUM */
+    enum spool_durability durability;/* default: the spool's */
+    const char *content_type;        /* default "application/json" */
+    const void *body;                /* may be NULL when body_size is 0 */
+    size_t body_size;                /* bytes */
+    const struct spool_id *parent;   /* optional: the event that caused this one */
+    const char *const *tags;         /* optional; NULL-terminated, at most SPOOL_TAGS_MAX */
+    const char *traceparent;         /* optional; W3C: "00-<32 hex>-<16 hex>-<2 hex>" */
+    uint64_t occurred_at_ns;         /* since 1970 UTC; 0: now */
+    uint64_t ttl_ms;                 /* not delivered when older than that; 0: for ever */
 };
 #define SPOOL_EVENT(...) ((struct spool_event){.size = sizeof(struct spool_event), __VA_ARGS__})
 
@@ -212,63 +212,60 @@ enum spool_log_level { SPOOL_LOG_ERROR = 0, SPOOL_LOG_WARNING, SPOOL_LOG_INFO, S
 
 /* What an operator should hear of; see spool_options.on_notice. */
 enum spool_notice_kind {
-    SPOOL_NOTICE_DROPPED = 1,   /* events left the spool by a limit you set: count, reason */
-    SPOOL_NOTICE_DEAD_LETTER,   /* an event was dead-lettered: id, sink, reason */
-    SPOOL_NOTICE_DAMAGE,        /* a block, segment or the state is damaged and was set aside: reason */
-    SPOOL_NOTICE_SINK_DOWN,     /* a sink is unavailable: reason */
-    SPOOL_NOTICE_SINK_UP,       /* … and works again */
-    SPOOL_NOTICE_DISK_FULL,     /* the disk refuses writes; acknowledged events wait in the journal */
-    SPOOL_NOTICE_DISK_OK,       /* … and accepts them again */
-    SPOOL_NOTICE_RECOVERED,     /* the journal of a dead process was applied: count */
-    SPOOL_NOTICE_CLOCK_JUMP,    /* the wall clock jumped: reason */
-    SPOOL_NOTICE_SINK_HUNG,     /* a sink did not return in time: sink, reason */
-    SPOOL_NOTICE_COMMIT_FAILED, /* commits fail, but not for a full disk; events wait in the journal: reason */
-    SPOOL_NOTICE_COMMIT_OK,     /* … and are committed again */
-    SPOOL_NOTICE_SINK_FILE,     /* a file that a sink had written to was replaced or cut: sink, reason */
+    SPOOL_NOTICE_DROPPED = 1,      /* events left the spool by a limit you set: count, reason */
+    SPOOL_NOTICE_DEAD_LETTER,      /* an event was dead-lettered: id, sink, reason */
+    SPOOL_NOTICE_DAMAGE,           /* a block, segment or the state is damaged and was set aside: reason */
+    SPOOL_NOTICE_SINK_DOWN,        /* a sink is unavailable: reason */
+    SPOOL_NOTICE_SINK_UP,          /* … and works again */
+    SPOOL_NOTICE_DISK_FULL,        /* the disk refuses writes; acknowledged events wait in the journal */
+    SPOOL_NOTICE_DISK_OK,          /* … and accepts them again */
+    SPOOL_NOTICE_RECOVERED,        /* the journal of a dead process was applied: count */
+    SPOOL_NOTICE_CLOCK_JUMP,       /* the wall clock jumped: reason */
+    SPOOL_NOTICE_SINK_HUNG,        /* a sink did not return in time: sink, reason */
+    SPOOL_NOTICE_COMMIT_FAILED,    /* commits fail, but not for a full disk; events wait in the journal: reason */
+    SPOOL_NOTICE_COMMIT_OK,        /* … and are committed again */
+    SPOOL_NOTICE_SINK_FILE,        /* a file that a sink had written to was replaced or cut: sink, reason */
 };
 struct spool_notice {
     size_t size;
     enum spool_notice_kind kind;
-    const char *sink;          /* NULL if none is concerned */
-    const struct spool_id *id; /* NULL likewise */
-    uint64_t count;            /* events concerned; 0 if that has no meaning */
-    const char *reason;        /* never NULL */
+    const char *sink;              /* NULL if none is concerned */
+    const struct spool_id *id;     /* NULL likewise */
+    uint64_t count;                /* events concerned; 0 if that has no meaning */
+    const char *reason;            /* never NULL */
 };
 
 /* What enqueue does when the spool is full for a priority. */
 enum spool_full_policy {
-    SPOOL_FULL_BLOCK = 0,   /* wait up to full_timeout_ms, then SPOOL_EFULL */
-    SPOOL_FULL_REJECT,      /* SPOOL_EFULL at once */
-    SPOOL_FULL_DROP_OLDEST, /* drop the oldest segment whose undelivered events all have this policy, counted */
+    SPOOL_FULL_BLOCK = 0,          /* wait up to full_timeout_ms, then SPOOL_EFULL */
+    SPOOL_FULL_REJECT,             /* SPOOL_EFULL at once */
+    SPOOL_FULL_DROP_OLDEST,        /* drop the oldest segment whose undelivered events all have this policy, counted */
 };
 
-#define SPOOL_READ_ONLY (1u << 0)        /* inspect: writes nothing, starts no thread, leaves no file */
-#define SPOOL_NO_CREATE (1u << 1)        /* SPOOL_ENOTSPOOL instead of making a new one */
+#define SPOOL_READ_ONLY        (1u << 0) /* inspect: writes nothing, starts no thread, leaves no file */
+#define SPOOL_NO_CREATE        (1u << 1) /* SPOOL_ENOTSPOOL instead of making a new one */
 #define SPOOL_ALLOW_NETWORK_FS (1u << 2) /* you know that its locks and flushes work */
-#define SPOOL_FLUSH_NEVER UINT32_MAX
+#define SPOOL_FLUSH_NEVER      UINT32_MAX
 
-struct spool_options { /* zero means the default; SPOOL_OPTIONS(.max_bytes = …) fills size */
+struct spool_options {             /* zero means the default; SPOOL_OPTIONS(.max_bytes = …) fills size */
     size_t size;
     enum spool_durability durability; /* default: SPOOL_DURABLE_POWER */
-    uint64_t max_bytes;     /* of the directory; default: as it was given last, else 8 GiB; at least 4 MiB. LOW meets
+    uint64_t max_bytes;            /* of the directory; default: as it was given last, else 8 GiB; at least 4 MiB. LOW meets
                                       the limit at 80 %, MEDIUM at 90 %, HIGH at 95 %, CRITICAL at 100 % */
-    uint32_t journal_bytes; /* the ring of this process; default max_bytes / 8, at most 16 MiB; 64 KiB to 1 GiB */
-    uint32_t flush_interval_ms; /* a PROCESS event is power-safe after that; default 100; SPOOL_FLUSH_NEVER */
-    uint64_t segment_bytes; /* default: max_bytes / 16, at most 256 MiB; at least 1 MiB. Fixed when the spool is made */
-    uint64_t retention_ms;  /* keep delivered events that long; default 0: none. Yields to max_bytes */
+    uint32_t journal_bytes;        /* the ring of this process; default max_bytes / 8, at most 16 MiB; 64 KiB to 1 GiB */
+    uint32_t flush_interval_ms;    /* a PROCESS event is power-safe after that; default 100; SPOOL_FLUSH_NEVER */
+    uint64_t segment_bytes;        /* default: max_bytes / 16, at most 256 MiB; at least 1 MiB. Fixed when the spool is made */
+    uint64_t retention_ms;         /* keep delivered events that long; default 0: none. Yields to max_bytes */
     enum spool_full_policy full_policy[SPOOL_PRIORITIES]; /* indexed by enum spool_priority */
-    uint32_t full_timeout_ms;                             /* of SPOOL_FULL_BLOCK; default 5,000 */
-    uint32_t file_mode;       /* permission bits of files, e.g. 0660 to share with a group; default 0600 */
-    uint32_t flags;           /* SPOOL_READ_ONLY … */
-    uint32_t workers;         /* delivery threads; default 4, at most 64 */
-    uint32_t stop_timeout_ms; /* what spool_close() gives spool_stop(); default 5,000 */
-    uint64_t (*clock_ns)(void *user);
-    void *clock_user; /* wall clock in ns since 1970, for tests; NULL: the system's */
+    uint32_t full_timeout_ms;      /* of SPOOL_FULL_BLOCK; default 5,000 */
+    uint32_t file_mode;            /* permission bits of files, e.g. 0660 to share with a group; default 0600 */
+    uint32_t flags;                /* SPOOL_READ_ONLY … */
+    uint32_t workers;              /* delivery threads; default 4, at most 64 */
+    uint32_t stop_timeout_ms;      /* what spool_close() gives spool_stop(); default 5,000 */
+    uint64_t (*clock_ns)(void *user); void *clock_user; /* wall clock in ns since 1970, for tests; NULL: the system's */
     /* Callbacks run on any thread, several at once, without a lock of ours; they must not call into the library. */
-    void (*log)(void *user, enum spool_log_level level, const char *message);
-    void *log_user;
-    void (*on_notice)(void *user, const struct spool_notice *notice);
-    void *notice_user;
+    void (*log)(void *user, enum spool_log_level level, const char *message); void *log_user;
+    void (*on_notice)(void *user, const struct spool_notice *notice); void *notice_user;
 };
 #define SPOOL_OPTIONS(...) ((struct spool_options){.size = sizeof(struct spool_options), __VA_ARGS__})
 
@@ -317,19 +314,19 @@ int spool_drain(struct spool *spool, uint32_t timeout_ms);
 enum spool_outcome { SPOOL_RETRY = 0, SPOOL_DELIVERED, SPOOL_REJECTED }; /* a sink that forgets loses nothing */
 
 enum spool_order {
-    SPOOL_ORDER_NONE = 0, /* fastest: batches side by side */
-    SPOOL_ORDER_AGENT,    /* within an agent and a priority as one process enqueued them */
-    SPOOL_ORDER_LANE,     /* within a priority */
+    SPOOL_ORDER_NONE = 0,          /* fastest: batches side by side */
+    SPOOL_ORDER_AGENT,             /* within an agent and a priority as one process enqueued them */
+    SPOOL_ORDER_LANE,              /* within a priority */
 };
 
 /* One event in a sink's hands, valid until deliver returns. */
 struct spool_delivery {
-    size_t size; /* arrays of it step by [0].size: SPOOL_DELIVERY_AT(batch, i) */
+    size_t size;                   /* arrays of it step by [0].size: SPOOL_DELIVERY_AT(batch, i) */
     const struct spool_event *event;
     struct spool_id id;
-    uint32_t attempt;           /* 1 for the first */
-    enum spool_outcome outcome; /* the sink's answer */
-    uint64_t retry_after_ms;    /* with SPOOL_RETRY: not before; 0: by backoff */
+    uint32_t attempt;              /* 1 for the first */
+    enum spool_outcome outcome;    /* the sink's answer */
+    uint64_t retry_after_ms;       /* with SPOOL_RETRY: not before; 0: by backoff */
 };
 #define SPOOL_DELIVERY_AT(batch, i) ((struct spool_delivery *)((char *)(batch) + (size_t)(i) * (batch)[0].size))
 
@@ -359,9 +356,9 @@ void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome out
  *               their number, or SIZE_MAX on failure (then those events are delivered again after open). May be NULL.
  *               A sink that has it runs one batch at a time; that makes it exactly once. */
 struct spool_sink {
-    uint32_t abi;     /* SPOOL_SINK_ABI */
-    size_t size;      /* sizeof(struct spool_sink) */
-    const char *kind; /* "file" */
+    uint32_t abi;                  /* SPOOL_SINK_ABI */
+    size_t size;                   /* sizeof(struct spool_sink) */
+    const char *kind;              /* "file" */
     int (*open)(void **ret_state, void *user, const char *json_config, const void *checkpoint, size_t checkpoint_size);
     int (*deliver)(void *state, struct spool_delivery *batch, size_t n);
     void (*cancel)(void *state);
@@ -377,28 +374,27 @@ int spool_sink_error(int code, const char *format, ...)
 #endif
     ;
 
-struct spool_sink_options { /* zero means the default; SPOOL_SINK_OPTIONS() fills size */
+struct spool_sink_options {        /* zero means the default; SPOOL_SINK_OPTIONS() fills size */
     size_t size;
     void *user;
     enum spool_order order;
-    uint32_t workers;          /* batches at once; default 1; 1 when ordered or with checkpoint */
-    uint32_t batch_events_max; /* default 1,024 */
-    uint32_t batch_bytes_max;  /* default 1 MiB; a single larger event goes alone */
-    uint32_t timeout_ms;       /* of one deliver: then cancel is called; default 30,000 */
-    uint32_t retry_base_ms;    /* exponential backoff with full jitter; default 100 */
-    uint32_t retry_cap_ms;     /* default 300,000 */
-    uint32_t max_attempts;     /* then a dead letter; default 0: no limit */
-    uint64_t max_age_ms;       /* likewise, since it was enqueued; default 0: no limit */
-    uint32_t retry_rows_max;   /* events waiting for a retry, then the cursor stops; default 10,000 */
-    uint64_t retry_bytes_max;  /* default 64 MiB */
-    uint32_t flags;            /* SPOOL_SINK_FROM_NOW */
-    uint32_t linger_ms;        /* a batch that is not full yet waits up to that long for more; default 0 */
-    const char *filter;        /* JSON, see spool.json(5): the events it gets. Others are counted as filtered */
-    const char *plugin;        /* for spool_sink_load(): the plugin's absolute path. NULL: searched by kind */
+    uint32_t workers;              /* batches at once; default 1; 1 when ordered or with checkpoint */
+    uint32_t batch_events_max;     /* default 1,024 */
+    uint32_t batch_bytes_max;      /* default 1 MiB; a single larger event goes alone */
+    uint32_t timeout_ms;           /* of one deliver: then cancel is called; default 30,000 */
+    uint32_t retry_base_ms;        /* exponential backoff with full jitter; default 100 */
+    uint32_t retry_cap_ms;         /* default 300,000 */
+    uint32_t max_attempts;         /* then a dead letter; default 0: no limit */
+    uint64_t max_age_ms;           /* likewise, since it was enqueued; default 0: no limit */
+    uint32_t retry_rows_max;       /* events waiting for a retry, then the cursor stops; default 10,000 */
+    uint64_t retry_bytes_max;      /* default 64 MiB */
+    uint32_t flags;                /* SPOOL_SINK_FROM_NOW */
+    uint32_t linger_ms;            /* a batch that is not full yet waits up to that long for more; default 0 */
+    const char *filter;            /* JSON, see spool.json(5): the events it gets. Others are counted as filtered */
+    const char *plugin;            /* for spool_sink_load(): the plugin's absolute path. NULL: searched by kind */
 };
 #define SPOOL_SINK_OPTIONS(...) ((struct spool_sink_options){.size = sizeof(struct spool_sink_options), __VA_ARGS__})
-#define SPOOL_SINK_FROM_NOW                                                                                            \
-    (1u << 0) /* a sink not known yet begins with what comes now, not with the oldest there is */
+#define SPOOL_SINK_FROM_NOW (1u << 0) /* a sink not known yet begins with what comes now, not with the oldest there is */
 
 /* Registers sink `name` ([A-Za-z0-9._-], 1 to 64 characters, first one no dot) and serves it from this process once
  * spool_start() has been called. From the moment it returns, every event enqueued is held for it, until it has accepted
@@ -444,51 +440,51 @@ int spool_stop(struct spool *spool, uint32_t timeout_ms);
 /* ---------------------------------------------------------------------------------------------------- statistics */
 
 struct spool_stats {
-    size_t size;                              /* set before the call: SPOOL_STATS() */
+    size_t size;                   /* set before the call: SPOOL_STATS() */
     uint64_t enqueued_events, enqueued_bytes; /* by this handle, since open */
-    uint64_t rejected_full;                   /* SPOOL_EFULL answers, likewise */
-    uint64_t stored_events;         /* in the directory's segments now, delivered or not; exact up to whole blocks */
-    uint64_t unapplied_bytes;       /* in this process's journal, not in a segment yet */
-    uint64_t used_bytes, max_bytes; /* of the directory */
-    uint64_t event_bytes_max;       /* the largest event, packed, that can be enqueued */
-    uint64_t segments, journals;    /* files */
-    uint64_t dropped_events;        /* by a limit, since the spool was made */
+    uint64_t rejected_full;        /* SPOOL_EFULL answers, likewise */
+    uint64_t stored_events;        /* in the directory's segments now, delivered or not; exact up to whole blocks */
+    uint64_t unapplied_bytes;      /* in this process's journal, not in a segment yet */
+    uint64_t used_bytes, max_bytes;/* of the directory */
+    uint64_t event_bytes_max;      /* the largest event, packed, that can be enqueued */
+    uint64_t segments, journals;   /* files */
+    uint64_t dropped_events;       /* by a limit, since the spool was made */
     uint64_t damaged_blocks, damaged_events; /* set aside, since the spool was made */
-    uint64_t recovered_events;               /* from journals of dead processes, by this handle */
-    uint64_t dead_letters;                   /* waiting in the dead letter table */
-    uint64_t oldest_ns;                      /* time of the oldest event that a sink still holds; 0: none */
-    uint32_t sinks;                          /* registered */
-    uint32_t disk_full;                      /* 1 while the disk refuses writes */
-    uint32_t dead_journals;                  /* of dead processes, not applied yet (only when open read-only) */
+    uint64_t recovered_events;     /* from journals of dead processes, by this handle */
+    uint64_t dead_letters;         /* waiting in the dead letter table */
+    uint64_t oldest_ns;            /* time of the oldest event that a sink still holds; 0: none */
+    uint32_t sinks;                /* registered */
+    uint32_t disk_full;            /* 1 while the disk refuses writes */
+    uint32_t dead_journals;        /* of dead processes, not applied yet (only when open read-only) */
 };
 #define SPOOL_STATS() ((struct spool_stats){.size = sizeof(struct spool_stats)})
 int spool_stats(struct spool *spool, struct spool_stats *ret_stats);
 
 enum spool_sink_state {
-    SPOOL_SINK_ABSENT = 0, /* registered, but no process serves it: its events wait */
-    SPOOL_SINK_ELSEWHERE,  /* another process delivers to it */
+    SPOOL_SINK_ABSENT = 0,         /* registered, but no process serves it: its events wait */
+    SPOOL_SINK_ELSEWHERE,          /* another process delivers to it */
     SPOOL_SINK_RUNNING,
     SPOOL_SINK_PAUSED,
-    SPOOL_SINK_DOWN,    /* unavailable, backing off */
-    SPOOL_SINK_FAILED,  /* its configuration is refused: see last_error */
-    SPOOL_SINK_HUNG,    /* did not return at spool_stop() */
-    SPOOL_SINK_STOPPED, /* added here, delivery not started */
+    SPOOL_SINK_DOWN,               /* unavailable, backing off */
+    SPOOL_SINK_FAILED,             /* its configuration is refused: see last_error */
+    SPOOL_SINK_HUNG,               /* did not return at spool_stop() */
+    SPOOL_SINK_STOPPED,            /* added here, delivery not started */
 };
 const char *spool_sink_state_name(enum spool_sink_state state);
 struct spool_sink_info {
     size_t size;
     const char *name, *kind, *json_config; /* json_config: as registered; "{}" if none */
     enum spool_sink_state state;
-    uint64_t pending_events; /* not delivered yet, retries included */
+    uint64_t pending_events;       /* not delivered yet, retries included */
     uint64_t retrying_events, dead_letters;
-    uint64_t delivered_events; /* acknowledged, since it was registered */
-    uint64_t dropped_events;   /* by a limit */
-    uint64_t oldest_ns;        /* time of its oldest pending event; 0: none */
-    const char *last_error;    /* "" if none; only known in the process that delivers */
-    uint32_t attempt;          /* unavailable that many times in a row */
-    uint64_t next_try_ms;      /* from now, while down */
-    uint64_t filtered_events;  /* passed over by its filter, since it was registered */
-    const char *options_json;  /* the options it was added with that are not the default; "{}" if none */
+    uint64_t delivered_events;     /* acknowledged, since it was registered */
+    uint64_t dropped_events;       /* by a limit */
+    uint64_t oldest_ns;            /* time of its oldest pending event; 0: none */
+    const char *last_error;        /* "" if none; only known in the process that delivers */
+    uint32_t attempt;              /* unavailable that many times in a row */
+    uint64_t next_try_ms;          /* from now, while down */
+    uint64_t filtered_events;      /* passed over by its filter, since it was registered */
+    const char *options_json;      /* the options it was added with that are not the default; "{}" if none */
 };
 /* Calls `each` for every registered sink until it returns non-zero, which is then returned. Strings are valid during the
  * callback. */
@@ -512,14 +508,14 @@ int spool_sink_each(struct spool *spool, int (*each)(void *user, const struct sp
 
 /* One setting of a plugin's configuration, for people. Does not grow. */
 struct spool_sink_setting {
-    const char *key;     /* "path" */
-    const char *value;   /* what may stand there and the default: "text (required)", "duration, 1s" */
-    const char *summary; /* one line */
+    const char *key;               /* "path" */
+    const char *value;             /* what may stand there and the default: "text (required)", "duration, 1s" */
+    const char *summary;           /* one line */
 };
 
 /* The library's functions, for the plugin. Append only. */
 struct spool_sink_host {
-    uint32_t abi; /* SPOOL_SINK_ABI */
+    uint32_t abi;                  /* SPOOL_SINK_ABI */
     size_t size;
     const char *(*version)(void);
     const char *(*error_text)(int code);
@@ -535,24 +531,23 @@ struct spool_sink_host {
     int (*event_from_json)(const char *json, size_t size, struct spool_event **ret_event);
     void (*event_free)(struct spool_event *event);
     void (*free)(void *memory);
-    void (*delivery_failv)(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format,
-                           va_list args);
+    void (*delivery_failv)(struct spool_delivery *delivery, enum spool_outcome outcome, const char *format, va_list args);
     int (*sink_errorv)(int code, const char *format, va_list args);
 };
 
 /* What a plugin exports, as `spool_sink_plugin`: the only name the loader looks for. Append only, with the rules of
  * struct spool_sink. SPOOL_SINK_PLUGIN() fills all but what it is given. */
 struct spool_sink_plugin {
-    uint32_t abi;     /* SPOOL_SINK_ABI */
-    size_t size;      /* sizeof(struct spool_sink_plugin) */
-    size_t host_size; /* of struct spool_sink_host as the plugin knows it: a library that has less refuses it */
+    uint32_t abi;                  /* SPOOL_SINK_ABI */
+    size_t size;                   /* sizeof(struct spool_sink_plugin) */
+    size_t host_size;              /* of struct spool_sink_host as the plugin knows it: a library that has less refuses it */
     void (*attach)(const struct spool_sink_host *host); /* called once, before anything else */
-    const struct spool_sink *sink;                      /* its kind is that of the file's name */
+    const struct spool_sink *sink; /* its kind is that of the file's name */
     /* Looks at a configuration before the sink is registered, without opening anything or reading a secret: SPOOL_OK,
      * SPOOL_ECONFIG with spool_sink_error(). What was refused is not stored. May be NULL. */
     int (*check)(const char *json_config);
     const struct spool_sink_setting *settings; /* ends with a key of NULL. May be NULL */
-    const char *summary;                       /* one line: "a row an event in an SQLite database". May be NULL */
+    const char *summary;           /* one line: "a row an event in an SQLite database". May be NULL */
 };
 
 #ifdef __GNUC__
@@ -569,19 +564,19 @@ struct spool_sink_plugin {
     const struct spool_sink_plugin spool_sink_plugin = {.abi = SPOOL_SINK_ABI,                                         \
                                                         .size = sizeof(struct spool_sink_plugin),                      \
                                                         .host_size = sizeof(struct spool_sink_host),                   \
-                                                        .attach = sink_plugin_attach_,                                 \
+                                                        .attach = sink_plugin_attach_,                                  \
                                                         __VA_ARGS__};
 
 #define SPOOL_SINK_CALL_(type, name, params, args, call)                                                               \
     SPOOL_SINK_HIDDEN_ type name params                                                                                \
     {                                                                                                                  \
-        return sink_plugin_host_->call args;                                                                           \
+        return sink_plugin_host_->call args;                                                                            \
     }
 #define SPOOL_SINK_HOST_CALLS_                                                                                         \
-    static const struct spool_sink_host *sink_plugin_host_;                                                            \
-    static void sink_plugin_attach_(const struct spool_sink_host *host)                                                \
+    static const struct spool_sink_host *sink_plugin_host_;                                                             \
+    static void sink_plugin_attach_(const struct spool_sink_host *host)                                                 \
     {                                                                                                                  \
-        sink_plugin_host_ = host;                                                                                      \
+        sink_plugin_host_ = host;                                                                                       \
     }                                                                                                                  \
     SPOOL_SINK_CALL_(const char *, spool_version, (void), (), version)                                                 \
     SPOOL_SINK_CALL_(const char *, spool_strerror, (int code), (code), error_text)                                     \
@@ -602,25 +597,25 @@ struct spool_sink_plugin {
                      (json, size, event), event_from_json)                                                             \
     SPOOL_SINK_HIDDEN_ void spool_event_free(struct spool_event *event)                                                \
     {                                                                                                                  \
-        sink_plugin_host_->event_free(event);                                                                          \
+        sink_plugin_host_->event_free(event);                                                                           \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ void spool_free(void *memory)                                                                   \
     {                                                                                                                  \
-        sink_plugin_host_->free(memory);                                                                               \
+        sink_plugin_host_->free(memory);                                                                                \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ void spool_delivery_fail(struct spool_delivery *delivery, enum spool_outcome outcome,           \
                                                 const char *format, ...)                                               \
     {                                                                                                                  \
         va_list args;                                                                                                  \
         va_start(args, format);                                                                                        \
-        sink_plugin_host_->delivery_failv(delivery, outcome, format, args);                                            \
+        sink_plugin_host_->delivery_failv(delivery, outcome, format, args);                                             \
         va_end(args);                                                                                                  \
     }                                                                                                                  \
     SPOOL_SINK_HIDDEN_ int spool_sink_error(int code, const char *format, ...)                                         \
     {                                                                                                                  \
         va_list args;                                                                                                  \
         va_start(args, format);                                                                                        \
-        code = sink_plugin_host_->sink_errorv(code, format, args);                                                     \
+        code = sink_plugin_host_->sink_errorv(code, format, args);                                                      \
         va_end(args);                                                                                                  \
         return code;                                                                                                   \
     }
@@ -629,10 +624,10 @@ struct spool_sink_plugin {
 struct spool_sink_kind {
     size_t size;
     const char *kind;
-    const char *file;                          /* of the plugin; NULL: the library's own */
-    const char *summary;                       /* "" if it says nothing about itself */
+    const char *file;              /* of the plugin; NULL: the library's own */
+    const char *summary;           /* "" if it says nothing about itself */
     const struct spool_sink_setting *settings; /* ends with a key of NULL; never NULL */
-    const char *problem;                       /* why it cannot be loaded; NULL: it can */
+    const char *problem;           /* why it cannot be loaded; NULL: it can */
 };
 /* Calls `each` for the library's own kinds and every plugin in the folders searched, by name, until it returns non-zero,
  * which is then returned. Loads them all. Strings are valid during the callback. SPOOL_EACCESS: SPOOL_SINK_PATH is wrong. */
@@ -646,7 +641,7 @@ struct spool_dead_letter {
     const struct spool_event *event; /* with its id */
     uint32_t attempts;
     uint64_t died_at_ns;
-    const char *reason; /* the last failure */
+    const char *reason;            /* the last failure */
 };
 /* Calls `each` for every dead letter of `sink` (NULL: of all), oldest id first within a sink, until it returns non-zero,
  * which is then returned. */
@@ -660,21 +655,20 @@ int spool_dead_purge(struct spool *spool, const char *sink, const struct spool_i
 
 /* ------------------------------------------------------------------------------------------------------- reading */
 
-struct spool_reader; /* reads without consuming, in the order of ids as far as they are stored */
+struct spool_reader;               /* reads without consuming, in the order of ids as far as they are stored */
 struct spool_reader_options {
     size_t size;
-    uint64_t since_ns, until_ns;        /* by the id's time; 0: open */
-    const struct spool_id *after;       /* only later ids */
+    uint64_t since_ns, until_ns;   /* by the id's time; 0: open */
+    const struct spool_id *after;  /* only later ids */
     const char *type, *agent, *session; /* only those equal; a type that ends in '*' is a prefix */
-    uint32_t flags;                     /* SPOOL_READER_FOLLOW: wait for more at the end */
+    uint32_t flags;                /* SPOOL_READER_FOLLOW: wait for more at the end */
 };
 #define SPOOL_READER_OPTIONS(...)                                                                                      \
     ((struct spool_reader_options){.size = sizeof(struct spool_reader_options), __VA_ARGS__})
 #define SPOOL_READER_FOLLOW (1u << 0)
-#define SPOOL_READER_TAIL (1u << 1) /* begin at the end */
+#define SPOOL_READER_TAIL   (1u << 1) /* begin at the end */
 
-int spool_reader_open(struct spool *spool, const struct spool_reader_options *options,
-                      struct spool_reader **ret_reader);
+int spool_reader_open(struct spool *spool, const struct spool_reader_options *options, struct spool_reader **ret_reader);
 /* The next event, valid until the next call on this reader; *ret_event's id is set. SPOOL_ENOTFOUND at the end (not with
  * FOLLOW), SPOOL_ETIMEOUT: without FOLLOW another process keeps the spool's lock; it is awaited as long, but 250 ms at least,
  * and 5,000 when timeout_ms is 0. One thread at a time. */
@@ -698,9 +692,9 @@ int spool_clock_update(struct spool *spool, const struct spool_id *remote);
 /* One finding of spool_verify(): a file, block or row that is damaged. */
 struct spool_finding {
     size_t size;
-    const char *file; /* relative to the spool's directory */
-    const char *what; /* "block of lane high, events 4096 to 4351: checksum does not match" */
-    uint64_t events;  /* lost by it; 0 if unknown */
+    const char *file;              /* relative to the spool's directory */
+    const char *what;              /* "block of lane high, events 4096 to 4351: checksum does not match" */
+    uint64_t events;               /* lost by it; 0 if unknown */
 };
 struct spool_verify_report {
     size_t size;
