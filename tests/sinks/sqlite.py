@@ -204,6 +204,9 @@ def refuses_single_events(checks):
     owner = sqlite3.connect(archive.database, isolation_level=None)
     owner.execute("CREATE TRIGGER no_secrets BEFORE INSERT ON events WHEN new.type = 'secret'"
                   " BEGIN SELECT raise(ABORT, 'no secrets here'); END")
+    owner.execute("CREATE TABLE named (name UNIQUE)")
+    owner.execute("CREATE TRIGGER named_once AFTER INSERT ON events WHEN new.type = 'named'"
+                  " BEGIN INSERT INTO named VALUES (new.agent); END")
     owner.close()
     archive.put_events([{"type": "secret" if i % 10 == 5 else "open", "data": i} for i in range(100)])
     archive.drains("some are refused")
@@ -211,6 +214,10 @@ def refuses_single_events(checks):
     letters = archive.dead_letters()
     checks.check(len(letters) == 10 and all("no secrets here" in json.dumps(letter) for letter in letters),
                  "the refused are dead letters with the reason", str(letters[:1]))
+    archive.put_events([{"type": "named", "agent": agent, "data": {}} for agent in ("a", "b", "a", "c")])
+    archive.drains("what the owner's trigger does for one fails")
+    stored = archive.query("SELECT group_concat(agent, ' ') FROM events WHERE type = 'named'")
+    checks.check(stored == [("a b c",)] and len(archive.dead_letters()) == 11, "it is refused, and leaves no trace", str(stored))
 
 
 def damaged_foreign_newer(checks):
