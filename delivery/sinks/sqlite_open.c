@@ -197,9 +197,12 @@ static int settle(struct archive *a)
 {
     char pragmas[256];
     int64_t version;
+    /* In memory is what SQLite sets aside while it inserts, such as a copy of the batch if there are triggers: it is
+     * bounded, and a service may have nowhere to write it to. */
     snprintf(pragmas, sizeof pragmas,
              "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = %d; PRAGMA cache_size = -%d;"
-             " PRAGMA journal_size_limit = 67108864; PRAGMA trusted_schema = OFF",
+             " PRAGMA journal_size_limit = 67108864; PRAGMA trusted_schema = OFF;"
+             " PRAGMA temp_store = MEMORY",
              CHECKPOINT_PAGES, CACHE_KIB);
     /* Looked at before anything is written, and at one moment: it may be somebody else's, or another may be making it. */
     int code = run(a, "BEGIN");

@@ -78,10 +78,10 @@ enum { APPLICATION_ID = 0x73706f6c };
 static const char *const migrations[] = {TABLE VIEWS, SESSIONS};
 enum { SCHEMA_VERSION = sizeof migrations / sizeof *migrations };
 
-/* A batch is inserted by one statement, ALL, that reads it from the table BATCH (sqlite_rows.c). It stops at an event that
- * is refused and leaves in what came before: the transaction is rolled back then, and every event inserted by itself with
- * ONE, which undoes what it did for one that is refused. ALL could, too, but for each batch SQLite would keep the pages as
- * they were. */
+/* A batch is inserted by one statement, ALL, that reads it from the table BATCH (sqlite_rows.c). It stops at an event
+ * that is refused and leaves in what came before: the transaction is rolled back then, and every event inserted by
+ * itself with ONE, which undoes what it did for one that is refused. ALL could, too, but for each batch SQLite would
+ * keep the pages as they were. */
 #define BATCH "libspool_batch"
 #define COLUMNS                                                                                                        \
     "id, time_ms, type, agent, session, priority, parent, tags, content_type, traceparent, occurred_at_ns, ttl_ms,"    \
