@@ -1,5 +1,7 @@
-/* archive.c - the sqlite sink beside the best bulk insert we know into the same schema, by SQLite alone. Both write
- * context->count events, with the same bodies, into the same columns and indexes, with the same settings.
+/* archive.c - the sqlite sink beside the usual bulk insert into the same schema, by SQLite alone: a prepared INSERT,
+ * stepped for each row, in large transactions. Both write context->count events, with the same bodies, into the same
+ * columns and indexes, with the same settings. (The sink shows SQLite the batch as a table, which one statement
+ * inserts.)
  *
  *   spool_sqlite     fills a spool; what is timed is its delivery, from the start to the last acknowledgement
  *   sqlite_archive   takes the schema from an archive that the sink has made, and inserts */

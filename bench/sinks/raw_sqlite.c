@@ -1,4 +1,4 @@
-/* raw_sqlite.c - the best bulk insert we know into the schema of the sqlite sink, by SQLite alone.
+/* raw_sqlite.c - the usual bulk insert into the schema of the sqlite sink, by SQLite alone.
  *
  *     raw_sqlite ARCHIVE NEW EVENTS BYTES BATCH
  *

@@ -6,13 +6,12 @@
  * COMMIT that was interrupted, is delivered again and found to be there.
  *
  * The database is opened by the first delivery, which can be cancelled, and not by open. */
-#include <pthread.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../lib/base/json.h"
 #include "sqlite_archive.h"
 #include "sqlite_schema.h"
 
@@ -28,77 +27,11 @@ static int step(sqlite3_stmt *statement)
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static int bind_text(sqlite3_stmt *s, int at, const char *text)
-{
-    return text && *text ? sqlite3_bind_text(s, at, text, -1, SQLITE_STATIC) : sqlite3_bind_null(s, at);
-}
-
-static int bind_number(sqlite3_stmt *s, int at, uint64_t number)
-{
-    if (number == 0)
-        return sqlite3_bind_null(s, at);
-    return sqlite3_bind_int64(s, at, number > INT64_MAX ? INT64_MAX : (int64_t)number);
-}
-
-static int bind_tags(struct archive *a, const char *const *tags)
-{
-    a->tags.size = 0;
-    if (!tags || !tags[0])
-        return sqlite3_bind_null(a->insert, AT_TAGS);
-    int code = 0;
-    for (size_t i = 0; tags[i] && !code; i++) {
-        code = buffer_put_text(&a->tags, i == 0 ? "[" : ",");
-        if (!code)
-            code = json_put_string(&a->tags, tags[i], strlen(tags[i]));
-    }
-    if (code || buffer_put_text(&a->tags, "]"))
-        return SQLITE_NOMEM;
-    return sqlite3_bind_text64(a->insert, AT_TAGS, (const char *)a->tags.data, a->tags.size, SQLITE_STATIC,
-                               SQLITE_UTF8);
-}
-
-static int bind_body(sqlite3_stmt *s, const struct spool_event *event)
-{
-    const char *type = event->content_type;
-    if (event->body_size == 0)
-        return sqlite3_bind_null(s, AT_BODY);
-    if ((!type || !*type || json_is_media_type(type)) && json_is_valid(event->body, event->body_size))
-        return sqlite3_bind_text64(s, AT_BODY, event->body, event->body_size, SQLITE_STATIC, SQLITE_UTF8);
-    return sqlite3_bind_blob64(s, AT_BODY, event->body, event->body_size, SQLITE_STATIC);
-}
-
-/* Every parameter is bound anew, to memory that lasts until the statement was stepped. */
-static int insert(struct archive *a, const struct spool_delivery *delivery)
-{
-    char id[SPOOL_ID_TEXT_SIZE], parent[SPOOL_ID_TEXT_SIZE];
-    const struct spool_event *event = delivery->event;
-    const char *type = event->content_type;
-    sqlite3_stmt *s = a->insert;
-    int rc = bind_text(s, AT_ID, spool_id_format(&delivery->id, id));
-    rc = rc ? rc : bind_number(s, AT_TIME, spool_id_time_ns(&delivery->id) / NS_PER_MS);
-    rc = rc ? rc : bind_text(s, AT_TYPE, event->type);
-    rc = rc ? rc : bind_text(s, AT_AGENT, event->agent);
-    rc = rc ? rc : bind_text(s, AT_SESSION, event->session);
-    rc = rc ? rc : bind_text(s, AT_PRIORITY, spool_priority_name(event->priority));
-    rc = rc ? rc : bind_text(s, AT_PARENT, event->parent ? spool_id_format(event->parent, parent) : NULL);
-    rc = rc ? rc : bind_tags(a, event->tags);
-    rc = rc ? rc : bind_text(s, AT_CONTENT_TYPE, type && *type ? type : "application/json");
-    rc = rc ? rc : bind_text(s, AT_TRACE, event->traceparent);
-    rc = rc ? rc : bind_number(s, AT_OCCURRED, event->occurred_at_ns);
-    rc = rc ? rc : bind_number(s, AT_TTL, event->ttl_ms);
-    rc = rc ? rc : bind_body(s, event);
-    return rc ? rc : step(s);
-}
-
-/* An event that is too big, or that a constraint or trigger of the archive's owner refuses, is refused alone. */
-static bool refused(struct archive *a, struct spool_delivery *delivery, int rc)
+/* An event that is too big, or that a constraint or trigger of the archive's owner refuses. */
+static bool is_refusal(int rc)
 {
     int primary = rc & 0xff;
-    if (primary != SQLITE_TOOBIG && primary != SQLITE_CONSTRAINT && primary != SQLITE_MISMATCH)
-        return false;
-    spool_delivery_fail(delivery, SPOOL_REJECTED, "%s",
-                        rc == SQLITE_TOOBIG ? sqlite3_errstr(rc) : sqlite3_errmsg(a->db));
-    return true;
+    return primary == SQLITE_TOOBIG || primary == SQLITE_CONSTRAINT || primary == SQLITE_MISMATCH;
 }
 
 /* Twice what comes, so that the old ones are caught up with, and no batch takes much longer for it. */
@@ -112,13 +45,38 @@ static int expire(struct archive *a, size_t n)
     return step(a->expire);
 }
 
+static int insert(struct archive *a, sqlite3_stmt *statement, size_t first, size_t end)
+{
+    a->first = first;
+    a->end = end;
+    return step(statement);
+}
+
+/* What is refused is refused alone. */
+static int insert_each(struct archive *a, struct spool_delivery *batch, size_t n)
+{
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < n && rc == SQLITE_OK; i++) {
+        rc = insert(a, a->insert_one, i, i + 1);
+        if (!is_refusal(rc))
+            continue;
+        spool_delivery_fail(SPOOL_DELIVERY_AT(batch, i), SPOOL_REJECTED, "%s",
+                            rc == SQLITE_TOOBIG ? sqlite3_errstr(rc) : sqlite3_errmsg(a->db));
+        rc = SQLITE_OK;
+    }
+    return rc;
+}
+
 static int store(struct archive *a, struct spool_delivery *batch, size_t n)
 {
+    a->batch = batch;
     int rc = step(a->begin);
-    for (size_t i = 0; i < n && rc == SQLITE_OK; i++) {
-        rc = insert(a, SPOOL_DELIVERY_AT(batch, i));
-        if (rc != SQLITE_OK && refused(a, SPOOL_DELIVERY_AT(batch, i), rc))
-            rc = SQLITE_OK;
+    if (rc == SQLITE_OK)
+        rc = insert(a, a->insert_all, 0, n);
+    if (is_refusal(rc)) { /* which of them is seen one by one, and from the start: no trace is left of that one */
+        rc = sqlite3_get_autocommit(a->db) ? SQLITE_OK : step(a->rollback);
+        rc = rc ? rc : step(a->begin);
+        rc = rc ? rc : insert_each(a, batch, n);
     }
     if (rc == SQLITE_OK)
         rc = expire(a, n);

@@ -2,6 +2,7 @@
  *
  *   sqlite.c         what is done with events, and the hooks
  *   sqlite_open.c    from a path to a connection that can be written to: whose database it is, its schema, its statements
+ *   sqlite_rows.c    the batch as a table that SQLite reads
  *   sqlite_config.c  the settings
  *   sqlite_schema.h  what stands in it */
 #ifndef DELIVERY_SINKS_SQLITE_ARCHIVE_H
@@ -22,8 +23,10 @@ struct archive {
     struct cancel cancel;
     pthread_mutex_t lock; /* of db, against cancel */
     sqlite3 *db;          /* NULL: not open. Changed with the lock; read without by whoever delivers */
-    sqlite3_stmt *begin, *insert, *expire, *commit, *rollback;
-    struct buffer tags;
+    sqlite3_stmt *begin, *insert_all, *insert_one, *expire, *commit, *rollback;
+    const struct spool_delivery *batch; /* what the inserts read: [first, end) of it */
+    size_t first, end;
+    struct buffer tags; /* of the event that is read */
 };
 
 /* Reads the settings; what it allocated is freed by archive_free_settings(), also after a failure. SPOOL_ECONFIG. */
@@ -36,5 +39,7 @@ int archive_connect(struct archive *a);
 void archive_disconnect(struct archive *a);
 /* SPOOL_EUNAVAILABLE, with what SQLite answered and what the operator can do about it. */
 int archive_unavailable(const struct archive *a, int rc);
+/* Makes BATCH a table of the new connection. What SQLite answers. */
+int archive_show_batch(struct archive *a);
 
 #endif

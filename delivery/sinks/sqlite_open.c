@@ -79,7 +79,7 @@ static int on_progress(void *user)
 
 void archive_disconnect(struct archive *a)
 {
-    sqlite3_stmt **all[] = {&a->begin, &a->insert, &a->expire, &a->commit, &a->rollback};
+    sqlite3_stmt **all[] = {&a->begin, &a->insert_all, &a->insert_one, &a->expire, &a->commit, &a->rollback};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         sqlite3_finalize(*all[i]); /* answers what its last step did: known */
         *all[i] = NULL;
@@ -197,9 +197,12 @@ static int settle(struct archive *a)
 {
     char pragmas[256];
     int64_t version;
+    /* In memory is what SQLite sets aside while it inserts, such as a copy of the batch if there are triggers: it is
+     * bounded, and a service may have nowhere to write it to. */
     snprintf(pragmas, sizeof pragmas,
              "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = %d; PRAGMA cache_size = -%d;"
-             " PRAGMA journal_size_limit = 67108864; PRAGMA trusted_schema = OFF",
+             " PRAGMA journal_size_limit = 67108864; PRAGMA trusted_schema = OFF;"
+             " PRAGMA temp_store = MEMORY",
              CHECKPOINT_PAGES, CACHE_KIB);
     /* Looked at before anything is written, and at one moment: it may be somebody else's, or another may be making it. */
     int code = run(a, "BEGIN");
@@ -228,7 +231,9 @@ static int prepare_all(struct archive *a)
 {
     int code = prepare(a, "BEGIN IMMEDIATE", &a->begin);
     if (code == SPOOL_OK)
-        code = prepare(a, INSERT, &a->insert);
+        code = prepare(a, INSERT_ALL, &a->insert_all);
+    if (code == SPOOL_OK)
+        code = prepare(a, INSERT_ONE, &a->insert_one);
     if (code == SPOOL_OK && a->retention_ms > 0)
         code = prepare(a,
                        "DELETE FROM events WHERE seq IN"
@@ -250,7 +255,8 @@ static int connect_file(struct archive *a)
         return archive_unavailable(a, rc);
     sqlite3_busy_handler(db, on_busy, a);
     sqlite3_progress_handler(db, PROGRESS_STEPS, on_progress, a);
-    int code = settle(a);
+    rc = archive_show_batch(a);
+    int code = rc == SQLITE_OK ? settle(a) : archive_unavailable(a, rc);
     return code == SPOOL_OK ? prepare_all(a) : code;
 }
 

@@ -78,24 +78,32 @@ enum { APPLICATION_ID = 0x73706f6c };
 static const char *const migrations[] = {TABLE VIEWS, SESSIONS};
 enum { SCHEMA_VERSION = sizeof migrations / sizeof *migrations };
 
-#define INSERT                                                                                                         \
-    "INSERT INTO events (id, time_ms, type, agent, session, priority, parent, tags, content_type, traceparent,"        \
-    " occurred_at_ns, ttl_ms, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"                   \
-    " ON CONFLICT (id) DO NOTHING"
-enum {
-    AT_ID = 1,
-    AT_TIME,
-    AT_TYPE,
-    AT_AGENT,
-    AT_SESSION,
-    AT_PRIORITY,
-    AT_PARENT,
-    AT_TAGS,
-    AT_CONTENT_TYPE,
-    AT_TRACE,
-    AT_OCCURRED,
-    AT_TTL,
-    AT_BODY
+/* A batch is inserted by one statement, ALL, that reads it from the table BATCH (sqlite_rows.c). It stops at an event
+ * that is refused and leaves in what came before: the transaction is rolled back then, and every event inserted by
+ * itself with ONE, which undoes what it did for one that is refused. ALL could, too, but for each batch SQLite would
+ * keep the pages as they were. */
+#define BATCH "libspool_batch"
+#define COLUMNS                                                                                                        \
+    "id, time_ms, type, agent, session, priority, parent, tags, content_type, traceparent, occurred_at_ns, ttl_ms,"    \
+    " body"
+#define INSERT(or)                                                                                                     \
+    "INSERT " or "INTO events (" COLUMNS ") SELECT " COLUMNS " FROM " BATCH " WHERE true ON CONFLICT (id) DO NOTHING"
+#define INSERT_ALL INSERT("OR FAIL ")
+#define INSERT_ONE INSERT("")
+enum column {
+    COLUMN_ID,
+    COLUMN_TIME,
+    COLUMN_TYPE,
+    COLUMN_AGENT,
+    COLUMN_SESSION,
+    COLUMN_PRIORITY,
+    COLUMN_PARENT,
+    COLUMN_TAGS,
+    COLUMN_CONTENT_TYPE,
+    COLUMN_TRACE,
+    COLUMN_OCCURRED,
+    COLUMN_TTL,
+    COLUMN_BODY
 };
 
 enum index { INDEX_AGENT, INDEX_TYPE, INDEX_SESSION, INDEX_TIME, INDEXES };

@@ -204,6 +204,9 @@ def refuses_single_events(checks):
     owner = sqlite3.connect(archive.database, isolation_level=None)
     owner.execute("CREATE TRIGGER no_secrets BEFORE INSERT ON events WHEN new.type = 'secret'"
                   " BEGIN SELECT raise(ABORT, 'no secrets here'); END")
+    owner.execute("CREATE TABLE named (name UNIQUE)")
+    owner.execute("CREATE TRIGGER named_once AFTER INSERT ON events WHEN new.type = 'named'"
+                  " BEGIN INSERT INTO named VALUES (new.agent); END")
     owner.close()
     archive.put_events([{"type": "secret" if i % 10 == 5 else "open", "data": i} for i in range(100)])
     archive.drains("some are refused")
@@ -211,6 +214,28 @@ def refuses_single_events(checks):
     letters = archive.dead_letters()
     checks.check(len(letters) == 10 and all("no secrets here" in json.dumps(letter) for letter in letters),
                  "the refused are dead letters with the reason", str(letters[:1]))
+    archive.put_events([{"type": "named", "agent": agent, "data": {}} for agent in ("a", "b", "a", "c")])
+    archive.drains("what the owner's trigger does for one fails")
+    stored = archive.query("SELECT group_concat(agent, ' ') FROM events WHERE type = 'named'")
+    checks.check(stored == [("a b c",)] and len(archive.dead_letters()) == 11, "it is refused, and leaves no trace",
+                 str(stored))
+
+
+def keeps_aside_in_memory(checks):
+    """A trigger makes SQLite copy the batch; a service may have nowhere to write that to."""
+    archive = Archive(checks, "aside", {"batch_bytes": "8MiB"})
+    archive.put("{}")
+    archive.drains("the first event")
+    owner = sqlite3.connect(archive.database, isolation_level=None)
+    owner.execute("CREATE TRIGGER looks AFTER INSERT ON events BEGIN SELECT new.id; END")
+    owner.close()
+    folder = checks.dir("aside-files")
+    folder.mkdir()
+    archive.environment = {**os.environ, "SQLITE_TMPDIR": str(folder)}
+    before = folder.stat().st_mtime_ns
+    archive.put_events([{"type": "t", "data": "x" * 6000} for _ in range(1000)])
+    archive.drains("a large batch beside a trigger")
+    checks.check(len(archive.ids()) == 1001 and folder.stat().st_mtime_ns == before, "no file is made for it")
 
 
 def damaged_foreign_newer(checks):
@@ -431,6 +456,6 @@ def as_documented(checks):
 if __name__ == "__main__":
     sink_harness.main("sqlite", [
         stands_as_documented, has_views, keeps_everything, each_once_after_kills, waits_for_a_lock, cancelled_in_the_middle,
-        refuses_single_events, damaged_foreign_newer, takes_an_archive_of_version_1, migrates_as_a_whole, flushes_before_it_answers,
-        adds_up_sessions, full_disk, forgets_what_is_old,
-        moved_away, two_deliverers, needs_no_more_than_it_should, checks_its_configuration, as_documented])
+        refuses_single_events, keeps_aside_in_memory, damaged_foreign_newer, takes_an_archive_of_version_1,
+        migrates_as_a_whole, flushes_before_it_answers, adds_up_sessions, full_disk, forgets_what_is_old, moved_away,
+        two_deliverers, needs_no_more_than_it_should, checks_its_configuration, as_documented])
