@@ -20,6 +20,12 @@ int main(void)
 }
 C
 cc -O2 -o "$work/child" "$work/child.c"
-ours() { "$DRIVE" exec "{\"command\":[\"$work/child\"]}" "$EVENTS" "$BYTES" 1024; }
-raw() { "${RAW}_exec" "$work/child" "$EVENTS" "$BYTES" 1024; }
-in_turns exec ours raw
+ours() { "$DRIVE" exec "{\"command\":[\"$work/child\"]}" "$EVENTS" "$BYTES" "$batch" "$workers"; }
+raw() { "${RAW}_exec" "$work/child" "$EVENTS" "$BYTES" 1024; } # lines without an answer; it has no batches
+
+workers=1
+for batch in 1024 8192; do
+    in_turns "exec,$batch-a-batch" ours raw
+done
+workers=2 # each has a child of its own
+in_turns "exec,$batch,2-workers" ours raw
